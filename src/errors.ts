@@ -1,0 +1,23 @@
+/**
+ * An error that its reader can mend: `message` says what is wrong and where, `hint` says what to do about it.
+ * The command line prints it as one line without a stack trace; every other error is a defect and keeps its trace.
+ */
+export class UserError extends Error {
+  override readonly name: string = 'UserError';
+  readonly hint: string | undefined;
+
+  constructor(message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.hint = options.hint;
+  }
+
+  /** Message and hint as one line. */
+  get line(): string {
+    return this.hint ? `${this.message}. ${this.hint}` : this.message;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
