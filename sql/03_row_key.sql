@@ -1,0 +1,87 @@
+-- The row key as text: `id::text` for one column, the canonical text of a jsonb object for several.
+-- Text keys claim, read and complete a third faster than jsonb ones (docs/decisions.md, 5).
+
+-- The columns of the primary key in their order, with the type and the equality operator of each one's index.
+create or replace function embedder.key_columns(source regclass)
+returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select k.place::int, a.attname::text, format_type(a.atttypid, a.atttypmod),
+    format('operator(%I.%s)', n.nspname, o.oprname),
+    -- These print the same whatever DateStyle, TimeZone, bytea_output and their like are set to.
+    a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype,
+                   'bpchar'::regtype, 'uuid'::regtype),
+    t.typcategory in ('A', 'C')
+  from pg_index i
+  cross join lateral unnest(i.indkey::int2[], i.indclass::oid[]) with ordinality k(attnum, opclass, place)
+  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  join pg_type t on t.oid = a.atttypid
+  join pg_opclass c on c.oid = k.opclass
+  join pg_amop m on m.amopfamily = c.opcfamily and m.amopstrategy = 3
+    and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+  join pg_operator o on o.oid = m.amopopr
+  join pg_namespace n on n.oid = o.oprnamespace
+  where i.indrelid = source and i.indisprimary
+  order by k.place
+$$;
+comment on function embedder.key_columns is 'The primary key of a table, one row a column; no row where it has none.';
+
+-- SQL for the row key of the row named row_alias.
+create or replace function embedder.key_expression(source regclass, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case count(*)
+    when 0 then null
+    when 1 then min(format('%s.%I::text', row_alias, column_name))
+    else format('jsonb_build_object(%s)::text', string_agg(
+      -- Arrays and composites go in as text: jsonb's form of them does not cast back.
+      format('%L, %s.%I%s', column_name, row_alias, column_name, case when composite then '::text' else '' end),
+      ', ' order by place))
+  end
+  from embedder.key_columns(source)
+$$;
+comment on function embedder.key_expression is 'SQL that computes the row key (text) of one row.';
+
+-- SQL for the typed value of each key column, taken out of a row key: 'id::bigint'.
+create or replace function embedder.key_values(source regclass, row_key text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(value, ', ' order by place)
+  from (
+    select place, case when count(*) over () = 1
+      then format('(%s)::%s', row_key, type_name)
+      else format('((%s)::jsonb ->> %L)::%s', row_key, column_name, type_name) end as value
+    from embedder.key_columns(source)
+  ) v
+$$;
+comment on function embedder.key_values is 'SQL for the typed key columns of a row key, in the order of the primary key.';
+
+-- SQL that is true where the row named row_alias has the given row key; it can use the primary key's index.
+create or replace function embedder.key_matches(source regclass, row_alias text, row_key text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(condition, ' and ' order by place)
+  from (
+    select place, case when count(*) over () = 1
+      then format('%s.%I %s (%s)::%s', row_alias, column_name, equals, row_key, type_name)
+      else format('%s.%I %s ((%s)::jsonb ->> %L)::%s', row_alias, column_name, equals, row_key, column_name, type_name)
+      end as condition
+    from embedder.key_columns(source)
+  ) v
+$$;
+comment on function embedder.key_matches is 'SQL for "this row has this row key", typed so that the index serves it.';
+
+-- SQL that is true where two rows that both carry the key columns have the same key.
+create or replace function embedder.keys_equal(source regclass, one text, other text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(format('%s.%I %s %s.%I', one, column_name, equals, other, column_name), ' and ' order by place)
+  from embedder.key_columns(source)
+$$;
+comment on function embedder.keys_equal is 'SQL for "these two rows have the same key".';
+
+-- What a function must be created with so that row keys print the same in every session.
+create or replace function embedder.key_settings(source regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when bool_and(plain) then '' else
+    'set datestyle = ''ISO, YMD'' set timezone = ''UTC'' set intervalstyle = ''postgres'' '
+    'set bytea_output = ''hex'' set extra_float_digits = 1 set lc_monetary = ''C'' '
+  end
+  from embedder.key_columns(source)
+$$;
+comment on function embedder.key_settings is 'SET clauses that fix the text form of a key''s types; empty where it cannot vary.';

@@ -1,0 +1,189 @@
+-- The queue: what puts jobs on it, and what the workers call.
+
+-- The statement that puts row keys on the queue; due is a query for (pipeline_id, row_key). A job that is there already
+-- is made new: due now, with all its attempts, and with a version that no batch under way can match.
+create or replace function embedder.enqueue_statement(due text, after_insert text default '') returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+    insert into embedder.job (pipeline_id, row_key) %s
+    on conflict (pipeline_id, row_key) do update
+      set version = excluded.version, due_at = excluded.due_at, attempts = 0, leased_by = null, last_error = null;
+    %s
+    if found then perform embedder.wake_workers(); end if;$f$, due, after_insert)
+$$;
+
+-- Queues the given rows of a pipeline. Returns how many.
+do $do$
+begin
+  perform embedder.create_function('enqueue_jobs(pipeline int, row_keys text[]) returns bigint', '',
+    format(e'\ndeclare queued bigint;\nbegin%s\n  return queued;\nend',
+      embedder.enqueue_statement('select $1, row_key from unnest($2) row_key', 'get diagnostics queued = row_count;')));
+end
+$do$;
+
+-- Queues every row of the source.
+create or replace function embedder.enqueue_all(p embedder.pipeline) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  queued bigint;
+begin
+  execute format('select embedder.%I()', format('pipeline_%s_enqueue_all', p.id)) into queued;
+  return queued;
+end
+$$;
+
+create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline := embedder.find_pipeline(pipeline);
+  key text;
+  waiting boolean;
+begin
+  begin
+    execute format('select embedder.%I($1)', format('pipeline_%s_row_key', p.id)) into key using row_key;
+  exception when data_exception then
+    key := null;
+  end;
+  if key is null then
+    raise exception 'row key % does not fit the key of pipeline "%"', quote_nullable(row_key), p.name
+      using errcode = 'invalid_parameter_value',
+        hint = format('Its key: %s.%s',
+          (select string_agg(format('%s %s', k.column_name, k.type_name), ', ' order by k.place) from embedder.key_columns(p.source) k),
+          case when cardinality(p.key_columns) > 1 then ' Give a jsonb object with these fields.' else '' end);
+  end if;
+  waiting := exists (
+    select from embedder.job j
+    where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
+  perform embedder.enqueue_jobs(p.id, array[key]);
+  return not waiting;
+end
+$$;
+comment on function embedder.enqueue_embed(text, text) is
+  'Queues one row. True: it was put on the queue; false: it was already waiting there.';
+
+create or replace function embedder.enqueue_embed(pipeline text, row_key anyelement) returns boolean
+language sql set search_path = pg_catalog, pg_temp as $$
+  -- Through jsonb, whose form of times and dates is the same in every session.
+  select embedder.enqueue_embed(pipeline, to_jsonb(row_key) #>> '{}')
+$$;
+comment on function embedder.enqueue_embed(text, anyelement) is
+  'Queues one row; a key of several columns as a jsonb object.';
+
+create or replace function embedder.retry_failed(name text default null) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  wanted int := case when name is not null then (embedder.find_pipeline(name)).id end;
+  moved bigint;
+begin
+  with letters as (
+    delete from embedder.dead_letter d where wanted is null or d.pipeline_id = wanted returning d.pipeline_id, d.row_key
+  ), by_pipeline as (
+    select l.pipeline_id, array_agg(l.row_key) as row_keys from letters l group by l.pipeline_id
+  )
+  select sum(embedder.enqueue_jobs(b.pipeline_id, b.row_keys)) into moved from by_pipeline b;
+  return coalesce(moved, 0);
+end
+$$;
+comment on function embedder.retry_failed is 'Puts the dead letters of a pipeline, or of all, back on the queue with all their attempts. Returns how many.';
+
+-- Claims up to max_jobs jobs for a worker, pipeline by pipeline in the given order, oldest due first.
+create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)
+returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+-- Always by the index job_due, with one plan for good: see embedder.lookup_settings.
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  wanted int := max_jobs;
+  claimed int;
+  id int;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  foreach id in array pipeline_ids loop
+    exit when wanted <= 0;
+    return query
+      update embedder.job j
+      set leased_by = worker, due_at = now() + lease, attempts = j.attempts + 1
+      from (
+        select d.ctid from embedder.job d
+        where d.pipeline_id = id and d.due_at <= now()
+          and exists (select from embedder.pipeline p where p.id = d.pipeline_id and not p.paused)
+        order by d.due_at limit wanted
+        for update of d skip locked
+      ) due
+      where j.ctid = due.ctid
+      returning j.pipeline_id, j.row_key, j.version, j.attempts;
+    get diagnostics claimed = row_count;
+    wanted := wanted - claimed;
+  end loop;
+end
+$$;
+comment on function embedder.claim_jobs is 'Leases due jobs to a worker and counts the attempt.';
+
+-- Those of the given jobs that the worker still holds: neither done, nor changed, nor taken over.
+create or replace function embedder.held_jobs(worker int, pipeline int, row_keys text[], versions xid8[])
+returns setof text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select j.row_key
+  from unnest(row_keys, versions) k(row_key, version)
+  join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version
+  where j.leased_by = worker
+$$;
+
+create or replace function embedder.renew_leases(worker int, pipeline int, row_keys text[], versions xid8[], lease interval)
+returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.job j set due_at = now() + lease
+  from unnest(row_keys, versions) k(row_key, version)
+  where j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
+$$;
+comment on function embedder.renew_leases is 'Prolongs the leases of jobs that a worker is still busy with.';
+
+-- Gives jobs back without counting the attempt; they are due again after the delay.
+create or replace function embedder.release_jobs(worker int, pipeline int, row_keys text[], versions xid8[], delay interval)
+returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.job j set leased_by = null, due_at = now() + delay, attempts = greatest(j.attempts - 1, 0)
+  from unnest(row_keys, versions) k(row_key, version)
+  where j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
+$$;
+comment on function embedder.release_jobs is 'Gives leased jobs back to the queue without counting the attempt.';
+
+-- Books a failed attempt for each job. One with attempts left is due again after retry_base * 2^(attempts - 1), at most
+-- retry_limit, of which a random half is taken off so that rows that failed together do not come back together.
+-- One without becomes a dead letter.
+create or replace function embedder.fail_jobs(
+  worker int, pipeline int, row_keys text[], versions xid8[], errors text[], retry_base interval, retry_limit interval)
+returns table (row_key text, dead boolean)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  allowed int := (select max_attempts from embedder.pipeline where id = pipeline);
+begin
+  return query
+  with failed as materialized (
+    select j.row_key, j.attempts, k.error
+    from unnest(row_keys, versions, errors) k(row_key, version, error)
+    join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
+    for update of j
+  ), buried as (
+    insert into embedder.dead_letter (pipeline_id, row_key, attempts, error)
+    select pipeline, f.row_key, f.attempts, f.error from failed f where f.attempts >= allowed
+    on conflict (pipeline_id, row_key) do update
+      set attempts = excluded.attempts, error = excluded.error, failed_at = now()
+  ), removed as (
+    delete from embedder.job j using failed f
+    where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts >= allowed
+  ), retried as (
+    update embedder.job j set
+      leased_by = null, last_error = f.error,
+      due_at = now() + least(retry_base * power(2, f.attempts - 1), retry_limit) * (0.5 + random() / 2)
+    from failed f where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts < allowed
+  )
+  select f.row_key, f.attempts >= allowed from failed f;
+end
+$$;
+comment on function embedder.fail_jobs is 'Books failed attempts: retry with exponential backoff and jitter, or dead letter.';

@@ -1,0 +1,42 @@
+import pg from 'pg';
+
+/** The SQLSTATE of an error from PostgreSQL, or the code of one from the network; '' for anything else. */
+export function codeOf(error: unknown): string {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return '';
+  return typeof error.code === 'string' ? error.code : '';
+}
+
+// Classes 08 (connection), 57P (the server stops or starts), 53300 (too many connections), and the network's own.
+const CONNECTION_CODES =
+  /^(08...|57P0.|53300|ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|ENOENT|EHOSTUNREACH)$/;
+const CONNECTION_MESSAGES =
+  /Connection terminated|timeout exceeded when trying to connect|connection error|not queryable/i;
+
+/** Whether the server could not be reached or went away: the same query may succeed later. */
+export function isConnectionError(error: unknown): boolean {
+  return (
+    CONNECTION_CODES.test(codeOf(error)) ||
+    (error instanceof Error &&
+      !(error instanceof pg.DatabaseError) &&
+      CONNECTION_MESSAGES.test(error.message))
+  );
+}
+
+/** Whether another transaction got in the way (serialization failure, deadlock): the same query succeeds when repeated. */
+export function isConflict(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === '40001' || code === '40P01';
+}
+
+/**
+ * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), or a trigger of the
+ * user's that raised (P0). Then the rest of the batch can be written without that row.
+ */
+export function isRowError(error: unknown): boolean {
+  return /^(22|23|P0)/.test(codeOf(error));
+}
+
+/** PostgreSQL's hint for an error, if it gave one. */
+export function hintOf(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.hint : undefined;
+}

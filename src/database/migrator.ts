@@ -1,0 +1,211 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type RawBuilder, sql, type Transaction } from 'kysely';
+import { UserError } from '../errors.ts';
+import { packageRoot } from '../package-root.ts';
+import type { Database } from './database.ts';
+import { codeOf } from './errors.ts';
+import type { Schema } from './schema.ts';
+
+/** What `migrate` did: names of the files it applied, empty when everything was up to date. */
+export interface MigrationResult {
+  migrations: string[];
+  functions: string[];
+}
+
+/** A model that the catalog knows, as the table embedder.model holds it. */
+export interface KnownModel {
+  name: string;
+  task: string;
+  dimensions: number | null;
+  max_tokens: number | null;
+}
+
+// Any number, as long as it is always this one: the lock that keeps two migrators apart.
+const LOCK = 7_306_372_118;
+const OLDEST_PGVECTOR = [0, 5];
+const OLDEST_POSTGRES = 140_000;
+
+/**
+ * Brings schema `embedder` up to date: each new file of migrations/ in a transaction of its own, then the files of
+ * sql/ that have changed, in one. Safe to run twice and by several processes at once: an advisory lock lets one work
+ * at a time, and the next finds nothing to do. Pipelines get their functions made again when sql/ has changed.
+ * @throws UserError when PostgreSQL or pgvector is missing or too old, or a right is missing.
+ */
+export async function migrate(database: Database, models: KnownModel[] = []): Promise<MigrationResult> {
+  const migrations: string[] = [];
+  await prepare(database);
+  for (const name of await sqlFiles('migrations')) {
+    const applied = await inLockedTransaction(database, (transaction) => applyMigration(transaction, name));
+    if (applied) migrations.push(name);
+  }
+  const functions = await inLockedTransaction(database, async (transaction) => {
+    const changed = await applyFunctions(transaction);
+    await saveModels(transaction, models);
+    return changed;
+  });
+  return { migrations, functions };
+}
+
+/** The number of the newest migration applied to this database, and whether sql/ is as this version has it. */
+export async function migrationState(database: Database): Promise<'none' | 'old' | 'current'> {
+  const known = await sql<{
+    found: boolean;
+  }>`select to_regclass('embedder.applied_file') is not null as found`.execute(database);
+  if (!known.rows[0]?.found) return 'none';
+  const applied = await appliedFiles(database);
+  for (const folder of ['migrations', 'sql']) {
+    for (const name of await sqlFiles(folder)) {
+      if (applied.get(name) !== hash(await readSql(name))) return 'old';
+    }
+  }
+  return 'current';
+}
+
+async function prepare(database: Database): Promise<void> {
+  const { rows } = await sql<{
+    version: number;
+  }>`select current_setting('server_version_num')::int as version`.execute(database);
+  const version = rows[0]?.version ?? 0;
+  if (version < OLDEST_POSTGRES) {
+    throw new UserError(`PostgreSQL ${Math.floor(version / 10_000)} is too old`, {
+      hint: 'pgembedder needs 14 or later.',
+    });
+  }
+  await inLockedTransaction(database, async (transaction) => {
+    await ensurePgvector(transaction);
+    await run(transaction, sql`create schema if not exists embedder`);
+    await run(
+      transaction,
+      sql`create table if not exists embedder.applied_file (
+        name text primary key, sha256 text not null, applied_at timestamptz not null default now())`,
+    );
+  });
+}
+
+async function ensurePgvector(transaction: Transaction<Schema>): Promise<void> {
+  const { rows } = await sql<{ installed: string | null; available: boolean }>`
+    select (select extversion from pg_extension where extname = 'vector') as installed,
+      exists (select from pg_available_extensions where name = 'vector') as available`.execute(transaction);
+  const { installed = null, available = false } = rows[0] ?? {};
+  if (!installed && !available) {
+    throw new UserError('pgvector is not installed on this server', {
+      hint: 'Install its package on the machine that runs PostgreSQL (Debian: apt-get install postgresql-17-pgvector, with your major version), then run this again.',
+    });
+  }
+  if (!installed) {
+    await run(
+      transaction,
+      sql`create extension vector`,
+      'As a superuser, type in this database: create extension vector;',
+    );
+    return;
+  }
+  const [major = 0, minor = 0] = installed.split('.').map(Number);
+  if (major < OLDEST_PGVECTOR[0]! || (major === OLDEST_PGVECTOR[0] && minor < OLDEST_PGVECTOR[1]!)) {
+    throw new UserError(`pgvector ${installed} is too old`, {
+      hint: 'pgembedder needs 0.5 or later. Install it, then type: alter extension vector update;',
+    });
+  }
+}
+
+async function applyMigration(transaction: Transaction<Schema>, name: string): Promise<boolean> {
+  if ((await appliedFiles(transaction)).has(name)) return false;
+  const text = await readSql(name);
+  await run(transaction, sql.raw(text));
+  await saveApplied(transaction, name, text);
+  return true;
+}
+
+async function applyFunctions(transaction: Transaction<Schema>): Promise<string[]> {
+  const applied = await appliedFiles(transaction);
+  const names = await sqlFiles('sql');
+  const texts = new Map(await Promise.all(names.map(async (name) => [name, await readSql(name)] as const)));
+  const changed = names.filter((name) => applied.get(name) !== hash(texts.get(name)!));
+  if (changed.length === 0) return [];
+  // A function may call one of a later file; bodies are checked when they run.
+  await run(transaction, sql`set local check_function_bodies = off`);
+  for (const name of changed) {
+    await run(transaction, sql.raw(texts.get(name)!));
+    await saveApplied(transaction, name, texts.get(name)!);
+  }
+  await run(
+    transaction,
+    sql`select embedder.generate_functions(p) from embedder.pipeline p where embedder.pipeline_problem(p) is null`,
+  );
+  await run(transaction, sql`select pg_notify('embedder_job', 'pipeline')`);
+  return changed;
+}
+
+async function saveModels(transaction: Transaction<Schema>, models: KnownModel[]): Promise<void> {
+  if (models.length === 0) return;
+  await transaction
+    .insertInto('embedder.model')
+    .values(models)
+    .onConflict((conflict) =>
+      conflict.column('name').doUpdateSet((row) => ({
+        task: row.ref('excluded.task'),
+        dimensions: row.ref('excluded.dimensions'),
+        max_tokens: row.ref('excluded.max_tokens'),
+      })),
+    )
+    .execute();
+}
+
+function inLockedTransaction<Result>(
+  database: Database,
+  work: (transaction: Transaction<Schema>) => Promise<Result>,
+): Promise<Result> {
+  return database.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
+    return work(transaction);
+  });
+}
+
+async function run(
+  transaction: Transaction<Schema>,
+  statement: RawBuilder<unknown>,
+  hint?: string,
+): Promise<void> {
+  try {
+    await statement.execute(transaction);
+  } catch (error) {
+    // 42501: insufficient_privilege
+    if (codeOf(error) !== '42501') throw error;
+    throw new UserError(`migrate may not do that: ${(error as Error).message}`, {
+      hint: hint ?? 'Run it as the owner of the database, or: grant create on database ... to ...;',
+      cause: error,
+    });
+  }
+}
+
+async function appliedFiles(database: Database): Promise<Map<string, string>> {
+  const { rows } = await sql<{
+    name: string;
+    sha256: string;
+  }>`select name, sha256 from embedder.applied_file`.execute(database);
+  return new Map(rows.map((row) => [row.name, row.sha256]));
+}
+
+async function saveApplied(transaction: Transaction<Schema>, name: string, text: string): Promise<void> {
+  await sql`insert into embedder.applied_file (name, sha256) values (${name}, ${hash(text)})
+    on conflict (name) do update set sha256 = excluded.sha256, applied_at = now()`.execute(transaction);
+}
+
+/** The .sql files of a folder of the package, as `folder/file.sql`, in their order. */
+async function sqlFiles(folder: string): Promise<string[]> {
+  const files = await readdir(join(packageRoot, folder));
+  return files
+    .filter((file) => file.endsWith('.sql'))
+    .sort()
+    .map((file) => `${folder}/${file}`);
+}
+
+function readSql(name: string): Promise<string> {
+  return readFile(join(packageRoot, name), 'utf8');
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}

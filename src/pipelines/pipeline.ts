@@ -1,0 +1,61 @@
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+import type { PipelineOptions } from '../database/schema.ts';
+
+/** A declared pipeline, as far as a worker needs it. */
+export interface Pipeline {
+  readonly id: number;
+  readonly name: string;
+  readonly model: string;
+  readonly task: string;
+  readonly dimensions: number;
+  readonly options: PipelineOptions;
+  readonly priority: number;
+  readonly maxAttempts: number;
+  readonly paused: boolean;
+  /** What the database says is wrong with the pipeline as a whole; null when nothing is. */
+  readonly error: string | null;
+}
+
+/** Every pipeline, the highest priority first. */
+export async function loadPipelines(database: Database): Promise<Pipeline[]> {
+  const rows = await database
+    .selectFrom('embedder.pipeline')
+    .select([
+      'id',
+      'name',
+      'model',
+      'task',
+      'dimensions',
+      'options',
+      'priority',
+      'max_attempts',
+      'paused',
+      'error',
+    ])
+    .orderBy('priority', 'desc')
+    .orderBy('id')
+    .execute();
+  return rows.map(({ max_attempts, ...row }) => ({ ...row, maxAttempts: max_attempts }));
+}
+
+/** Writes an error that concerns the whole pipeline where `embedder.status` shows it; null clears it. */
+export async function setPipelineError(
+  database: Database,
+  pipelineId: number,
+  message: string | null,
+): Promise<void> {
+  await sql`select embedder.set_pipeline_error(${pipelineId}, ${message})`.execute(database);
+}
+
+/**
+ * Asks what is wrong with the pipeline's tables. When nothing is, its functions are made again (a renamed table or
+ * column is nothing wrong) and the answer is null.
+ */
+export async function refreshPipeline(database: Database, pipelineId: number): Promise<string | null> {
+  const { rows } = await sql<{ problem: string | null }>`
+    select embedder.refresh_pipeline(p.id) as problem from embedder.pipeline p where p.id = ${pipelineId}`.execute(
+    database,
+  );
+  return rows[0]?.problem ?? null;
+}

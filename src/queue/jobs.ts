@@ -1,0 +1,107 @@
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+
+/** A claimed job. */
+export interface Job {
+  readonly pipelineId: number;
+  /** The row's primary key as text. */
+  readonly rowKey: string;
+  /** The transaction that last asked for the job; a result is written only while this is still the job's version. */
+  readonly version: string;
+  /** Claims so far, this one included. */
+  readonly attempts: number;
+}
+
+/** A worker's number and the time its claims hold. */
+export interface Claimant {
+  readonly workerId: number;
+  readonly leaseSeconds: number;
+}
+
+/** Claims up to `limit` jobs of the given pipelines, in their order, the oldest due first. */
+export async function claimJobs(
+  database: Database,
+  claimant: Claimant,
+  pipelineIds: readonly number[],
+  limit: number,
+): Promise<Job[]> {
+  const { rows } = await sql<{ pipeline_id: number; row_key: string; version: string; attempts: number }>`
+    select pipeline_id, row_key, version, attempts
+    from embedder.claim_jobs(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
+    database,
+  );
+  return rows.map((row) => ({
+    pipelineId: row.pipeline_id,
+    rowKey: row.row_key,
+    version: row.version,
+    attempts: row.attempts,
+  }));
+}
+
+/** Of jobs of one pipeline: the row keys of those this worker still holds (neither done, nor changed, nor taken over). */
+export async function heldJobs(
+  database: Database,
+  claimant: Claimant,
+  jobs: readonly Job[],
+): Promise<Set<string>> {
+  const { rows } = await sql<{ row_key: string }>`
+    select row_key from embedder.held_jobs(${claimant.workerId}, ${columns(jobs)}) row_key`.execute(database);
+  return new Set(rows.map((row) => row.row_key));
+}
+
+/** Prolongs the leases of jobs of one pipeline. */
+export async function renewLeases(
+  database: Database,
+  claimant: Claimant,
+  jobs: readonly Job[],
+): Promise<void> {
+  await sql`select embedder.renew_leases(${claimant.workerId}, ${columns(jobs)}, ${seconds(claimant.leaseSeconds)})`.execute(
+    database,
+  );
+}
+
+/** Gives jobs of one pipeline back, due again after `delaySeconds`, without counting the attempt. */
+export async function releaseJobs(
+  database: Database,
+  claimant: Claimant,
+  jobs: readonly Job[],
+  delaySeconds: number,
+): Promise<void> {
+  await sql`select embedder.release_jobs(${claimant.workerId}, ${columns(jobs)}, ${seconds(delaySeconds)})`.execute(
+    database,
+  );
+}
+
+/** How long failed jobs wait, in seconds. */
+export interface Backoff {
+  readonly baseSeconds: number;
+  readonly limitSeconds: number;
+}
+
+/**
+ * Books a failed attempt for each of the given jobs of one pipeline: retry later, or dead letter.
+ * @returns how many became dead letters, and how many will be tried again
+ */
+export async function failJobs(
+  database: Database,
+  claimant: Claimant,
+  failures: readonly { job: Job; error: string }[],
+  backoff: Backoff,
+): Promise<{ dead: number; retried: number }> {
+  const jobs = failures.map(({ job }) => job);
+  const errors = failures.map(({ error }) => error);
+  const { rows } = await sql<{ dead: boolean }>`
+    select dead from embedder.fail_jobs(${claimant.workerId}, ${columns(jobs)}, ${errors}::text[],
+      ${seconds(backoff.baseSeconds)}, ${seconds(backoff.limitSeconds)})`.execute(database);
+  const dead = rows.filter((row) => row.dead).length;
+  return { dead, retried: rows.length - dead };
+}
+
+/** The arguments (pipeline, row_keys, versions) that most functions of sql/08_queue.sql take. */
+function columns(jobs: readonly Job[]) {
+  return sql`${jobs[0]!.pipelineId}, ${jobs.map((job) => job.rowKey)}::text[], ${jobs.map((job) => job.version)}::xid8[]`;
+}
+
+function seconds(value: number) {
+  return sql`make_interval(secs => ${value})`;
+}

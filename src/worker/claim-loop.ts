@@ -1,0 +1,156 @@
+import { sql } from 'kysely';
+import { messageOf } from '../errors.ts';
+import { claimJobs, type Job } from '../queue/jobs.ts';
+import { persist, type WorkerContext } from './context.ts';
+import type { Holdings } from './holdings.ts';
+import { keepHouse } from './housekeeping.ts';
+import type { Registry } from './registry.ts';
+import { Signal } from './signal.ts';
+
+/** While batches are under way, new jobs are looked for this often: nobody is notified when no worker sleeps. */
+const BUSY_POLL_MS = 20;
+/** The first and the longest wait of a sleeping worker. NOTIFY ends it; the poll is for what NOTIFY can miss. */
+const IDLE_POLL_MS = 50;
+const IDLE_POLL_LIMIT_MS = 5_000;
+/** The longest wait where LISTEN does not work: then the poll is all there is. */
+const DEAF_POLL_LIMIT_MS = 1_000;
+/** Declarations are read again this often, for the case that their notification was lost. */
+const RELOAD_MS = 5_000;
+/** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
+const QUIET_MS = 3_000;
+
+/**
+ * Looks for jobs and hands them on. Its states:
+ *
+ * - full: it holds two windows of jobs, one at the engine and one that is read and tokenized meanwhile. It claims
+ *   nothing until a whole window has come free, since a window is what is sorted by length. Next: busy.
+ * - busy: it claims up to a window, again and again, until nothing is due; then it looks each 20 ms while batches are
+ *   under way. Next: full, or idle when the last of them is done.
+ * - idle: it writes `idle` on its row of the register, which makes triggers notify, and looks once more, for jobs
+ *   committed before anybody could see that it sleeps. Then it waits: for NOTIFY, and for a poll that starts at 50 ms,
+ *   doubles up to 5 s, and finds the jobs of transactions that looked at the register before and committed after.
+ *   The first jobs found make it busy.
+ */
+export class ClaimLoop {
+  readonly #context: WorkerContext;
+  readonly #registry: Registry;
+  readonly #holdings: Holdings;
+  readonly #window: number;
+  readonly #take: (jobs: Job[]) => void;
+  readonly #listening: () => boolean;
+  readonly #signal = new Signal();
+  #stopping = false;
+  #idle = false;
+  #idleWrite: Promise<unknown> = Promise.resolve();
+  #pollMs = IDLE_POLL_MS;
+  #reloadAt = 0;
+  #lastClaim = performance.now();
+  #houseKept = false;
+
+  constructor(
+    context: WorkerContext,
+    registry: Registry,
+    holdings: Holdings,
+    options: { window: number; take: (jobs: Job[]) => void; listening: () => boolean },
+  ) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#holdings = holdings;
+    this.#window = options.window;
+    this.#take = options.take;
+    this.#listening = options.listening;
+    holdings.on('freed', () => this.#signal.give());
+  }
+
+  /** Somebody notified: new jobs, or 'pipeline' for a changed declaration. */
+  wake(payload: string): void {
+    if (payload === 'pipeline') this.#reloadAt = 0;
+    this.#signal.give();
+  }
+
+  stop(): void {
+    this.#stopping = true;
+    this.#signal.give();
+  }
+
+  /** Claims until it is stopped; with `untilEmpty`, until nothing is due and nothing is held. */
+  async run(untilEmpty: boolean): Promise<void> {
+    while (!this.#stopping) {
+      await this.#reload();
+      if (2 * this.#window - this.#holdings.size < this.#window) {
+        await this.#signal.wait(RELOAD_MS);
+        continue;
+      }
+      const jobs = await this.#claim();
+      if (jobs.length > 0) {
+        this.#becomeBusy(jobs);
+      } else if (this.#holdings.size > 0) {
+        await this.#signal.wait(BUSY_POLL_MS);
+      } else if (untilEmpty) {
+        await keepHouse(this.#context);
+        return;
+      } else {
+        await this.#sleep();
+      }
+    }
+    await this.#idleWrite;
+  }
+
+  async #claim(): Promise<Job[]> {
+    const pipelines = this.#registry.claimable();
+    if (pipelines.length === 0) return [];
+    const { database, claimant } = this.#context;
+    return persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
+  }
+
+  #becomeBusy(jobs: Job[]): void {
+    this.#setIdle(false);
+    this.#pollMs = IDLE_POLL_MS;
+    this.#lastClaim = performance.now();
+    this.#houseKept = false;
+    this.#holdings.add(jobs);
+    this.#context.events.emit('claimed', jobs.length);
+    this.#take(jobs);
+  }
+
+  async #sleep(): Promise<void> {
+    if (!this.#idle) {
+      this.#setIdle(true);
+      await this.#idleWrite;
+      return;
+    }
+    if (!this.#houseKept && performance.now() - this.#lastClaim > QUIET_MS) {
+      this.#houseKept = true;
+      // Not waited for: an index can take hours, and new rows must not.
+      keepHouse(this.#context).catch((error: unknown) => {
+        this.#houseKept = false;
+        this.#context.logger.warn({ reason: messageOf(error) }, 'housekeeping failed');
+      });
+    }
+    this.#context.events.emit('idle');
+    await this.#signal.wait(this.#pollMs);
+    this.#pollMs = Math.min(this.#pollMs * 2, this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS);
+  }
+
+  /** The job in hand does not wait for this, but the next change does. */
+  #setIdle(idle: boolean): void {
+    if (idle === this.#idle) return;
+    this.#idle = idle;
+    const { database, claimant } = this.#context;
+    this.#idleWrite = this.#idleWrite
+      .then(() =>
+        persist(this.#context, () =>
+          sql`select embedder.set_idle(${claimant.workerId}, ${idle})`.execute(database),
+        ),
+      )
+      .catch((error: unknown) =>
+        this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark'),
+      );
+  }
+
+  async #reload(): Promise<void> {
+    if (performance.now() < this.#reloadAt) return;
+    this.#reloadAt = performance.now() + RELOAD_MS;
+    await this.#registry.reload();
+  }
+}

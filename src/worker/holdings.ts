@@ -1,0 +1,37 @@
+import { EventEmitter } from 'node:events';
+import type { Job } from '../queue/jobs.ts';
+
+/** The jobs that this worker holds leases on: claimed, and neither done, failed nor given back. */
+export class Holdings extends EventEmitter<{ freed: [] }> {
+  readonly #jobs = new Map<number, Map<string, Job>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  add(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      const ofPipeline = this.#jobs.get(job.pipelineId) ?? new Map<string, Job>();
+      this.#jobs.set(job.pipelineId, ofPipeline);
+      // A row whose lease ran out can come back to this worker: it is held once, by the later claim.
+      if (!ofPipeline.has(job.rowKey)) this.#size++;
+      ofPipeline.set(job.rowKey, job);
+    }
+  }
+
+  remove(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      const ofPipeline = this.#jobs.get(job.pipelineId);
+      if (ofPipeline?.get(job.rowKey) !== job) continue;
+      ofPipeline.delete(job.rowKey);
+      this.#size--;
+    }
+    this.emit('freed');
+  }
+
+  /** What is held, one list a pipeline; pipelines of which nothing is held are left out. */
+  byPipeline(): Job[][] {
+    return [...this.#jobs.values()].filter((jobs) => jobs.size > 0).map((jobs) => [...jobs.values()]);
+  }
+}

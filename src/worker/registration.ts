@@ -1,0 +1,105 @@
+import { hostname } from 'node:os';
+import { sql } from 'kysely';
+import { renewLeases } from '../queue/jobs.ts';
+import { version } from '../version.ts';
+import { persist, type WorkerContext } from './context.ts';
+import type { Holdings } from './holdings.ts';
+
+/** How often a worker says that it lives. embedder.worker_timeout() is five of these. */
+export const HEARTBEAT_MS = 2_000;
+/** Leases are renewed when a third of them is over: two renewals may fail before one runs out. */
+const RENEWALS_PER_LEASE = 3;
+
+/** Puts a worker on the register; returns its number. */
+export async function register(
+  context: Pick<WorkerContext, 'database'>,
+  listening: boolean,
+): Promise<number> {
+  const { id } = await context.database
+    .insertInto('embedder.worker_process')
+    .values({ hostname: hostname(), pid: process.pid, version, listening })
+    .returning('id')
+    .executeTakeFirstOrThrow();
+  return id;
+}
+
+/** Takes a worker off the register. */
+export async function deregister(context: WorkerContext): Promise<void> {
+  await context.database
+    .deleteFrom('embedder.worker_process')
+    .where('id', '=', context.claimant.workerId)
+    .execute();
+}
+
+/**
+ * What a worker does by the clock: says that it lives, frees the jobs of workers that do not, and renews its leases.
+ */
+export class Heartbeat {
+  readonly #context: WorkerContext;
+  readonly #holdings: Holdings;
+  readonly #listening: () => boolean;
+  #timer: NodeJS.Timeout | undefined;
+  #beating: Promise<void> | undefined;
+  #renewedAt = performance.now();
+
+  constructor(context: WorkerContext, holdings: Holdings, listening: () => boolean) {
+    this.#context = context;
+    this.#holdings = holdings;
+    this.#listening = listening;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => {
+      // One at a time: while the server is away, beats must not pile up.
+      this.#beating ??= this.beat()
+        .catch((error: unknown) => this.#context.logger.warn({ err: error }, 'heartbeat failed'))
+        .finally(() => {
+          this.#beating = undefined;
+        });
+    }, HEARTBEAT_MS);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#beating;
+  }
+
+  /** One beat. */
+  async beat(): Promise<void> {
+    const context = this.#context;
+    const known = await persist(context, () =>
+      sql<{ known: boolean }>`select embedder.beat(${context.claimant.workerId}) as known`.execute(
+        context.database,
+      ),
+    );
+    if (!known.rows[0]?.known) {
+      // It was silent for too long (the machine slept, or the server was away), and its jobs were freed.
+      const workerId = await register(context, this.#listening());
+      context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
+      context.claimant = { ...context.claimant, workerId };
+    }
+    await this.rescue();
+    if (performance.now() - this.#renewedAt > (context.claimant.leaseSeconds * 1_000) / RENEWALS_PER_LEASE) {
+      await this.#renew();
+    }
+  }
+
+  /** Frees the jobs of workers whose heartbeat is gone. */
+  async rescue(): Promise<void> {
+    const { rows } = await persist(this.#context, () =>
+      sql<{ freed: number }>`select embedder.rescue_jobs() as freed`.execute(this.#context.database),
+    );
+    const freed = rows[0]?.freed ?? 0;
+    if (freed > 0) {
+      this.#context.logger.warn({ rows: freed }, 'freed the jobs of a worker that is gone');
+      this.#context.events.emit('rescued', freed);
+    }
+  }
+
+  async #renew(): Promise<void> {
+    for (const jobs of this.#holdings.byPipeline()) {
+      await persist(this.#context, () => renewLeases(this.#context.database, this.#context.claimant, jobs));
+    }
+    this.#renewedAt = performance.now();
+  }
+}

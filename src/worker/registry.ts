@@ -1,0 +1,128 @@
+import { messageOf, UserError } from '../errors.ts';
+import type { TextEmbedder } from '../inference/embedder.ts';
+import type { ModelDescription } from '../models/description.ts';
+import type { ModelStore } from '../models/store.ts';
+import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
+import { persist, type WorkerContext } from './context.ts';
+
+/** A pipeline that this worker can serve, and the model it does it with. */
+export interface ServedPipeline {
+  readonly pipeline: Pipeline;
+  readonly model: ModelDescription;
+  /** Put before each text. */
+  readonly prompt: string;
+}
+
+/** A pipeline in error is tried again after this, and then after twice as long each time, up to the limit. */
+const RETRY_MS = 5_000;
+const RETRY_LIMIT_MS = 60_000;
+
+/** Which pipelines there are, which of them this worker serves, and which it leaves alone for a while after an error. */
+export class Registry {
+  readonly #context: WorkerContext;
+  readonly #store: ModelStore;
+  readonly #embedder: TextEmbedder;
+  #served = new Map<number, ServedPipeline>();
+  readonly #setbacks = new Map<number, { until: number; delay: number; message: string }>();
+  /** Pipelines whose model this worker does not have, or that do not fit it. */
+  readonly #unservable = new Set<number>();
+  #turn = 0;
+
+  constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder) {
+    this.#context = context;
+    this.#store = store;
+    this.#embedder = embedder;
+  }
+
+  /** Reads the pipelines again; to be called when a declaration has changed. */
+  async reload(): Promise<void> {
+    const pipelines = await persist(this.#context, () => loadPipelines(this.#context.database));
+    const served = new Map<number, ServedPipeline>();
+    for (const pipeline of pipelines) {
+      // Somebody has cleared the error, by embedder.resume_pipeline: try at once.
+      if (pipeline.error === null) this.#setbacks.delete(pipeline.id);
+      try {
+        served.set(pipeline.id, this.#serve(pipeline));
+        if (this.#unservable.delete(pipeline.id)) await this.succeed(pipeline);
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        this.#unservable.add(pipeline.id);
+        await this.fail(pipeline, error.line);
+      }
+    }
+    const before = [...this.#served.values()].map(({ pipeline }) => pipeline.name).join();
+    this.#served = served;
+    const names = [...served.values()].map(({ pipeline }) => pipeline.name);
+    if (names.join() !== before) this.#context.logger.info({ pipelines: names }, 'pipelines');
+    this.#context.events.emit('pipelines', names);
+  }
+
+  /** A served pipeline; undefined when it was dropped meanwhile. */
+  find(pipelineId: number): ServedPipeline | undefined {
+    return this.#served.get(pipelineId);
+  }
+
+  /**
+   * The pipelines to claim from, the highest priority first. Among equals each call begins with another one, so that
+   * no full queue keeps its neighbours waiting.
+   */
+  claimable(): number[] {
+    const now = performance.now();
+    const open = [...this.#served.values()].filter(
+      ({ pipeline }) => !pipeline.paused && (this.#setbacks.get(pipeline.id)?.until ?? 0) <= now,
+    );
+    const turn = this.#turn++ % Math.max(1, open.length);
+    const rotated = [...open.slice(turn), ...open.slice(0, turn)];
+    return rotated
+      .sort((a, b) => b.pipeline.priority - a.pipeline.priority)
+      .map(({ pipeline }) => pipeline.id);
+  }
+
+  /** Writes an error on a pipeline and leaves it alone for a while. */
+  async fail(pipeline: Pipeline, message: string): Promise<void> {
+    const before = this.#setbacks.get(pipeline.id);
+    const delay = Math.min(before ? before.delay * 2 : RETRY_MS, RETRY_LIMIT_MS);
+    this.#setbacks.set(pipeline.id, { until: performance.now() + delay, delay, message });
+    if (before?.message === message && pipeline.error !== null) return;
+    await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, message));
+    this.#context.logger.error({ pipeline: pipeline.name, reason: message }, 'pipeline does not work');
+    this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: message });
+  }
+
+  /** Notes that a pipeline works: clears the error that it or another worker has written. */
+  async succeed(pipeline: Pipeline): Promise<void> {
+    if (pipeline.error === null && !this.#setbacks.has(pipeline.id)) return;
+    this.#setbacks.delete(pipeline.id);
+    const served = this.#served.get(pipeline.id);
+    if (served) this.#served.set(pipeline.id, { ...served, pipeline: { ...served.pipeline, error: null } });
+    await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, null));
+    this.#context.logger.info({ pipeline: pipeline.name }, 'pipeline works again');
+    this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: null });
+  }
+
+  /** Names and errors of the pipelines that this worker leaves alone at the moment. */
+  failing(): { pipeline: string; error: string }[] {
+    return [...this.#setbacks].map(([id, { message }]) => ({
+      pipeline: this.#served.get(id)?.pipeline.name ?? String(id),
+      error: message,
+    }));
+  }
+
+  #serve(pipeline: Pipeline): ServedPipeline {
+    const model = this.#store.find(pipeline.model);
+    if (model.dimensions !== pipeline.dimensions) {
+      throw new UserError(
+        `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,
+        {
+          hint: 'Drop the pipeline and create it again, or give this worker the model that it was made for.',
+        },
+      );
+    }
+    try {
+      this.#embedder.tokenizer(model);
+    } catch (error) {
+      throw error instanceof UserError ? error : new UserError(messageOf(error), { cause: error });
+    }
+    return { pipeline, model, prompt: pipeline.options.prompt ?? model.prompts.passage };
+  }
+}

@@ -1,0 +1,113 @@
+import { codeOf, hintOf } from '../database/errors.ts';
+import { messageOf, UserError } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
+import { EngineError } from '../inference/engine-error.ts';
+import { refreshPipeline } from '../pipelines/pipeline.ts';
+import { failJobs, type Job, releaseJobs } from '../queue/jobs.ts';
+import { persist, type WorkerContext } from './context.ts';
+import type { WorkerStats } from './events.ts';
+import type { Holdings } from './holdings.ts';
+import type { Registry, ServedPipeline } from './registry.ts';
+
+/** A job whose row could not be worked on, and why. */
+export interface Failure {
+  readonly job: Job;
+  readonly error: unknown;
+}
+
+/** Jobs of a pipeline that does not work wait this long before any worker claims them again. */
+const RELEASE_DELAY_SECONDS = 2;
+
+/**
+ * What becomes of jobs that did not work out. Three ways:
+ * - one row is at fault: its attempt is booked, it is tried later or becomes a dead letter;
+ * - the pipeline is at fault (a column is gone, the model cannot be loaded): the error goes on the pipeline, and its
+ *   jobs go back without an attempt booked;
+ * - nobody is (the worker stops, somebody has the row locked): the jobs go back, and that is all.
+ */
+export class Setbacks {
+  readonly #context: WorkerContext;
+  readonly #registry: Registry;
+  readonly #holdings: Holdings;
+  readonly #stats: WorkerStats;
+  /** Pipelines whose functions were made again, and that have not worked since. */
+  readonly #refreshed = new Set<number>();
+
+  constructor(context: WorkerContext, registry: Registry, holdings: Holdings, stats: WorkerStats) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#holdings = holdings;
+    this.#stats = stats;
+  }
+
+  /** Books failed attempts of rows of one pipeline. */
+  async failRows(served: ServedPipeline, failures: readonly Failure[]): Promise<void> {
+    if (failures.length === 0) return;
+    const { pipeline } = served;
+    const { dead, retried } = await persist(this.#context, () =>
+      failJobs(
+        this.#context.database,
+        this.#context.claimant,
+        failures.map(({ job, error }) => ({ job, error: describe(error) })),
+        this.#context.backoff,
+      ),
+    );
+    this.#holdings.remove(failures.map(({ job }) => job));
+    this.#stats.dead += dead;
+    this.#stats.retried += retried;
+    // What PostgreSQL says of a row may quote it, and rows stay out of the log: the message is in embedder.failed_job.
+    const reasons = [
+      ...new Set(failures.map(({ error }) => (error instanceof EngineError ? error.kind : codeOf(error)))),
+    ];
+    this.#context.logger.warn({ pipeline: pipeline.name, dead, retried, reasons }, 'rows failed');
+    this.#context.events.emit('failed', { pipeline: pipeline.name, dead, retried });
+  }
+
+  /**
+   * Deals with an error of a whole batch that no single row has caused: finds out whether the pipeline is at fault,
+   * and gives the jobs back.
+   */
+  async failPipeline(served: ServedPipeline, jobs: readonly Job[], error: unknown): Promise<void> {
+    const { pipeline } = served;
+    if (error instanceof EngineError) {
+      await this.#registry.fail(pipeline, error.line);
+    } else {
+      const problem = await this.findProblem(served);
+      if (problem !== null || this.#refreshed.has(pipeline.id)) {
+        await this.#registry.fail(pipeline, problem ?? describe(error));
+      }
+      this.#refreshed.add(pipeline.id);
+    }
+    await this.release(jobs, RELEASE_DELAY_SECONDS);
+  }
+
+  /** What is wrong with the pipeline's tables. Null: nothing; its functions, if they were out of date, are new now. */
+  findProblem({ pipeline }: ServedPipeline): Promise<string | null> {
+    return persist(this.#context, () => refreshPipeline(this.#context.database, pipeline.id)).catch(
+      messageOf,
+    );
+  }
+
+  /** Notes that a batch of a pipeline went well. */
+  async succeed({ pipeline }: ServedPipeline): Promise<void> {
+    this.#refreshed.delete(pipeline.id);
+    await this.#registry.succeed(pipeline);
+  }
+
+  /** Gives jobs back without an attempt booked. */
+  async release(jobs: readonly Job[], delaySeconds = 0): Promise<void> {
+    for (const group of groupBy(jobs, (job) => job.pipelineId).values()) {
+      await persist(this.#context, () =>
+        releaseJobs(this.#context.database, this.#context.claimant, group, delaySeconds),
+      );
+    }
+    this.#holdings.remove(jobs);
+  }
+}
+
+/** An error as one line for a person, as it is kept with the row or the pipeline. */
+function describe(error: unknown): string {
+  if (error instanceof UserError) return error.line;
+  const hint = hintOf(error);
+  return hint ? `${messageOf(error)}. ${hint}` : messageOf(error);
+}

@@ -1,0 +1,244 @@
+import type { Logger } from 'pino';
+import { type Connection, type Database, findVectorOid, openDatabase } from '../database/database.ts';
+import { type Listener, openListener } from '../database/listener.ts';
+import { migrationState } from '../database/migrator.ts';
+import { messageOf, UserError } from '../errors.ts';
+import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
+import { Engine } from '../inference/engine.ts';
+import { createModelStore, type ModelStore } from '../models/store.ts';
+import type { Backoff, Job } from '../queue/jobs.ts';
+import { ClaimLoop } from './claim-loop.ts';
+import { persist, type WorkerContext } from './context.ts';
+import { WorkerEvents, type WorkerStats } from './events.ts';
+import { Holdings } from './holdings.ts';
+import { deregister, Heartbeat, register } from './registration.ts';
+import { Registry } from './registry.ts';
+import { Setbacks } from './setbacks.ts';
+import { WindowRunner } from './window.ts';
+import { Writer } from './writer.ts';
+
+/** How a worker works; only the connection and the logger must be given. */
+export interface WorkerOptions {
+  readonly connection: Connection;
+  readonly logger: Logger;
+  /** Folders of models, searched before the bundled ones. */
+  readonly modelDirectories?: readonly string[];
+  /** Threads of one run of the model. Default: one a physical core. */
+  readonly threads?: number;
+  /** Most tokens of a batch, padding included. Default: 1,024. */
+  readonly tokenBudget?: number;
+  /** Rows claimed at once and sorted by length. Default: 2,048. */
+  readonly window?: number;
+  /** How long a claim holds. Default: 60 s; renewed while the rows are worked on. */
+  readonly leaseSeconds?: number;
+  /** How long `stop` waits for batches under way. Default: 20 s. */
+  readonly stopSeconds?: number;
+  /** Waits between the attempts of a failed row. Default: 2 s, doubled each time, at most 600 s. */
+  readonly backoff?: Backoff;
+  /** The module that the engine process runs; tests give one with faults. */
+  readonly engineEntry?: string;
+  /** Stands in for the engine; for benchmarks of the queue alone. */
+  readonly embedder?: TextEmbedder;
+}
+
+/** A worker. Its `events` tell what it does. */
+export interface Worker {
+  readonly events: WorkerEvents;
+  readonly stats: Readonly<WorkerStats>;
+  /** The engine's process id while there is one. */
+  readonly enginePid: number | undefined;
+  /** Connects and works until `stop`. Resolves when it looks for jobs. @throws UserError */
+  start(): Promise<void>;
+  /** Connects, works until no job is due, and stops. @throws UserError */
+  drain(): Promise<DrainResult>;
+  /** Finishes what is under way, gives the rest back, and ends. Safe to call twice. */
+  stop(): Promise<void>;
+}
+
+/** What a drain came to. */
+export interface DrainResult extends WorkerStats {
+  seconds: number;
+  /** Pipelines that do not work, and why. */
+  failing: { pipeline: string; error: string }[];
+}
+
+/**
+ * Makes a worker: it claims jobs, embeds their rows and writes the vectors.
+ *
+ * @example
+ * const worker = createWorker({ connection: process.env.DATABASE_URL!, logger: pino() });
+ * await worker.start();
+ * process.once('SIGTERM', () => worker.stop());
+ */
+export function createWorker(options: WorkerOptions): Worker {
+  return new PipelineWorker(options);
+}
+
+class PipelineWorker implements Worker {
+  readonly events = new WorkerEvents();
+  readonly stats: WorkerStats = { embedded: 0, emptied: 0, superseded: 0, retried: 0, dead: 0 };
+  readonly #options: WorkerOptions;
+  readonly #logger: Logger;
+  readonly #database: Database;
+  readonly #store: ModelStore;
+  readonly #engine: Engine;
+  readonly #holdings = new Holdings();
+  readonly #windows = new Set<Promise<void>>();
+  /** Ends waits for a server that is away, when stopping has taken its time. */
+  readonly #giveUp = new AbortController();
+  #parts: Parts | undefined;
+  #listener: Listener | null = null;
+  #running: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#logger = options.logger;
+    this.#database = openDatabase(options.connection);
+    this.#store = createModelStore({ directories: options.modelDirectories ?? [] });
+    this.#engine = new Engine({
+      logger: options.logger,
+      ...(options.threads === undefined ? {} : { threads: options.threads }),
+      ...(options.engineEntry === undefined ? {} : { entry: options.engineEntry }),
+    });
+  }
+
+  get enginePid(): number | undefined {
+    return this.#engine.pid;
+  }
+
+  async start(): Promise<void> {
+    const { loop } = await this.#connect();
+    this.#running = loop.run(false).catch((error: unknown) => {
+      if (!this.#giveUp.signal.aborted) this.#logger.fatal({ err: error }, 'worker failed');
+    });
+  }
+
+  async drain(): Promise<DrainResult> {
+    const begin = performance.now();
+    const { loop, registry } = await this.#connect();
+    this.#running = loop.run(true);
+    try {
+      await this.#running;
+    } finally {
+      await this.stop();
+    }
+    return { ...this.stats, seconds: (performance.now() - begin) / 1_000, failing: registry.failing() };
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #connect(): Promise<Parts> {
+    const context = await this.#makeContext();
+    const embedder =
+      this.#options.embedder ??
+      new Embedder({
+        engine: this.#engine,
+        ...(this.#options.tokenBudget === undefined ? {} : { tokenBudget: this.#options.tokenBudget }),
+      });
+    const registry = new Registry(context, this.#store, embedder);
+    const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);
+    const writer = new Writer(context, setbacks, this.#holdings, this.stats);
+    const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
+    const listening = () => this.#listener !== null;
+    const heartbeat = new Heartbeat(context, this.#holdings, listening);
+    const loop = new ClaimLoop(context, registry, this.#holdings, {
+      window: this.#options.window ?? 2048,
+      take: (jobs) => this.#work(runner, jobs),
+      listening,
+    });
+    this.#parts = { context, registry, setbacks, writer, heartbeat, loop };
+    await heartbeat.rescue();
+    heartbeat.start();
+    this.#listener?.on('wake', (payload) => loop.wake(payload));
+    this.#listener?.on('restored', () => loop.wake('pipeline'));
+    this.#logger.info({ worker: context.claimant.workerId, listening: listening() }, 'worker started');
+    this.events.emit('started', { workerId: context.claimant.workerId, listening: listening() });
+    return this.#parts;
+  }
+
+  async #makeContext(): Promise<WorkerContext> {
+    const database = this.#database;
+    const state = await migrationState(database);
+    if (state !== 'current') {
+      throw new UserError(
+        state === 'none'
+          ? 'This database has no schema embedder yet'
+          : 'Schema embedder of this database is of another version',
+        { hint: 'Run: pgembedder migrate' },
+      );
+    }
+    const vectorOid = await findVectorOid(database);
+    if (vectorOid === null)
+      throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
+    this.#listener = await openListener(this.#options.connection, database);
+    if (!this.#listener) {
+      this.#logger.warn(
+        'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
+      );
+    }
+    const workerId = await register({ database }, this.#listener !== null);
+    return {
+      database,
+      vectorOid,
+      logger: this.#logger,
+      events: this.events,
+      backoff: this.#options.backoff ?? { baseSeconds: 2, limitSeconds: 600 },
+      claimant: { workerId, leaseSeconds: this.#options.leaseSeconds ?? 60 },
+      signal: this.#giveUp.signal,
+    };
+  }
+
+  /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */
+  #work(runner: WindowRunner, jobs: Job[]): void {
+    const work = runner
+      .run(jobs)
+      .catch((error: unknown) => {
+        this.#logger.error({ err: error }, 'a window of jobs failed, their leases will run out');
+        this.#holdings.remove(jobs);
+      })
+      .finally(() => this.#windows.delete(work));
+    this.#windows.add(work);
+  }
+
+  /**
+   * Stops in this order: no more claims; batches that run may end, those that wait come back as 'stopped' and are
+   * released; what is computed is written; whatever is held even then is released. Past the time limit the engine is
+   * killed and waits for a server that is away end: then the leases run out by themselves.
+   */
+  async #stop(): Promise<void> {
+    const limitMs = (this.#options.stopSeconds ?? 20) * 1_000;
+    const timer = setTimeout(() => this.#giveUp.abort(new Error('stopping took too long')), limitMs);
+    const parts = this.#parts;
+    parts?.loop.stop();
+    await this.#engine.stop(limitMs);
+    try {
+      await this.#running?.catch(() => {});
+      await Promise.all(this.#windows);
+      await parts?.writer.drain();
+      await parts?.setbacks.release(this.#holdings.byPipeline().flat());
+      await parts?.heartbeat.stop();
+      if (parts) await persist(parts.context, () => deregister(parts.context));
+    } catch (error) {
+      this.#logger.warn({ reason: messageOf(error) }, 'could not give everything back, leases will run out');
+    }
+    clearTimeout(timer);
+    await parts?.heartbeat.stop();
+    await this.#listener?.close();
+    await this.#database.destroy();
+    this.#logger.info({ ...this.stats }, 'worker stopped');
+  }
+}
+
+/** What a connected worker consists of. */
+interface Parts {
+  readonly context: WorkerContext;
+  readonly registry: Registry;
+  readonly setbacks: Setbacks;
+  readonly writer: Writer;
+  readonly heartbeat: Heartbeat;
+  readonly loop: ClaimLoop;
+}

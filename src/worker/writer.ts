@@ -1,0 +1,162 @@
+import { bisect } from '../bisect.ts';
+import { isRowError } from '../database/errors.ts';
+import { completeJobs, type Result } from '../queue/batch.ts';
+import { heldJobs } from '../queue/jobs.ts';
+import { persist, type WorkerContext } from './context.ts';
+import type { WorkerStats } from './events.ts';
+import type { Holdings } from './holdings.ts';
+import type { ServedPipeline } from './registry.ts';
+import type { Failure, Setbacks } from './setbacks.ts';
+
+/** Most rows of one statement. From 512 on a larger one is no faster. */
+const ROWS_PER_STATEMENT = 512;
+/** How long results wait for more of their pipeline, so that a drain writes by hundreds. A lone row does not wait. */
+const LINGER_MS = 50;
+/** Rows that somebody else has locked are tried again after this, this many times; then they are given back. */
+const LOCKED_RETRY_MS = 100;
+const LOCKED_RETRIES = 20;
+const LOCKED_DELAY_SECONDS = 5;
+
+/** Results of one pipeline that wait to be written. */
+interface Queue {
+  readonly served: ServedPipeline;
+  readonly results: Result[];
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * Writes results to their targets. Results gather until there are enough for a statement, until nothing more of their
+ * pipeline is under way, or until the oldest has waited long enough.
+ */
+export class Writer {
+  readonly #context: WorkerContext;
+  readonly #setbacks: Setbacks;
+  readonly #holdings: Holdings;
+  readonly #stats: WorkerStats;
+  readonly #queues = new Map<number, Queue>();
+  readonly #writes = new Set<Promise<void>>();
+
+  constructor(context: WorkerContext, setbacks: Setbacks, holdings: Holdings, stats: WorkerStats) {
+    this.#context = context;
+    this.#setbacks = setbacks;
+    this.#holdings = holdings;
+    this.#stats = stats;
+  }
+
+  /** Takes results of one pipeline. `moreComing`: others of the same pipeline are still being computed. */
+  add(served: ServedPipeline, results: readonly Result[], moreComing: boolean): void {
+    const { id } = served.pipeline;
+    const queue = this.#queues.get(id) ?? { served, results: [], timer: undefined };
+    this.#queues.set(id, queue);
+    queue.results.push(...results);
+    while (queue.results.length >= ROWS_PER_STATEMENT)
+      this.#write(queue, queue.results.splice(0, ROWS_PER_STATEMENT));
+    if (!moreComing) this.#flush(queue);
+    else if (queue.results.length > 0) queue.timer ??= setTimeout(() => this.#flush(queue), LINGER_MS);
+  }
+
+  /** Writes all that waits; resolves when it is committed or given up. */
+  async drain(): Promise<void> {
+    for (const queue of this.#queues.values()) this.#flush(queue);
+    while (this.#writes.size > 0) await Promise.all(this.#writes);
+  }
+
+  #flush(queue: Queue): void {
+    clearTimeout(queue.timer);
+    queue.timer = undefined;
+    if (queue.results.length > 0) this.#write(queue, queue.results.splice(0));
+  }
+
+  #write(queue: Queue, results: Result[]): void {
+    const write = this.#writeResults(queue.served, results)
+      .catch((error: unknown) =>
+        this.#context.logger.error({ err: error }, 'results were not written, their leases will run out'),
+      )
+      .finally(() => {
+        this.#holdings.remove(results.map(({ job }) => job));
+        this.#writes.delete(write);
+      });
+    this.#writes.add(write);
+  }
+
+  async #writeResults(served: ServedPipeline, results: readonly Result[]): Promise<void> {
+    const failures: Failure[] = [];
+    try {
+      await bisect(
+        results,
+        (part) => this.#complete(served, part),
+        isRowError,
+        ({ job }, error) => failures.push({ job, error }),
+      );
+    } catch (error) {
+      if (this.#context.signal.aborted) throw error;
+      await this.#setbacks.failPipeline(
+        served,
+        results.map(({ job }) => job),
+        error,
+      );
+      return;
+    }
+    await this.#settleFailures(served, results, failures);
+  }
+
+  /** A wrong type of the target fails every row alike: that is the pipeline's fault and not theirs. */
+  async #settleFailures(
+    served: ServedPipeline,
+    results: readonly Result[],
+    failures: readonly Failure[],
+  ): Promise<void> {
+    if (failures.length > 0 && failures.length === results.filter(({ vector }) => vector).length) {
+      const problem = await this.#setbacks.findProblem(served);
+      if (problem !== null) {
+        await this.#setbacks.failPipeline(
+          served,
+          failures.map(({ job }) => job),
+          failures[0]!.error,
+        );
+        return;
+      }
+    }
+    await this.#setbacks.failRows(served, failures);
+    if (failures.length < results.length) await this.#setbacks.succeed(served);
+  }
+
+  /** Writes results until each is committed, found to be superseded, or given back because it stays locked. */
+  async #complete(served: ServedPipeline, results: readonly Result[]): Promise<void> {
+    const { database, vectorOid } = this.#context;
+    let left = results;
+    for (let attempt = 0; left.length > 0; attempt++) {
+      const done = await persist(this.#context, () =>
+        completeJobs(database, left, served.model.name, vectorOid),
+      );
+      this.#count(
+        served,
+        left.filter(({ job }) => done.has(job.rowKey)),
+      );
+      left = left.filter(({ job }) => !done.has(job.rowKey));
+      if (left.length === 0) return;
+
+      const jobs = left.map(({ job }) => job);
+      const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
+      this.#stats.superseded += left.filter(({ job }) => !held.has(job.rowKey)).length;
+      left = left.filter(({ job }) => held.has(job.rowKey));
+      if (left.length > 0 && attempt === LOCKED_RETRIES) {
+        await this.#setbacks.release(
+          left.map(({ job }) => job),
+          LOCKED_DELAY_SECONDS,
+        );
+        return;
+      }
+      if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, LOCKED_RETRY_MS));
+    }
+  }
+
+  #count(served: ServedPipeline, done: readonly Result[]): void {
+    if (done.length === 0) return;
+    const embedded = done.filter(({ vector }) => vector).length;
+    const emptied = done.length - embedded;
+    this.#stats.embedded += embedded;
+    this.#stats.emptied += emptied;
+    this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied });
+  }
+}
