@@ -5,20 +5,19 @@ create or replace function embedder.worker_timeout() returns interval
 language sql immutable parallel safe
 return interval '10 seconds';
 
--- The channel on which workers are woken. The payload is empty for new jobs and 'pipeline' when a declaration changed.
-create or replace function embedder.wake_workers() returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  -- NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, 5).
-  if exists (
-    select from embedder.worker_process
-    where idle and listening and beat_at > now() - embedder.worker_timeout()
-  ) then
-    perform pg_notify('embedder_job', '');
-  end if;
-end
+-- The statement that wakes sleeping workers, for the end of a function that has queued jobs. Its channel is
+-- embedder_job; the payload is empty for new jobs and 'pipeline' when a declaration changed. NOTIFY takes a
+-- database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, 5). As text, to stand in
+-- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time.
+create or replace function embedder.wake_statement() returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+    if found and exists (
+      select from embedder.worker_process where idle and listening and beat_at > now() - %L::interval
+    ) then
+      perform pg_notify('embedder_job', '');
+    end if;$f$, embedder.worker_timeout())
 $$;
-comment on function embedder.wake_workers is 'Wakes sleeping workers by NOTIFY; does nothing while all are busy.';
 
 -- The type of pgvector with its schema, wherever the extension was installed.
 create or replace function embedder.vector_type() returns text

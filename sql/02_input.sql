@@ -20,6 +20,9 @@ begin
     raise exception 'column "%" of table % does not exist', input, source
       using errcode = 'undefined_column',
         hint = format('input is a column or a template such as ''{title}\n{body}''. Columns: %s.', columns);
+  elsif replace(replace(input, '{{', ''), '}}', '') !~ '[{}]' then
+    raise exception 'the template % names no column', quote_literal(input)
+      using errcode = 'invalid_parameter_value', hint = format('Write {column}. Columns: %s.', columns);
   end if;
 
   for piece in

@@ -28,7 +28,7 @@ begin
 
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
-  perform embedder.generate_trigger_function(p, 'updated', 'set enable_nestloop = off',
+  perform embedder.generate_trigger_function(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
     format($f$
     gone := array(select %2$s from old_rows o where not exists (select from new_rows n where %1$s = %2$s));
     if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
@@ -53,9 +53,8 @@ begin
     embedder.key_settings(p.source) || embedder.lookup_settings(),
     format($f$
 begin
-  delete from embedder.job j using unnest($1) gone(row_key) where j.pipeline_id = %1$s and j.row_key = gone.row_key;
-  delete from embedder.dead_letter d using unnest($1) gone(row_key)
-  where d.pipeline_id = %1$s and d.row_key = gone.row_key;%2$s
+  delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1);
+  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);%2$s
 end$f$, p.id, case when p.sidecar then format($f$
   delete from %s t using unnest($1) gone(row_key) where %s;$f$,
     p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key')) else '' end));
@@ -63,40 +62,46 @@ end
 $$;
 comment on function embedder.generate_triggers is 'Makes, or makes again, the functions that a pipeline''s triggers run.';
 
--- For functions that look rows up by a list of keys: always through the index, and with one plan for good. A plan made
--- while the table was small would read it whole each time when it has grown, until the next ANALYZE.
+-- For functions that look rows up by a list of keys. Through the index, and planned anew each time: a plan made while a
+-- table was small would read it whole each time when it has grown, until the next ANALYZE. No JIT: switching a plan off
+-- raises its cost, and compiling for that cost takes 100 times as long as the lookup.
 create or replace function embedder.lookup_settings() returns text
 language sql immutable
-return ' set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off';
+return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set jit = off';
 
 -- A trigger runs inside the user's own statement and must never make it fail: when a key column was renamed or the
--- sidecar dropped, it writes the error on the pipeline and lets the statement pass.
+-- sidecar dropped, it writes the error on the pipeline and lets the statement pass. What is not the pipeline's fault
+-- (a serialization failure, the user's lock_timeout, a full disk) is the statement's as ever.
+-- Nobody may have a table of their own run it: it works with its owner's rights.
 create or replace function embedder.generate_trigger_function(p embedder.pipeline, verb text, settings text, body text)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.create_function(
     format('%I() returns trigger', format('pipeline_%s_%s', p.id, verb)),
-    'security definer ' || embedder.key_settings(p.source) || settings,
+    'security definer set jit = off ' || embedder.key_settings(p.source) || settings,
     format($f$
 declare
   gone text[];
 begin%s
   return null;
-exception when undefined_column or undefined_table or undefined_function or undefined_object then
-  perform embedder.trigger_failed(%s, tg_op, sqlerrm);
-  return null;
+exception
+  when transaction_rollback or lock_not_available or insufficient_resources then raise;
+  when others then
+    perform embedder.trigger_failed(%s, tg_op, sqlerrm);
+    return null;
 end$f$, body, p.id));
+  execute format('revoke all on function embedder.%I() from public', format('pipeline_%s_%s', p.id, verb));
 end
 $$;
 
 create or replace function embedder.trigger_failed(pipeline_id int, operation text, message text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  -- Only the first one writes, so that the writers of a broken pipeline do not queue behind each other.
+  -- Only the first one writes, and nobody waits for it: the writers of a broken pipeline must not queue behind each other.
   update embedder.pipeline set
     trigger_error = format('its %s trigger failed, so rows written since are not queued: %s. Mend the table, then: select embedder.resume_pipeline(%L)',
       lower(operation), message, name)
-  where id = pipeline_id and trigger_error is null
+  where id = (select p.id from embedder.pipeline p where p.id = pipeline_id and p.trigger_error is null for update skip locked)
 $$;
 
 create or replace function embedder.create_triggers(p embedder.pipeline) returns void

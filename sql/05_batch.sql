@@ -22,8 +22,10 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.create_function(
     format('%I(given text) returns text', format('pipeline_%s_row_key', p.id)),
-    embedder.key_settings(p.source),
-    format(e'\nbegin return (select %s from (select %s) k(%s)); end',
+    'security definer ' || embedder.key_settings(p.source),
+    -- As the row itself has it, if it is there: 1.5 and 1.50 are one key and two texts. Null where a column is missing.
+    format(e'\nbegin return (select coalesce((select %s from %s source where %s), %s) from (select %s) k(%s) where k.* is not null); end',
+      embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', '$1'),
       embedder.key_expression(p.source, 'k'), embedder.key_values(p.source, '$1'),
       (select string_agg(quote_ident(column_name), ', ' order by place) from embedder.key_columns(p.source))));
 end
@@ -52,9 +54,10 @@ begin
     format($f$
 begin
   return query
-    select k.place::int, left(%1$s, $2)
+    select k.place::int, row.input
     from unnest($1) with ordinality k(row_key, place)
-    join %2$s source on %3$s;
+    -- offset 0: from the keys to the rows, in this order, whatever the planner believes of the table's size.
+    cross join lateral (select left(%1$s, $2) as input from %2$s source where %3$s offset 0) row;
 end$f$,
       embedder.input_expression(p.source, p.input, 'source'), p.source,
       embedder.key_matches(p.source, 'source', 'k.row_key')));
@@ -80,10 +83,13 @@ begin
   with held as materialized (
     select k.row_key, k.embedding
     from unnest($1, $2, $3) k(row_key, version, embedding)
-    join embedder.job j on j.pipeline_id = %1$s and j.row_key = k.row_key and j.version = k.version
-    for update of j skip locked
+    cross join lateral (
+      select from embedder.job j where j.pipeline_id = %1$s and j.row_key = k.row_key and j.version = k.version
+      offset 0 for update of j skip locked
+    ) job
   ), %2$s, revived as (
-    delete from embedder.dead_letter d using done where d.pipeline_id = %1$s and d.row_key = done.row_key
+    delete from embedder.dead_letter d
+    where d.pipeline_id = %1$s and d.row_key = any (array(select done.row_key from done))
   )
   select done.row_key from done;
 end$f$, p.id, writes));
@@ -93,7 +99,7 @@ $$;
 create or replace function embedder.write_to_sidecar(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$done as (
-    delete from embedder.job j using held where j.pipeline_id = %1$s and j.row_key = held.row_key
+    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select held.row_key from held))
     returning j.row_key
   ), written as (
     insert into %2$s (%3$s, chunk, %4$I, model, embedded_at)
@@ -112,13 +118,16 @@ $$;
 create or replace function embedder.write_to_column(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$locked as materialized (
-    select held.row_key, held.embedding from held join %2$s source on %3$s
-    for no key update of source skip locked
+    select held.row_key, held.embedding
+    from held
+    cross join lateral (
+      select from %2$s source where %3$s offset 0 for no key update of source skip locked
+    ) source
+  ), settled as (
+    select held.row_key from held
+    where held.row_key in (select locked.row_key from locked) or not exists (select from %2$s source where %3$s)
   ), done as (
-    delete from embedder.job j using held
-    where j.pipeline_id = %1$s and j.row_key = held.row_key
-      and (held.row_key in (select locked.row_key from locked)
-        or not exists (select from %2$s source where %3$s))
+    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select settled.row_key from settled))
     returning j.row_key
   ), written as (
     update %2$s source set %4$I = locked.embedding from locked where %5$s

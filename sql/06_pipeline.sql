@@ -223,9 +223,11 @@ begin
   perform embedder.drop_functions(p.id);
   delete from embedder.job j where j.pipeline_id = p.id;
   delete from embedder.pipeline e where e.id = p.id;
-  if drop_target and p.sidecar then
-    execute format('drop table if exists %s', p.target_table);
-  elsif drop_target then
+  if not drop_target or not exists (select from pg_class where oid = p.target_table) then
+    null; -- It stays, or is gone already.
+  elsif p.sidecar then
+    execute format('drop table %s', p.target_table);
+  else
     execute format('alter table %s drop column if exists %I', p.target_table, p.target_column);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
@@ -247,13 +249,18 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.find_pipeline(name);
   missed boolean := p.trigger_error is not null;
+  problem text := embedder.pipeline_problem(p);
 begin
+  if problem is not null then
+    raise exception 'pipeline "%" cannot work: %', p.name, problem using errcode = 'object_not_in_prerequisite_state';
+  end if;
   update embedder.pipeline e set
     paused = false, error = null, error_at = null, trigger_error = null,
     key_columns = (select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k)
   where e.id = p.id returning * into p;
   perform embedder.generate_functions(p);
   if missed then
+    if p.sidecar then perform embedder.prune_sidecar(p.source, p.target_table); end if;
     perform embedder.enqueue_all(p);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
@@ -271,7 +278,7 @@ begin
   if not found then
     raise exception 'there is no pipeline "%"', name using errcode = 'undefined_object',
       hint = coalesce(
-        format('There are: %s.', (select string_agg(e.name, ', ' order by e.name) from embedder.pipeline e)),
+        (select 'There are: ' || string_agg(e.name, ', ' order by e.name) || '.' from embedder.pipeline e),
         'Make one: select embedder.create_pipeline(''articles'', ''body'');');
   end if;
   return p;

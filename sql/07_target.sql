@@ -47,6 +47,7 @@ begin
         using errcode = 'duplicate_table',
           hint = format('Drop it, or give another target_table. A sidecar has: %s.', array_to_string(wanted, ', '));
     end if;
+    perform embedder.prune_sidecar(p.source, to_regclass(table_name));
     return to_regclass(table_name);
   end if;
 
@@ -60,6 +61,15 @@ begin
   execute format('comment on table %s is %L', table_name,
     format('Written by pgembedder, pipeline %s: the embedding of each row of %s.', p.name, p.source));
   return to_regclass(table_name);
+end
+$$;
+
+-- Deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
+create or replace function embedder.prune_sidecar(source regclass, sidecar regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  execute format('delete from %s t where not exists (select from %s source where %s)',
+    sidecar, source, embedder.keys_equal(source, 'source', 't'));
 end
 $$;
 

@@ -8,8 +8,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     insert into embedder.job (pipeline_id, row_key) %s
     on conflict (pipeline_id, row_key) do update
       set version = excluded.version, due_at = excluded.due_at, attempts = 0, leased_by = null, last_error = null;
-    %s
-    if found then perform embedder.wake_workers(); end if;$f$, due, after_insert)
+    %s%s$f$, due, after_insert, embedder.wake_statement())
 $$;
 
 -- Queues the given rows of a pipeline. Returns how many.
@@ -91,9 +90,9 @@ create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], m
 returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
--- Always by the index job_due, with one plan for good: see embedder.lookup_settings.
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
-set enable_hashjoin = off set enable_mergejoin = off
+-- Always by the index job_due, with one plan for good.
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -133,12 +132,24 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where j.leased_by = worker
 $$;
 
+-- The jobs among the given ones that the worker still holds, locked for what comes next. One that somebody else has
+-- locked is left out: it is about to change, and neither a worker nor a user's transaction must wait for the other.
+create or replace function embedder.lock_held(worker int, pipeline int, row_keys text[], versions xid8[])
+returns setof text
+language sql set search_path = pg_catalog, pg_temp as $$
+  select j.row_key
+  from unnest(row_keys, versions) k(row_key, version)
+  join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version
+  where j.leased_by = worker
+  for update of j skip locked
+$$;
+
 create or replace function embedder.renew_leases(worker int, pipeline int, row_keys text[], versions xid8[], lease interval)
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.job j set due_at = now() + lease
-  from unnest(row_keys, versions) k(row_key, version)
-  where j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
+  where j.pipeline_id = pipeline
+    and j.row_key = any (array(select embedder.lock_held(worker, pipeline, row_keys, versions)))
 $$;
 comment on function embedder.renew_leases is 'Prolongs the leases of jobs that a worker is still busy with.';
 
@@ -147,8 +158,8 @@ create or replace function embedder.release_jobs(worker int, pipeline int, row_k
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.job j set leased_by = null, due_at = now() + delay, attempts = greatest(j.attempts - 1, 0)
-  from unnest(row_keys, versions) k(row_key, version)
-  where j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
+  where j.pipeline_id = pipeline
+    and j.row_key = any (array(select embedder.lock_held(worker, pipeline, row_keys, versions)))
 $$;
 comment on function embedder.release_jobs is 'Gives leased jobs back to the queue without counting the attempt.';
 
@@ -161,14 +172,14 @@ returns table (row_key text, dead boolean)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-  allowed int := (select max_attempts from embedder.pipeline where id = pipeline);
+  allowed int := (select p.max_attempts from embedder.pipeline p where p.id = fail_jobs.pipeline);
 begin
   return query
   with failed as materialized (
     select j.row_key, j.attempts, k.error
     from unnest(row_keys, versions, errors) k(row_key, version, error)
     join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
-    for update of j
+    for update of j skip locked
   ), buried as (
     insert into embedder.dead_letter (pipeline_id, row_key, attempts, error)
     select pipeline, f.row_key, f.attempts, f.error from failed f where f.attempts >= allowed
@@ -180,7 +191,7 @@ begin
   ), retried as (
     update embedder.job j set
       leased_by = null, last_error = f.error,
-      due_at = now() + least(retry_base * power(2, f.attempts - 1), retry_limit) * (0.5 + random() / 2)
+      due_at = now() + least(retry_base * power(2, least(f.attempts - 1, 30)), retry_limit) * (0.5 + random() / 2)
     from failed f where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts < allowed
   )
   select f.row_key, f.attempts >= allowed from failed f;

@@ -19,7 +19,7 @@ begin
     'select count(*) from (select row_key from embedder.job where pipeline_id = $1 union select row_key from embedder.dead_letter where pipeline_id = $1) j '
     'join %s t on %s', embedded, embedder.key_matches(p.source, 't', 'j.row_key'))
     into stale_rows using p.id;
-exception when undefined_table or undefined_column or insufficient_privilege or syntax_error then
+exception when others then
   source_rows := null; embedded_rows := null; stale_rows := null;
 end
 $$;
