@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { UserError } from './errors.ts';
 
@@ -24,8 +23,8 @@ const schema = z.object({
     .number()
     .int()
     .min(1)
-    .default(Math.max(1, availableParallelism()))
-    .describe('Threads that one run of the model uses. Default: the cores of the machine.'),
+    .optional()
+    .describe('Threads that one run of the model uses. Default: one for each physical core.'),
   PGEMBEDDER_TOKEN_BUDGET: z.coerce
     .number()
     .int()

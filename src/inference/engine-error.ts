@@ -1,0 +1,37 @@
+import { UserError } from '../errors.ts';
+
+/**
+ * What went wrong in the engine, and so whom it concerns.
+ *
+ * The model, so every row of the pipeline alike:
+ * - `load`: it cannot be loaded (missing, damaged, wrong checksum, wrong dimensions).
+ * - `start`: the engine process does not come up, or ended each time before the model was loaded.
+ *
+ * The batch that was running, so at last one of its rows:
+ * - `run`: ONNX Runtime refused it.
+ * - `died`: the process ended while it ran.
+ * - `timeout`: it ran for too long and the process was killed.
+ *
+ * One row:
+ * - `not-finite`: its vector holds NaN or an infinity, or is zero where a length of 1 was asked for.
+ *
+ * Nobody:
+ * - `stopped`: the engine was stopped before the batch ran.
+ */
+export type EngineErrorKind = 'load' | 'start' | 'run' | 'died' | 'timeout' | 'not-finite' | 'stopped';
+
+/** An error of the engine; `kind` says whether to blame the model, the batch or the row. Holds no user text. */
+export class EngineError extends UserError {
+  override readonly name = 'EngineError';
+  readonly kind: EngineErrorKind;
+
+  constructor(kind: EngineErrorKind, message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, options);
+    this.kind = kind;
+  }
+
+  /** Whether a part of the batch may succeed where the whole did not, so that it is worth halving. */
+  get blamesBatch(): boolean {
+    return this.kind === 'run' || this.kind === 'died' || this.kind === 'timeout';
+  }
+}

@@ -1,0 +1,48 @@
+import type { Batch } from './batch-queue.ts';
+import type { EngineExit } from './engine-child.ts';
+import { EngineError } from './engine-error.ts';
+
+/** An error of its own for each batch, so that each has the stack and the life of one error. */
+export function rejectAll(batches: readonly Batch[], error: () => EngineError): void {
+  for (const batch of batches) {
+    batch.reject(error());
+  }
+}
+
+function howItEnded({ signal, code }: EngineExit): string {
+  return signal ? `was ended by ${signal}` : `ended with exit code ${code}`;
+}
+
+/** The process was killed since a batch did not end in time. */
+export function timeout(runTimeoutMs: number): EngineError {
+  return new EngineError('timeout', `The engine did not finish a batch within ${runTimeoutMs} ms`, {
+    hint: 'Give the machine more time (run timeout) or smaller batches',
+  });
+}
+
+/** The process ended while it ran this batch. */
+export function died(exit: EngineExit, batch: Batch): EngineError {
+  const rows = batch.request.lengths.length;
+  return new EngineError('died', `The engine process ${howItEnded(exit)} during a batch of ${rows} rows`, {
+    ...(exit.signal === 'SIGKILL' && {
+      hint: 'If the system ran out of memory, give it more or use fewer threads',
+    }),
+  });
+}
+
+/** The process ended several times in a row before any batch had started. */
+export function startFailed(exit: EngineExit, times: number): EngineError {
+  const words = exit.lastWords && ` (${exit.lastWords})`;
+  return new EngineError(
+    'start',
+    `The engine process ${howItEnded(exit)}${words} before it could run, ${times} times`,
+    {
+      hint: 'Look at its messages in the log; pgembedder doctor checks the installation',
+    },
+  );
+}
+
+/** The engine was stopped before the batch was done. */
+export function stopped(): EngineError {
+  return new EngineError('stopped', 'The engine was stopped');
+}

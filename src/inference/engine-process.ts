@@ -1,0 +1,3 @@
+import { serveEngine, settingsFromArguments } from './serve.ts';
+
+serveEngine(settingsFromArguments());

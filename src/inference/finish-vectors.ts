@@ -1,0 +1,40 @@
+/** How the session's output becomes the row's vector. */
+export interface Finish {
+  /** Scale to length 1. */
+  readonly normalize: boolean;
+  /** The output is the sum over the tokens; divide it by their number. */
+  readonly isSum: boolean;
+}
+
+/**
+ * Turns a batch's output into vectors, in float64 and in place.
+ *
+ * @param output rows x dimensions; it is overwritten
+ * @param lengths tokens of each row
+ * @returns the same array, and the rows that hold NaN or an infinity, or that cannot be scaled since they are zero
+ */
+export function finishVectors(
+  output: Float32Array,
+  lengths: Int32Array,
+  finish: Finish,
+): { vectors: Float32Array; notFinite: number[] } {
+  const dimensions = output.length / lengths.length;
+  const notFinite: number[] = [];
+  lengths.forEach((length, row) => {
+    const vector = output.subarray(row * dimensions, (row + 1) * dimensions);
+    let squares = 0;
+    for (const value of vector) {
+      squares += value * value;
+    }
+    // The mean has the direction of the sum, so scaling makes the division superfluous.
+    const divisor = finish.normalize ? Math.sqrt(squares) : finish.isSum ? length : 1;
+    if (!Number.isFinite(squares) || divisor === 0) {
+      notFinite.push(row);
+    } else if (divisor !== 1) {
+      for (let index = 0; index < dimensions; index++) {
+        vector[index] = vector[index]! / divisor;
+      }
+    }
+  });
+  return { vectors: output, notFinite };
+}

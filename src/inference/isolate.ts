@@ -1,0 +1,47 @@
+import type { Engine } from './engine.ts';
+import { EngineError } from './engine-error.ts';
+import type { RowResult, RunOptions, SessionSpec } from './types.ts';
+
+/**
+ * Runs a batch so that one bad row does not cost its neighbours their vectors: a batch that fails is halved until the
+ * row stands alone.
+ *
+ * @returns for each row its vector, or the EngineError that it alone caused (`run`, `died`, `timeout`, `not-finite`)
+ * Rejects with an EngineError that concerns every row alike (`load`, `start`, `stopped`).
+ */
+export async function runIsolated(
+  engine: Engine,
+  session: SessionSpec,
+  sequences: readonly Int32Array[],
+  options: RunOptions = {},
+): Promise<RowResult[]> {
+  try {
+    const results = await engine.run(session, sequences, options);
+    return sequences.length === 1 ? results : await retryAlone(results);
+  } catch (error) {
+    if (!(error instanceof EngineError && error.blamesBatch)) {
+      throw error;
+    }
+    if (sequences.length === 1) {
+      return [error];
+    }
+    // Both halves at once: the good one gets its vectors while the process comes up again for the other.
+    const middle = sequences.length >> 1;
+    const halves = [sequences.slice(0, middle), sequences.slice(middle)];
+    return (await Promise.all(halves.map((half) => runIsolated(engine, session, half, options)))).flat();
+  }
+
+  /**
+   * An int8 model scales its activations by the largest of the run, so one row with NaN spoils the others as well.
+   * Alone, each shows what it is.
+   */
+  function retryAlone(results: RowResult[]): Promise<RowResult[]> {
+    return Promise.all(
+      results.map(async (result, row) =>
+        result instanceof EngineError
+          ? (await runIsolated(engine, session, [sequences[row]!], options))[0]!
+          : result,
+      ),
+    );
+  }
+}

@@ -1,0 +1,84 @@
+import { fieldsOf, nestedIn, numberIn, stringIn } from './protobuf.ts';
+
+/**
+ * Field numbers of the messages that are looked at, from onnx.proto (ONNX 1.x; they never change):
+ * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+ */
+export const onnx = {
+  model: { graph: 7, opsetImport: 8 },
+  opset: { domain: 1, version: 2 },
+  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  node: { input: 1, output: 2, name: 3, opType: 4, attribute: 5 },
+  attribute: { name: 1, int: 3, tensor: 5, ints: 8, type: 20 },
+  attributeType: { int: 2, tensor: 4, ints: 7 },
+  tensor: { dims: 1, dataType: 2, int64Data: 7, dataLocation: 14 },
+  valueInfo: { name: 1, type: 2 },
+  type: { tensor: 1 },
+  tensorType: { elementType: 1, shape: 2 },
+  shape: { dim: 1 },
+  dim: { value: 1, param: 2 },
+  /** TensorProto.DataType. */
+  element: { float: 1, int32: 6, int64: 7, float16: 10 },
+  /** TensorProto.DataLocation. */
+  dataLocation: { external: 1 },
+} as const;
+
+/** An input or output of a graph. */
+export interface GraphValue {
+  readonly name: string;
+  /** TensorProto.DataType. */
+  readonly elementType: number;
+  /** The sizes that are fixed, null for those that are not; null as a whole when the file does not say. */
+  readonly shape: readonly (number | null)[] | null;
+}
+
+/** What an ONNX file says of itself, without its nodes and weights. */
+export interface OnnxOutline {
+  /** Version of the default operator set. */
+  readonly opset: number;
+  readonly inputs: readonly GraphValue[];
+  readonly outputs: readonly GraphValue[];
+  /** Whether weights lie in a second file. */
+  readonly externalData: boolean;
+}
+
+/** Reads the outline of an ONNX file. Nodes and weights are stepped over. Raises Error when the bytes are none. */
+export function readOutline(model: Uint8Array): OnnxOutline {
+  const opset = Math.max(0, ...nestedIn(model, onnx.model.opsetImport).map(defaultOpset));
+  const inputs: GraphValue[] = [];
+  const outputs: GraphValue[] = [];
+  let externalData = false;
+  for (const graph of nestedIn(model, onnx.model.graph)) {
+    for (const { number, bytes } of fieldsOf(graph)) {
+      if (number === onnx.graph.input && bytes) {
+        inputs.push(graphValue(bytes));
+      } else if (number === onnx.graph.output && bytes) {
+        outputs.push(graphValue(bytes));
+      } else if (number === onnx.graph.initializer && bytes) {
+        externalData ||= numberIn(bytes, onnx.tensor.dataLocation) === onnx.dataLocation.external;
+      }
+    }
+  }
+  if (opset === 0 || outputs.length === 0) {
+    throw new Error('it holds no ONNX graph');
+  }
+  return { opset, inputs, outputs, externalData };
+}
+
+/** The version when this import is of the default domain ('' or 'ai.onnx'), else 0. */
+function defaultOpset(message: Uint8Array): number {
+  const domain = stringIn(message, onnx.opset.domain);
+  return domain === '' || domain === 'ai.onnx' ? (numberIn(message, onnx.opset.version) ?? 0) : 0;
+}
+
+function graphValue(message: Uint8Array): GraphValue {
+  const tensor = nestedIn(message, onnx.valueInfo.type).flatMap((type) =>
+    nestedIn(type, onnx.type.tensor),
+  )[0];
+  const shape = tensor && nestedIn(tensor, onnx.tensorType.shape)[0];
+  return {
+    name: stringIn(message, onnx.valueInfo.name),
+    elementType: (tensor && numberIn(tensor, onnx.tensorType.elementType)) ?? 0,
+    shape: shape ? nestedIn(shape, onnx.shape.dim).map((dim) => numberIn(dim, onnx.dim.value)) : null,
+  };
+}

@@ -1,0 +1,27 @@
+import type { ModelDescription, Pooling } from '../models/description.ts';
+import type { SessionSpec } from './types.ts';
+
+/** What a pipeline may ask for other than what the model's authors chose. */
+export interface SessionOptions {
+  readonly pooling?: Pooling | undefined;
+  readonly normalize?: boolean | undefined;
+}
+
+/** The engine's view of a model and the options of a pipeline. Pure: opens no file. */
+export function sessionSpec(description: ModelDescription, options: SessionOptions = {}): SessionSpec {
+  const pooling = options.pooling ?? description.pooling;
+  const normalize = options.normalize ?? description.normalize;
+  // A file that pools inside usually scales inside as well. Scaling once more does no harm; undoing it is impossible.
+  const usePooledOutput = pooling === description.pooling && (normalize || !description.normalize);
+  return {
+    key: `${description.onnxPath}#${usePooledOutput ? 'own' : 'raw'}-${pooling}`,
+    model: description.name,
+    onnxPath: description.onnxPath,
+    expectedSha256: description.expectedSha256,
+    pooling,
+    usePooledOutput,
+    normalize,
+    dimensions: description.dimensions,
+    padTokenId: description.padTokenId,
+  };
+}

@@ -1,0 +1,138 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { messageOf, UserError } from '../errors.ts';
+import type { ModelTask, Pooling } from './description.ts';
+
+/** ONNX files of a folder laid out as on a hub, the one for the CPU first. */
+const onnxFiles = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
+
+const configSchema = z.looseObject({
+  architectures: z.array(z.string()).optional(),
+  hidden_size: z.int().positive().optional(),
+  max_position_embeddings: z.int().positive().optional(),
+  pad_token_id: z.int().nonnegative().nullish(),
+  label2id: z.record(z.string(), z.number()).optional(),
+});
+
+/** sentence-transformers' `1_Pooling/config.json`: exactly one of its `pooling_mode_*` fields is true. */
+const poolingSchema = z.looseObject({ word_embedding_dimension: z.int().positive().optional() });
+const modulesSchema = z.array(z.looseObject({ type: z.string() }));
+const sentenceSchema = z.looseObject({ max_seq_length: z.int().positive().nullish() });
+const tokenizerConfigSchema = z.looseObject({ model_max_length: z.number().positive().nullish() });
+const tokenizerSchema = z.looseObject({ padding: z.looseObject({ pad_id: z.int() }).nullish() });
+
+export type ModelConfig = z.infer<typeof configSchema>;
+
+/** The same for every file: missing is null, anything but the expected JSON is an error that names the file. */
+function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
+  if (!existsSync(path)) {
+    return null;
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, {
+      hint: 'Put the complete file there or fetch the model again',
+      cause: error,
+    });
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new UserError(`${path} is not what it should be: ${issue?.path.join('.')}: ${issue?.message}`, {
+      hint: 'Put the original file of the model there',
+    });
+  }
+  return parsed.data;
+}
+
+/** `config.json` of a model. Raises UserError when it is missing or broken. */
+export function readModelConfig(directory: string): ModelConfig {
+  const config = readJson(join(directory, 'config.json'), configSchema);
+  if (!config) {
+    throw new UserError(`${join(directory, 'config.json')} is missing`, {
+      hint: 'A model folder holds config.json, tokenizer.json and onnx/model_quantized.onnx, as on a hub',
+    });
+  }
+  return config;
+}
+
+/** What the model is for, by the name of its class in `config.json`. */
+export function taskOf(config: ModelConfig): ModelTask {
+  const architecture = config.architectures?.[0] ?? '';
+  if (architecture.endsWith('ForTokenClassification')) {
+    return 'token-classification';
+  }
+  if (architecture.endsWith('ForSequenceClassification')) {
+    // A model that was trained on inference between sentences has a label for it; that is what zero-shot asks for.
+    const labels = Object.keys(config.label2id ?? {}).map((label) => label.toLowerCase());
+    return labels.includes('entailment') ? 'zero-shot-classification' : 'text-classification';
+  }
+  return 'feature-extraction';
+}
+
+/** Path of the ONNX file to load on the CPU, relative to the folder; null when there is none. */
+export function onnxFileOf(directory: string): string | null {
+  return onnxFiles.find((file) => existsSync(join(directory, file))) ?? null;
+}
+
+/**
+ * The pooling that sentence-transformers would use: as `1_Pooling/config.json` says, and the mean without that file.
+ * Raises UserError for a pooling that pgembedder does not have.
+ */
+export function readPooling(directory: string): { pooling: Pooling; dimensions: number | null } {
+  const path = join(directory, '1_Pooling', 'config.json');
+  const config = readJson(path, poolingSchema);
+  if (!config) {
+    return { pooling: 'mean', dimensions: null };
+  }
+  const modes = Object.entries(config)
+    .filter(([key, value]) => key.startsWith('pooling_mode_') && value === true)
+    .map(([key]) => key.slice('pooling_mode_'.length));
+  const dimensions = config.word_embedding_dimension ?? null;
+  const mode = modes[0] ?? 'mean_tokens';
+  if (modes.length <= 1 && mode === 'mean_tokens') {
+    return { pooling: 'mean', dimensions };
+  }
+  if (modes.length === 1 && mode === 'cls_token') {
+    return { pooling: 'cls', dimensions };
+  }
+  throw new UserError(`${path} asks for the pooling ${modes.join(' + ')}, which pgembedder does not have`, {
+    hint: 'Choose a model with mean or CLS pooling',
+  });
+}
+
+/** Whether `modules.json` ends in sentence-transformers' Normalize; false without that file, as there. */
+export function readNormalize(directory: string): boolean {
+  const modules = readJson(join(directory, 'modules.json'), modulesSchema) ?? [];
+  return modules.some((module) => module.type.endsWith('.Normalize'));
+}
+
+/**
+ * Tokens that count, special tokens included: `max_seq_length` of `sentence_bert_config.json`, else
+ * `model_max_length` of `tokenizer_config.json`, else `max_position_embeddings` of `config.json`; never more than
+ * the last, since the model has no positions beyond it. Raises UserError when none of them says so.
+ */
+export function readMaxTokens(directory: string, config: ModelConfig): number {
+  const sentence = readJson(join(directory, 'sentence_bert_config.json'), sentenceSchema);
+  const tokenizer = readJson(join(directory, 'tokenizer_config.json'), tokenizerConfigSchema);
+  const positions = config.max_position_embeddings ?? Number.POSITIVE_INFINITY;
+  // transformers writes 1e30 for 'no limit known'; the minimum with the positions takes care of it.
+  const stated = sentence?.max_seq_length ?? tokenizer?.model_max_length ?? positions;
+  const maxTokens = Math.min(stated, positions);
+  if (!Number.isSafeInteger(maxTokens)) {
+    throw new UserError(`The model in ${directory} does not say how many tokens it takes`, {
+      hint: 'Add {"max_seq_length": N} as sentence_bert_config.json',
+    });
+  }
+  return maxTokens;
+}
+
+/** Id of the padding token; 0 when nothing says so, which is right for BERT and harmless under an attention mask. */
+export function readPadTokenId(directory: string, config: ModelConfig): number {
+  return (
+    config.pad_token_id ?? readJson(join(directory, 'tokenizer.json'), tokenizerSchema)?.padding?.pad_id ?? 0
+  );
+}

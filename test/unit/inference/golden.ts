@@ -1,0 +1,32 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../../src/package-root.ts';
+
+/** What the reference implementation gives for a text. */
+export interface GoldenRow {
+  text: string;
+  ids: number[];
+  vector: number[];
+}
+
+/** The reference's answers for a model; see `model` and `reference` in the file. */
+export function goldenRows(name: 'minilm' | 'bge-small'): GoldenRow[] {
+  const path = join(packageRoot, 'test', 'fixtures', 'golden', `feature-extraction.${name}.json`);
+  return JSON.parse(readFileSync(path, 'utf8')).rows;
+}
+
+/** Models that are too large to come with the package; tests that need them are left out where they are not there. */
+export const extraModels = join(packageRoot, '..', 'shared', 'models');
+export const hasExtraModels = existsSync(join(extraModels, 'Xenova'));
+
+export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let dot = 0;
+  let squaresA = 0;
+  let squaresB = 0;
+  for (let index = 0; index < Math.max(a.length, b.length); index++) {
+    dot += a[index]! * b[index]!;
+    squaresA += a[index]! ** 2;
+    squaresB += b[index]! ** 2;
+  }
+  return dot / Math.sqrt(squaresA * squaresB);
+}

@@ -1,0 +1,159 @@
+import { dirname } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { ModelSession } from '../../../src/inference/model-session.ts';
+import { readOutline } from '../../../src/inference/onnx-outline.ts';
+import { planPooling, pooledOutput } from '../../../src/inference/pooled-graph.ts';
+import type { SessionSpec } from '../../../src/inference/types.ts';
+import { type TinyModel, tinyModel, tinySpec } from './tiny-model.ts';
+
+const settings = { threads: 1, spinning: false };
+
+/** Rows of one and three tokens, so that the first is padded. */
+async function vectors(model: TinyModel, spec: Partial<SessionSpec> = {}): Promise<number[][]> {
+  const full = tinySpec(model, spec);
+  const session = await ModelSession.load(full, settings);
+  const { vectors: all } = await session.run(Int32Array.of(1, 3), Int32Array.of(3, 1, 2, 2), full.normalize);
+  return [Array.from(all.subarray(0, 3)), Array.from(all.subarray(3))];
+}
+
+describe('readOutline', () => {
+  it('tells the operator set, inputs and outputs', () => {
+    expect(readOutline(tinyModel({ opset: 12, finished: true }))).toEqual({
+      opset: 12,
+      externalData: false,
+      inputs: [
+        { name: 'input_ids', elementType: 7, shape: [null, null] },
+        { name: 'attention_mask', elementType: 7, shape: [null, null] },
+      ],
+      outputs: [
+        { name: 'last_hidden_state', elementType: 1, shape: [null, null, null] },
+        { name: 'sentence_embedding', elementType: 1, shape: [null, null] },
+      ],
+    });
+  });
+
+  it('sees weights in a second file', () => {
+    expect(readOutline(tinyModel({ externalFile: 'table.bin' })).externalData).toBe(true);
+  });
+
+  it.each([
+    ['nothing', Buffer.alloc(0)],
+    ['text', Buffer.from('<!doctype html>')],
+    ['a file cut short', tinyModel().subarray(0, 60)],
+  ])('refuses %s', (_, bytes) => {
+    expect(() => readOutline(bytes)).toThrow();
+  });
+});
+
+describe('planPooling', () => {
+  it('adds nothing to a model that pools by itself', () => {
+    const outline = readOutline(tinyModel({ finished: true }));
+    expect(planPooling(outline, 'mean', true)).toEqual({
+      appendix: null,
+      output: 'sentence_embedding',
+      isSum: false,
+    });
+    expect(planPooling(outline, 'mean', false)).toMatchObject({ output: pooledOutput, isSum: true });
+  });
+
+  it('says so when a finished vector cannot be undone', () => {
+    const outline = readOutline(tinyModel({ finished: true, withoutTokens: true }));
+    expect(() => planPooling(outline, 'cls', false)).toThrow(/pooling and normalization cannot be changed/);
+  });
+
+  it('does not take a pooler_output for the vector', () => {
+    const outline = readOutline(tinyModel());
+    const pooler = { name: 'pooler_output', elementType: 1, shape: [null, 3] };
+    const plan = planPooling({ ...outline, outputs: [pooler, ...outline.outputs] }, 'mean', true);
+    expect(plan.output).toBe(pooledOutput);
+  });
+
+  it('adds about 200 bytes', () => {
+    expect(planPooling(readOutline(tinyModel()), 'mean', true).appendix!.length).toBeLessThan(400);
+  });
+});
+
+describe('the graph with pooling', () => {
+  it.each([11, 12, 13, 17])(
+    'gives the mean of the tokens that are not padding, operator set %i',
+    async (opset) => {
+      expect(await vectors({ opset })).toEqual([
+        [0, 0, -5],
+        [2, expect.closeTo(10 / 3, 6), 0],
+      ]);
+    },
+  );
+
+  it.each([11, 13])('gives the first token, operator set %i', async (opset) => {
+    expect(await vectors({ opset }, { pooling: 'cls' })).toEqual([
+      [0, 0, -5],
+      [0, 2, 0],
+    ]);
+  });
+
+  it('scales to length 1', async () => {
+    const length = Math.hypot(6, 10);
+    expect(await vectors({}, { normalize: true })).toEqual([
+      [0, 0, -1],
+      [expect.closeTo(6 / length, 6), expect.closeTo(10 / length, 6), 0],
+    ]);
+  });
+
+  it('sums float16 vectors in float32', async () => {
+    expect((await vectors({ half: true }))[1]).toEqual([2, expect.closeTo(10 / 3, 6), 0]);
+    expect((await vectors({ half: true }, { pooling: 'cls' }))[1]).toEqual([0, 2, 0]);
+  });
+
+  it('takes the vector of a model that pools by itself', async () => {
+    const [, second] = await vectors({ finished: true });
+    expect(second).toEqual([3, 4, 0]);
+    expect((await vectors({ finished: true }, { usePooledOutput: false }))[1]![0]).toBe(2);
+  });
+
+  it('finds weights in a second file beside the model', async () => {
+    const spec = tinySpec({ externalFile: 'table.bin' });
+    expect(dirname(spec.onnxPath)).not.toBe(process.cwd());
+    const session = await ModelSession.load(spec, settings);
+    expect([...(await session.run(Int32Array.of(1), Int32Array.of(2), false)).vectors]).toEqual([3, 4, 0]);
+  });
+
+  it('names the rows without a usable vector', async () => {
+    const table = [
+      [Number.NaN, 0, 0],
+      [1, 1, 1],
+      [0, 0, 0],
+      [Number.POSITIVE_INFINITY, 0, 0],
+    ];
+    const session = await ModelSession.load(tinySpec({ table }, { padTokenId: 1 }), settings);
+    const four = Int32Array.of(1, 1, 1, 1);
+    expect((await session.run(four, Int32Array.of(0, 1, 2, 3), true)).notFinite).toEqual([0, 2, 3]);
+    expect((await session.run(four, Int32Array.of(0, 1, 2, 3), false)).notFinite).toEqual([0, 3]);
+  });
+});
+
+describe('a model that cannot be loaded', () => {
+  it.each<[string, TinyModel, Partial<SessionSpec>, RegExp]>([
+    ['has other dimensions', {}, { dimensions: 384 }, /gives 3 dimensions where 384 are expected/],
+    [
+      'has another checksum',
+      {},
+      { expectedSha256: 'ab'.repeat(32) },
+      /is damaged: its SHA-256 is [0-9a-f]{64}/,
+    ],
+    [
+      'wants another input',
+      { inputs: ['input_ids', 'attention_mask', 'pixels'] },
+      {},
+      /asks for the input pixels/,
+    ],
+    ['takes no mask', { inputs: ['input_ids'], finished: true }, {}, /takes no attention_mask/],
+    ['misses its second file', { externalFile: '../nowhere.bin' }, {}, /cannot be loaded/],
+    ['is not there', {}, { onnxPath: '/nowhere/model.onnx' }, /nowhere\/model.onnx cannot be read/],
+  ])('%s', async (_, model, spec, message) => {
+    await expect(ModelSession.load(tinySpec(model, spec), settings)).rejects.toMatchObject({
+      name: 'EngineError',
+      kind: 'load',
+      message: expect.stringMatching(message),
+    });
+  });
+});

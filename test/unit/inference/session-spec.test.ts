@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { sessionSpec } from '../../../src/inference/session-spec.ts';
+import { createModelStore } from '../../../src/models/store.ts';
+
+const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+
+describe('sessionSpec', () => {
+  it('takes the model as its authors made it', () => {
+    expect(sessionSpec(model)).toMatchObject({ pooling: 'mean', normalize: true, usePooledOutput: true });
+  });
+
+  it.each([
+    [{ pooling: 'cls' as const }, false],
+    [{ normalize: false }, false],
+    [{ pooling: 'mean' as const, normalize: true }, true],
+  ])('%j: finished vectors of the file may be used: %s', (options, usePooledOutput) => {
+    expect(sessionSpec(model, options)).toMatchObject({ ...options, usePooledOutput });
+  });
+
+  it('shares one session among specs that differ in the scaling only', () => {
+    const plain = { ...model, normalize: false };
+    expect(sessionSpec(plain, { normalize: true }).key).toBe(sessionSpec(plain).key);
+    expect(sessionSpec(model, { pooling: 'cls' }).key).not.toBe(sessionSpec(model).key);
+  });
+});

@@ -1,0 +1,218 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
+import { createModelStore } from '../../../src/models/store.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'pgembedder-models-'));
+});
+
+/** Files by path; objects are written as JSON. */
+function write(files: Record<string, unknown>): void {
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), typeof content === 'string' ? content : JSON.stringify(content));
+  }
+}
+
+const plain = {
+  'org/plain/config.json': {
+    architectures: ['BertModel'],
+    hidden_size: 32,
+    max_position_embeddings: 64,
+    pad_token_id: 5,
+  },
+  'org/plain/tokenizer.json': {},
+  'org/plain/model.onnx': 'onnx',
+};
+const find = (name = 'org/plain') => createModelStore({ directories: [folder] }).find(name);
+
+describe('a model of the catalog', () => {
+  it('is described by the catalog', () => {
+    expect(createModelStore({ directories: [] }).find('all-MiniLM-L6-v2')).toEqual({
+      name: 'all-MiniLM-L6-v2',
+      task: 'feature-extraction',
+      directory: join(bundledModelsDirectory, 'pgembedder', 'all-MiniLM-L6-v2'),
+      onnxPath: join(
+        bundledModelsDirectory,
+        'pgembedder',
+        'all-MiniLM-L6-v2',
+        'onnx',
+        'model_quantized.onnx',
+      ),
+      expectedSha256: '88709d892f1b8dc4a7bbd2f9e641557e39aef6e8a212b520db1195f0ccce72a5',
+      licence: 'Apache-2.0',
+      dimensions: 384,
+      maxTokens: 256,
+      pooling: 'mean',
+      normalize: true,
+      prompts: { query: '', passage: '' },
+      padTokenId: 0,
+    });
+  });
+
+  it('is taken from the first folder that has it', () => {
+    cpSync(join(bundledModelsDirectory, 'pgembedder'), join(folder, 'pgembedder'), { recursive: true });
+    expect(find('all-MiniLM-L6-v2').directory).toBe(join(folder, 'pgembedder', 'all-MiniLM-L6-v2'));
+    expect(find('pgembedder/all-MiniLM-L6-v2').name).toBe('all-MiniLM-L6-v2');
+  });
+
+  it('has what the catalog says, not what its files say', () => {
+    write({
+      'Xenova/bge-small-en-v1.5/config.json': { hidden_size: 1 },
+      'Xenova/bge-small-en-v1.5/tokenizer.json': {},
+      'Xenova/bge-small-en-v1.5/onnx/model_quantized.onnx': 'x',
+    });
+    expect(find('Xenova/bge-small-en-v1.5')).toMatchObject({
+      dimensions: 384,
+      pooling: 'cls',
+      normalize: true,
+      maxTokens: 512,
+      prompts: { query: 'Represent this sentence for searching relevant passages: ', passage: '' },
+    });
+  });
+
+  it('does not fall back to an ONNX file that the catalog has no checksum for', () => {
+    write({
+      'Xenova/bge-small-en-v1.5/config.json': {},
+      'Xenova/bge-small-en-v1.5/tokenizer.json': {},
+      'Xenova/bge-small-en-v1.5/onnx/model.onnx': 'x',
+    });
+    expect(() => find('Xenova/bge-small-en-v1.5')).toThrow(/model_quantized\.onnx is missing/);
+  });
+});
+
+describe('a plain folder', () => {
+  it('is a model with the mean of its tokens when it does not say more', () => {
+    write(plain);
+    expect(find()).toEqual({
+      name: 'org/plain',
+      task: 'feature-extraction',
+      directory: join(folder, 'org', 'plain'),
+      onnxPath: join(folder, 'org', 'plain', 'model.onnx'),
+      expectedSha256: null,
+      licence: null,
+      dimensions: 32,
+      maxTokens: 64,
+      pooling: 'mean',
+      normalize: false,
+      prompts: { query: '', passage: '' },
+      padTokenId: 5,
+    });
+  });
+
+  it('takes pooling, dimensions, scaling and length from the files of sentence-transformers', () => {
+    write({
+      ...plain,
+      'org/plain/1_Pooling/config.json': { word_embedding_dimension: 16, pooling_mode_cls_token: true },
+      'org/plain/modules.json': [
+        { type: 'a.Transformer' },
+        { type: 'sentence_transformers.models.Normalize' },
+      ],
+      'org/plain/sentence_bert_config.json': { max_seq_length: 24 },
+      'org/plain/tokenizer_config.json': { model_max_length: 48 },
+    });
+    expect(find()).toMatchObject({ pooling: 'cls', dimensions: 16, normalize: true, maxTokens: 24 });
+  });
+
+  it.each([
+    [{ 'org/plain/tokenizer_config.json': { model_max_length: 48 } }, 48],
+    [{ 'org/plain/tokenizer_config.json': { model_max_length: 1e30 } }, 64],
+    [{ 'org/plain/sentence_bert_config.json': { max_seq_length: 1000 } }, 64],
+    [{ 'org/plain/sentence_bert_config.json': { max_seq_length: null } }, 64],
+  ])('has the length of %j', (files, maxTokens) => {
+    write({ ...plain, ...files });
+    expect(find().maxTokens).toBe(maxTokens);
+  });
+
+  it('prefers the quantized file', () => {
+    write({ ...plain, 'org/plain/onnx/model.onnx': 'x' });
+    expect(find().onnxPath).toMatch(/onnx\/model\.onnx$/);
+    write({ 'org/plain/onnx/model_quantized.onnx': 'x' });
+    expect(find().onnxPath).toMatch(/model_quantized\.onnx$/);
+  });
+
+  it('may lie right in the models folder, or be a link', () => {
+    write(plain);
+    symlinkSync(join(folder, 'org', 'plain'), join(folder, 'linked'));
+    expect(find('linked').dimensions).toBe(32);
+  });
+});
+
+describe('a model that is not as it should be', () => {
+  it.each<[string, string, Record<string, unknown>, RegExp]>([
+    ['missing', 'org/none', {}, /Model 'org\/none' is not in .+ or .+models/],
+    ['no name', '../secrets', {}, /is not a model name/],
+    ['no name', '/etc', {}, /is not a model name/],
+    ['no name', 'a/../b', {}, /is not a model name/],
+    ['broken JSON', 'org/plain', { 'org/plain/config.json': '{' }, /config\.json cannot be read/],
+    ['wrong JSON', 'org/plain', { 'org/plain/config.json': { hidden_size: 'big' } }, /hidden_size/],
+    ['no dimensions', 'org/plain', { 'org/plain/config.json': {} }, /does not say how long the vectors are/],
+    [
+      'no length',
+      'org/plain',
+      { 'org/plain/config.json': { hidden_size: 3 } },
+      /does not say how many tokens/,
+    ],
+    [
+      'max pooling',
+      'org/plain',
+      { 'org/plain/1_Pooling/config.json': { pooling_mode_max_tokens: true } },
+      /pooling max_tokens/,
+    ],
+    [
+      'two poolings',
+      'org/plain',
+      { 'org/plain/1_Pooling/config.json': { pooling_mode_mean_tokens: true, pooling_mode_cls_token: true } },
+      /pooling mean_tokens \+ cls_token/,
+    ],
+    [
+      'another task',
+      'org/plain',
+      { 'org/plain/config.json': { architectures: ['BertForTokenClassification'] } },
+      /is for token-classification, not for feature-extraction/,
+    ],
+  ])('%s (%s) is a UserError that says what to do', (_, name, files, message) => {
+    write({ ...plain, ...files });
+    expect(() => find(name)).toThrow(
+      expect.objectContaining({
+        name: 'UserError',
+        message: expect.stringMatching(message),
+        hint: expect.stringMatching(/./),
+      }),
+    );
+  });
+
+  it.each(['config.json', 'tokenizer.json', 'model.onnx'])(
+    'without %s is a UserError that names it',
+    (file) => {
+      write(plain);
+      rmSync(join(folder, 'org', 'plain', file));
+      expect(() => find()).toThrow(/is missing/);
+    },
+  );
+});
+
+describe('list', () => {
+  it('gives every model once, with its task, the broken ones too', () => {
+    write({
+      ...plain,
+      'spam/config.json': { architectures: ['BertForSequenceClassification'] },
+      'nli/config.json': { architectures: ['BertForSequenceClassification'], label2id: { Entailment: 0 } },
+      'org/broken/config.json': '{',
+      'org/nothing/readme.txt': 'x',
+      '.hidden/config.json': {},
+    });
+    const models = createModelStore({ directories: [folder, join(folder, 'absent')] }).list();
+    expect(models.map(({ name, task, bundled, bytes }) => [name, task, bundled, bytes])).toEqual([
+      ['all-MiniLM-L6-v2', 'feature-extraction', true, 23132553],
+      ['nli', 'zero-shot-classification', false, null],
+      ['org/broken', null, false, null],
+      ['org/plain', 'feature-extraction', false, 4],
+      ['spam', 'text-classification', false, null],
+    ]);
+  });
+});
