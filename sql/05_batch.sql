@@ -44,15 +44,16 @@ begin
 end
 $$;
 
+-- read and complete give up on a table that somebody has locked as a whole: the worker's other pipelines must not wait.
 create or replace function embedder.generate_read(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.create_function(
     format('%I(row_keys text[], max_characters int) returns table (place int, input text)',
       format('pipeline_%s_read', p.id)),
-    embedder.key_settings(p.source) || embedder.lookup_settings(),
+    embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
-begin
+begin%4$s
   return query
     select k.place::int, row.input
     from unnest($1) with ordinality k(row_key, place)
@@ -60,8 +61,18 @@ begin
     cross join lateral (select left(%1$s, $2) as input from %2$s source where %3$s offset 0) row;
 end$f$,
       embedder.input_expression(p.source, p.input, 'source'), p.source,
-      embedder.key_matches(p.source, 'source', 'k.row_key')));
+      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p)));
 end
+$$;
+
+-- Functions hold the names of tables. When a table was renamed and another one has taken its name, they would read and
+-- write that one; so they refuse, and the worker has them made again.
+create or replace function embedder.check_names(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+  if to_regclass(%L) is distinct from %s::regclass or to_regclass(%L) is distinct from %s::regclass then
+    raise undefined_table using message = 'a table of the pipeline was renamed';
+  end if;$f$, p.source, p.source::oid, p.target_table, p.target_table::oid)
 $$;
 
 -- complete is one statement: it writes the target and deletes the jobs of just those rows whose job still has the
@@ -75,9 +86,9 @@ begin
   perform embedder.create_function(
     format('%I(row_keys text[], versions xid8[], embeddings %s[], model text) returns setof text',
       format('pipeline_%s_complete', p.id), embedder.vector_type()),
-    embedder.key_settings(p.source) || embedder.lookup_settings(),
+    embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
-begin
+begin%3$s
   perform set_config('synchronous_commit', 'off', true);
   return query
   with held as materialized (
@@ -92,7 +103,7 @@ begin
     where d.pipeline_id = %1$s and d.row_key = any (array(select done.row_key from done))
   )
   select done.row_key from done;
-end$f$, p.id, writes));
+end$f$, p.id, writes, embedder.check_names(p)));
 end
 $$;
 

@@ -56,8 +56,8 @@ $$;
 -- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one.
 create or replace function embedder.set_pipeline_error(pipeline int, message text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  update embedder.pipeline set error = message, error_at = case when message is not null then now() end
-  where id = pipeline and error is distinct from message
+  update embedder.pipeline p set error = message, error_at = case when message is not null then now() end
+  where p.id = set_pipeline_error.pipeline and p.error is distinct from message
 $$;
 
 -- Marks pipelines whose first filling has ended.

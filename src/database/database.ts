@@ -16,6 +16,8 @@ export function openDatabase(connection: Connection, max = 5): Database {
   const pool = new pg.Pool({ ...clientConfig(connection), max, types: { getTypeParser } });
   // An idle connection that breaks (a restart of the server) must not end the process; the next query says it better.
   pool.on('error', () => {});
+  // Likewise one that breaks between two queries of whoever holds it.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
 }
 

@@ -30,10 +30,11 @@ export function isConflict(error: unknown): boolean {
 
 /**
  * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), or a trigger of the
- * user's that raised (P0). Then the rest of the batch can be written without that row.
+ * user's that raised (P0, 45 or a class of letters that PostgreSQL has not taken). Then the rest of the batch can be
+ * written without that row.
  */
 export function isRowError(error: unknown): boolean {
-  return /^(22|23|P0)/.test(codeOf(error));
+  return /^(22|23|45|P0|[I-OQ-WYZ][0-9A-Z])...$/.test(codeOf(error)) && error instanceof pg.DatabaseError;
 }
 
 /** PostgreSQL's hint for an error, if it gave one. */

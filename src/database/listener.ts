@@ -32,7 +32,8 @@ export class Listener extends EventEmitter<ListenerEvents> {
   constructor(subscriber: Subscriber) {
     super();
     this.#subscriber = subscriber;
-    subscriber.notifications.on(CHANNEL, (payload: string) => {
+    // An empty payload comes as undefined.
+    subscriber.notifications.on(CHANNEL, (payload = '') => {
       if (!payload.startsWith(PROBE)) this.emit('wake', payload);
     });
     subscriber.events.on('reconnect', () => this.emit('lost'));

@@ -63,6 +63,18 @@ export async function migrationState(database: Database): Promise<'none' | 'old'
   return 'current';
 }
 
+/** @throws UserError unless schema embedder is there as this version has it */
+export async function requireSchema(database: Database): Promise<void> {
+  const state = await migrationState(database);
+  if (state === 'current') return;
+  throw new UserError(
+    state === 'none'
+      ? 'this database has no schema embedder yet'
+      : 'schema embedder of this database is of another version',
+    { hint: 'Run: pgembedder migrate' },
+  );
+}
+
 async function prepare(database: Database): Promise<void> {
   const { rows } = await sql<{
     version: number;

@@ -60,7 +60,7 @@ function findModel(directories: readonly string[], name: string): ModelDescripti
       .map((each) => each.name)
       .join(', ');
     throw new UserError(`Model '${name}' is not in ${directories.join(' or ')}`, {
-      hint: `Fetch it with 'pgembedder models pull ${name}', or put its files in one of these folders; known by name are ${known}`,
+      hint: `Put its files in one of these folders (PGEMBEDDER_MODELS_DIR names yours); known by name are ${known}`,
     });
   }
   return describe(directory, entry?.name ?? name, entry);

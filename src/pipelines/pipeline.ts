@@ -13,6 +13,8 @@ export interface Pipeline {
   readonly priority: number;
   readonly maxAttempts: number;
   readonly paused: boolean;
+  /** Whether its first filling has ended. */
+  readonly filled: boolean;
   /** What the database says is wrong with the pipeline as a whole; null when nothing is. */
   readonly error: string | null;
 }
@@ -32,6 +34,7 @@ export async function loadPipelines(database: Database): Promise<Pipeline[]> {
       'max_attempts',
       'paused',
       'error',
+      sql<boolean>`filled_at is not null`.as('filled'),
     ])
     .orderBy('priority', 'desc')
     .orderBy('id')
@@ -50,12 +53,15 @@ export async function setPipelineError(
 
 /**
  * Asks what is wrong with the pipeline's tables. When nothing is, its functions are made again (a renamed table or
- * column is nothing wrong) and the answer is null.
+ * column is nothing wrong) and the answer is null. It is undefined when the pipeline was dropped.
  */
-export async function refreshPipeline(database: Database, pipelineId: number): Promise<string | null> {
+export async function refreshPipeline(
+  database: Database,
+  pipelineId: number,
+): Promise<string | null | undefined> {
   const { rows } = await sql<{ problem: string | null }>`
     select embedder.refresh_pipeline(p.id) as problem from embedder.pipeline p where p.id = ${pipelineId}`.execute(
     database,
   );
-  return rows[0]?.problem ?? null;
+  return rows[0]?.problem;
 }

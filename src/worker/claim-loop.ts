@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import { claimJobs, type Job } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { Holdings } from './holdings.ts';
-import { keepHouse } from './housekeeping.ts';
+import { type IndexBuilder, markFilled } from './housekeeping.ts';
 import type { Registry } from './registry.ts';
 import { Signal } from './signal.ts';
 
@@ -14,6 +14,8 @@ const IDLE_POLL_MS = 50;
 const IDLE_POLL_LIMIT_MS = 5_000;
 /** The longest wait where LISTEN does not work: then the poll is all there is. */
 const DEAF_POLL_LIMIT_MS = 1_000;
+/** The wait after a look for jobs that the server refused. */
+const REFUSED_MS = 1_000;
 /** Declarations are read again this often, for the case that their notification was lost. */
 const RELOAD_MS = 5_000;
 /** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
@@ -35,12 +37,14 @@ export class ClaimLoop {
   readonly #context: WorkerContext;
   readonly #registry: Registry;
   readonly #holdings: Holdings;
+  readonly #indexes: IndexBuilder;
   readonly #window: number;
   readonly #take: (jobs: Job[]) => void;
   readonly #listening: () => boolean;
   readonly #signal = new Signal();
   #stopping = false;
-  #idle = false;
+  /** The number under which the register has this worker as idle; undefined while it is busy. */
+  #idleAs: number | undefined;
   #idleWrite: Promise<unknown> = Promise.resolve();
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
@@ -51,11 +55,13 @@ export class ClaimLoop {
     context: WorkerContext,
     registry: Registry,
     holdings: Holdings,
+    indexes: IndexBuilder,
     options: { window: number; take: (jobs: Job[]) => void; listening: () => boolean },
   ) {
     this.#context = context;
     this.#registry = registry;
     this.#holdings = holdings;
+    this.#indexes = indexes;
     this.#window = options.window;
     this.#take = options.take;
     this.#listening = options.listening;
@@ -64,7 +70,10 @@ export class ClaimLoop {
 
   /** Somebody notified: new jobs, or 'pipeline' for a changed declaration. */
   wake(payload: string): void {
-    if (payload === 'pipeline') this.#reloadAt = 0;
+    if (payload === 'pipeline') {
+      this.#reloadAt = 0;
+      this.#houseKept = false;
+    }
     this.#signal.give();
   }
 
@@ -75,25 +84,42 @@ export class ClaimLoop {
 
   /** Claims until it is stopped; with `untilEmpty`, until nothing is due and nothing is held. */
   async run(untilEmpty: boolean): Promise<void> {
-    while (!this.#stopping) {
-      await this.#reload();
-      if (2 * this.#window - this.#holdings.size < this.#window) {
-        await this.#signal.wait(RELOAD_MS);
-        continue;
-      }
-      const jobs = await this.#claim();
-      if (jobs.length > 0) {
-        this.#becomeBusy(jobs);
-      } else if (this.#holdings.size > 0) {
-        await this.#signal.wait(BUSY_POLL_MS);
-      } else if (untilEmpty) {
-        await keepHouse(this.#context);
-        return;
-      } else {
-        await this.#sleep();
+    let ended = false;
+    while (!this.#stopping && !ended) {
+      try {
+        ended = await this.#step(untilEmpty);
+      } catch (error) {
+        if (untilEmpty || this.#context.signal.aborted) throw error;
+        // A server that has become read-only, a full disk, a migration under way: it passes, and then work goes on.
+        this.#context.logger.error({ reason: messageOf(error) }, 'could not look for jobs');
+        await this.#signal.wait(REFUSED_MS);
       }
     }
     await this.#idleWrite;
+  }
+
+  /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
+  async #step(untilEmpty: boolean): Promise<boolean> {
+    await this.#reload();
+    if (this.#holdings.size > this.#window) {
+      await this.#signal.wait(RELOAD_MS);
+      return false;
+    }
+    // Asked before the claim: what is given back while it runs is due, and it has not seen that.
+    const holding = this.#holdings.size > 0;
+    const jobs = await this.#claim();
+    if (jobs.length > 0) {
+      this.#becomeBusy(jobs);
+    } else if (holding) {
+      await this.#signal.wait(BUSY_POLL_MS);
+    } else if (untilEmpty) {
+      await markFilled(this.#context);
+      await this.#indexes.build();
+      return true;
+    } else {
+      await this.#sleep();
+    }
+    return false;
   }
 
   async #claim(): Promise<Job[]> {
@@ -114,17 +140,19 @@ export class ClaimLoop {
   }
 
   async #sleep(): Promise<void> {
-    if (!this.#idle) {
+    // Compared with the number and not just noted: a worker that was taken for dead has a new row on the register.
+    if (this.#idleAs !== this.#context.claimant.workerId) {
       this.#setIdle(true);
       await this.#idleWrite;
       return;
     }
+    if (this.#registry.filling()) await this.#markFilled();
     if (!this.#houseKept && performance.now() - this.#lastClaim > QUIET_MS) {
       this.#houseKept = true;
       // Not waited for: an index can take hours, and new rows must not.
-      keepHouse(this.#context).catch((error: unknown) => {
+      this.#indexes.build().catch((error: unknown) => {
         this.#houseKept = false;
-        this.#context.logger.warn({ reason: messageOf(error) }, 'housekeeping failed');
+        this.#context.logger.warn({ reason: messageOf(error) }, 'could not look after the indexes');
       });
     }
     this.#context.events.emit('idle');
@@ -134,9 +162,10 @@ export class ClaimLoop {
 
   /** The job in hand does not wait for this, but the next change does. */
   #setIdle(idle: boolean): void {
-    if (idle === this.#idle) return;
-    this.#idle = idle;
     const { database, claimant } = this.#context;
+    const idleAs = idle ? claimant.workerId : undefined;
+    if (idleAs === this.#idleAs) return;
+    this.#idleAs = idleAs;
     this.#idleWrite = this.#idleWrite
       .then(() =>
         persist(this.#context, () =>
@@ -146,6 +175,11 @@ export class ClaimLoop {
       .catch((error: unknown) =>
         this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark'),
       );
+  }
+
+  async #markFilled(): Promise<void> {
+    const filled = await persist(this.#context, () => markFilled(this.#context));
+    if (filled.length > 0) await this.#registry.reload();
   }
 
   async #reload(): Promise<void> {

@@ -1,44 +1,70 @@
 import { sql } from 'kysely';
+import { codeOf } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import type { WorkerContext } from './context.ts';
 
 // Any number, as long as it is always this one: one worker at a time builds indexes.
 const INDEX_LOCK = 7_306_372_119;
+const QUERY_CANCELED = '57014';
 
-/**
- * Notes which pipelines have ended their first filling, and builds the indexes that are due. To be called when the
- * queue is empty. `create index concurrently` blocks no writer; it runs here, since it may not run in a transaction.
- */
-export async function keepHouse(context: WorkerContext): Promise<void> {
-  const filled = await sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(
-    context.database,
+/** Notes which pipelines have ended their first filling, and returns their names. */
+export async function markFilled({ database, logger }: WorkerContext): Promise<string[]> {
+  const { rows } = await sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(
+    database,
   );
-  for (const { name } of filled.rows) context.logger.info({ pipeline: name }, 'first filling has ended');
-  await buildIndexes(context);
+  for (const { name } of rows) logger.info({ pipeline: name }, 'first filling has ended');
+  return rows.map(({ name }) => name);
 }
 
-async function buildIndexes({ database, logger, events }: WorkerContext): Promise<void> {
-  await database.connection().execute(async (connection) => {
-    const lock = await sql<{ taken: boolean }>`select pg_try_advisory_lock(${INDEX_LOCK}) as taken`.execute(
-      connection,
-    );
-    if (!lock.rows[0]?.taken) return;
-    try {
-      const { rows } = await sql<{ pipeline: string; statements: string[] }>`
-        select pipeline, statements from embedder.missing_indexes()`.execute(connection);
-      for (const { pipeline, statements } of rows) {
-        const begin = performance.now();
-        try {
-          for (const statement of statements) await sql.raw(statement).execute(connection);
-          const seconds = Math.round(performance.now() - begin) / 1_000;
-          logger.info({ pipeline, seconds }, 'index built');
-          events.emit('indexed', { pipeline });
-        } catch (error) {
-          logger.error({ pipeline, reason: messageOf(error) }, 'index could not be built');
+/**
+ * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
+ * it may not run in a transaction.
+ */
+export class IndexBuilder {
+  readonly #context: WorkerContext;
+  /** The server's process that builds at the moment. */
+  #backend: number | undefined;
+  #cancelled = false;
+
+  constructor(context: WorkerContext) {
+    this.#context = context;
+  }
+
+  /** Builds what is missing, unless another worker is at it. */
+  async build(): Promise<void> {
+    const { database, logger, events } = this.#context;
+    await database.connection().execute(async (connection) => {
+      const lock = await sql<{ taken: boolean; backend: number }>`
+        select pg_try_advisory_lock(${INDEX_LOCK}) as taken, pg_backend_pid() as backend`.execute(connection);
+      if (!lock.rows[0]?.taken) return;
+      this.#backend = lock.rows[0].backend;
+      try {
+        const { rows } = await sql<{ pipeline: string; statements: string[] }>`
+          select pipeline, statements from embedder.missing_indexes()`.execute(connection);
+        for (const { pipeline, statements } of rows) {
+          if (this.#cancelled) return;
+          const begin = performance.now();
+          try {
+            for (const statement of statements) await sql.raw(statement).execute(connection);
+            const seconds = Math.round(performance.now() - begin) / 1_000;
+            logger.info({ pipeline, seconds }, 'index built');
+            events.emit('indexed', { pipeline });
+          } catch (error) {
+            if (codeOf(error) === QUERY_CANCELED) logger.info({ pipeline }, 'index build was cancelled');
+            else logger.error({ pipeline, reason: messageOf(error) }, 'index could not be built');
+          }
         }
+      } finally {
+        this.#backend = undefined;
+        await sql`select pg_advisory_unlock(${INDEX_LOCK})`.execute(connection);
       }
-    } finally {
-      await sql`select pg_advisory_unlock(${INDEX_LOCK})`.execute(connection);
-    }
-  });
+    });
+  }
+
+  /** Ends a build that is under way; what it leaves behind, the next build drops. */
+  async cancel(): Promise<void> {
+    this.#cancelled = true;
+    if (this.#backend === undefined) return;
+    await sql`select pg_cancel_backend(${this.#backend})`.execute(this.#context.database);
+  }
 }

@@ -23,7 +23,7 @@ export class Registry {
   readonly #store: ModelStore;
   readonly #embedder: TextEmbedder;
   #served = new Map<number, ServedPipeline>();
-  readonly #setbacks = new Map<number, { until: number; delay: number; message: string }>();
+  readonly #setbacks = new Map<number, { name: string; until: number; delay: number; message: string }>();
   /** Pipelines whose model this worker does not have, or that do not fit it. */
   readonly #unservable = new Set<number>();
   #turn = 0;
@@ -37,6 +37,9 @@ export class Registry {
   /** Reads the pipelines again; to be called when a declaration has changed. */
   async reload(): Promise<void> {
     const pipelines = await persist(this.#context, () => loadPipelines(this.#context.database));
+    for (const id of this.#setbacks.keys()) {
+      if (!pipelines.some((pipeline) => pipeline.id === id)) this.#setbacks.delete(id);
+    }
     const served = new Map<number, ServedPipeline>();
     for (const pipeline of pipelines) {
       // Somebody has cleared the error, by embedder.resume_pipeline: try at once.
@@ -82,7 +85,12 @@ export class Registry {
   async fail(pipeline: Pipeline, message: string): Promise<void> {
     const before = this.#setbacks.get(pipeline.id);
     const delay = Math.min(before ? before.delay * 2 : RETRY_MS, RETRY_LIMIT_MS);
-    this.#setbacks.set(pipeline.id, { until: performance.now() + delay, delay, message });
+    this.#setbacks.set(pipeline.id, {
+      name: pipeline.name,
+      until: performance.now() + delay,
+      delay,
+      message,
+    });
     if (before?.message === message && pipeline.error !== null) return;
     await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, message));
     this.#context.logger.error({ pipeline: pipeline.name, reason: message }, 'pipeline does not work');
@@ -91,21 +99,24 @@ export class Registry {
 
   /** Notes that a pipeline works: clears the error that it or another worker has written. */
   async succeed(pipeline: Pipeline): Promise<void> {
-    if (pipeline.error === null && !this.#setbacks.has(pipeline.id)) return;
-    this.#setbacks.delete(pipeline.id);
+    // By what is known now: batches that were under way when the error was cleared still have it.
     const served = this.#served.get(pipeline.id);
+    if ((served?.pipeline ?? pipeline).error === null && !this.#setbacks.has(pipeline.id)) return;
+    this.#setbacks.delete(pipeline.id);
     if (served) this.#served.set(pipeline.id, { ...served, pipeline: { ...served.pipeline, error: null } });
     await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, null));
     this.#context.logger.info({ pipeline: pipeline.name }, 'pipeline works again');
     this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: null });
   }
 
+  /** Whether a pipeline is still in its first filling. */
+  filling(): boolean {
+    return [...this.#served.values()].some(({ pipeline }) => !pipeline.filled);
+  }
+
   /** Names and errors of the pipelines that this worker leaves alone at the moment. */
   failing(): { pipeline: string; error: string }[] {
-    return [...this.#setbacks].map(([id, { message }]) => ({
-      pipeline: this.#served.get(id)?.pipeline.name ?? String(id),
-      error: message,
-    }));
+    return [...this.#setbacks.values()].map(({ name, message }) => ({ pipeline: name, error: message }));
   }
 
   #serve(pipeline: Pipeline): ServedPipeline {

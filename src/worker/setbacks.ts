@@ -17,6 +17,8 @@ export interface Failure {
 
 /** Jobs of a pipeline that does not work wait this long before any worker claims them again. */
 const RELEASE_DELAY_SECONDS = 2;
+/** SQLSTATE of a wait for a lock that took too long. */
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
  * What becomes of jobs that did not work out. Three ways:
@@ -44,15 +46,17 @@ export class Setbacks {
   async failRows(served: ServedPipeline, failures: readonly Failure[]): Promise<void> {
     if (failures.length === 0) return;
     const { pipeline } = served;
-    const { dead, retried } = await persist(this.#context, () =>
-      failJobs(
-        this.#context.database,
-        this.#context.claimant,
-        failures.map(({ job, error }) => ({ job, error: describe(error) })),
-        this.#context.backoff,
-      ),
-    );
-    this.#holdings.remove(failures.map(({ job }) => job));
+    const { dead, retried } = await persist(
+      this.#context,
+      () =>
+        failJobs(
+          this.#context.database,
+          this.#context.claimant,
+          failures.map(({ job, error }) => ({ job, error: describe(error) })),
+          this.#context.backoff,
+        ),
+      // Also when it cannot be booked: a lease that is renewed for ever would keep the row from everybody.
+    ).finally(() => this.#holdings.remove(failures.map(({ job }) => job)));
     this.#stats.dead += dead;
     this.#stats.retried += retried;
     // What PostgreSQL says of a row may quote it, and rows stay out of the log: the message is in embedder.failed_job.
@@ -69,20 +73,27 @@ export class Setbacks {
    */
   async failPipeline(served: ServedPipeline, jobs: readonly Job[], error: unknown): Promise<void> {
     const { pipeline } = served;
+    let delaySeconds = RELEASE_DELAY_SECONDS;
     if (error instanceof EngineError) {
       await this.#registry.fail(pipeline, error.line);
-    } else {
+    } else if (codeOf(error) !== LOCK_NOT_AVAILABLE) {
       const problem = await this.findProblem(served);
-      if (problem !== null || this.#refreshed.has(pipeline.id)) {
+      if (problem != null || (problem === null && this.#refreshed.has(pipeline.id))) {
         await this.#registry.fail(pipeline, problem ?? describe(error));
+      } else {
+        // Mended, as it seems: try at once. Or dropped: then there is nothing to try.
+        delaySeconds = 0;
       }
-      this.#refreshed.add(pipeline.id);
+      if (problem !== undefined) this.#refreshed.add(pipeline.id);
     }
-    await this.release(jobs, RELEASE_DELAY_SECONDS);
+    await this.release(jobs, delaySeconds);
   }
 
-  /** What is wrong with the pipeline's tables. Null: nothing; its functions, if they were out of date, are new now. */
-  findProblem({ pipeline }: ServedPipeline): Promise<string | null> {
+  /**
+   * What is wrong with the pipeline's tables. Null: nothing; its functions, if they were out of date, are new now.
+   * Undefined: it was dropped.
+   */
+  findProblem({ pipeline }: ServedPipeline): Promise<string | null | undefined> {
     return persist(this.#context, () => refreshPipeline(this.#context.database, pipeline.id)).catch(
       messageOf,
     );

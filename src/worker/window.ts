@@ -54,7 +54,7 @@ export class WindowRunner {
     const rows = await Promise.all(
       [...byPipeline].map(([pipelineId, group]) => this.#read(pipelineId, group)),
     );
-    const bySession = groupBy(rows.flat(), ({ served }) => sessionOf(served).key);
+    const bySession = groupBy(rows.flat(), ({ served }) => runKey(served));
     await Promise.all([...bySession.values()].map((group) => this.#embed(group)));
   }
 
@@ -166,6 +166,8 @@ export class WindowRunner {
   }
 }
 
-function sessionOf({ model, pipeline }: ServedPipeline) {
-  return sessionSpec(model, pipeline.options);
+/** Pipelines with the same key can share a batch: the same session, and vectors finished in the same way. */
+function runKey({ model, pipeline }: ServedPipeline): string {
+  const { key, normalize } = sessionSpec(model, pipeline.options);
+  return `${key} ${normalize}`;
 }

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { type Connection, type Database, findVectorOid, openDatabase } from '../database/database.ts';
 import { type Listener, openListener } from '../database/listener.ts';
-import { migrationState } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
 import { Engine } from '../inference/engine.ts';
@@ -11,6 +11,7 @@ import { ClaimLoop } from './claim-loop.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
 import { Holdings } from './holdings.ts';
+import { IndexBuilder } from './housekeeping.ts';
 import { deregister, Heartbeat, register } from './registration.ts';
 import { Registry } from './registry.ts';
 import { Setbacks } from './setbacks.ts';
@@ -145,12 +146,13 @@ class PipelineWorker implements Worker {
     const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
     const listening = () => this.#listener !== null;
     const heartbeat = new Heartbeat(context, this.#holdings, listening);
-    const loop = new ClaimLoop(context, registry, this.#holdings, {
+    const indexes = new IndexBuilder(context);
+    const loop = new ClaimLoop(context, registry, this.#holdings, indexes, {
       window: this.#options.window ?? 2048,
       take: (jobs) => this.#work(runner, jobs),
       listening,
     });
-    this.#parts = { context, registry, setbacks, writer, heartbeat, loop };
+    this.#parts = { context, registry, setbacks, writer, heartbeat, indexes, loop };
     await heartbeat.rescue();
     heartbeat.start();
     this.#listener?.on('wake', (payload) => loop.wake(payload));
@@ -162,15 +164,7 @@ class PipelineWorker implements Worker {
 
   async #makeContext(): Promise<WorkerContext> {
     const database = this.#database;
-    const state = await migrationState(database);
-    if (state !== 'current') {
-      throw new UserError(
-        state === 'none'
-          ? 'This database has no schema embedder yet'
-          : 'Schema embedder of this database is of another version',
-        { hint: 'Run: pgembedder migrate' },
-      );
-    }
+    await requireSchema(database);
     const vectorOid = await findVectorOid(database);
     if (vectorOid === null)
       throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
@@ -216,6 +210,7 @@ class PipelineWorker implements Worker {
     parts?.loop.stop();
     await this.#engine.stop(limitMs);
     try {
+      await parts?.indexes.cancel();
       await this.#running?.catch(() => {});
       await Promise.all(this.#windows);
       await parts?.writer.drain();
@@ -240,5 +235,6 @@ interface Parts {
   readonly setbacks: Setbacks;
   readonly writer: Writer;
   readonly heartbeat: Heartbeat;
+  readonly indexes: IndexBuilder;
   readonly loop: ClaimLoop;
 }

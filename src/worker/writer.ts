@@ -19,7 +19,8 @@ const LOCKED_DELAY_SECONDS = 5;
 
 /** Results of one pipeline that wait to be written. */
 interface Queue {
-  readonly served: ServedPipeline;
+  /** As the registry had it last. */
+  served: ServedPipeline;
   readonly results: Result[];
   timer: NodeJS.Timeout | undefined;
 }
@@ -47,6 +48,7 @@ export class Writer {
   add(served: ServedPipeline, results: readonly Result[], moreComing: boolean): void {
     const { id } = served.pipeline;
     const queue = this.#queues.get(id) ?? { served, results: [], timer: undefined };
+    queue.served = served;
     this.#queues.set(id, queue);
     queue.results.push(...results);
     while (queue.results.length >= ROWS_PER_STATEMENT)
@@ -108,7 +110,7 @@ export class Writer {
   ): Promise<void> {
     if (failures.length > 0 && failures.length === results.filter(({ vector }) => vector).length) {
       const problem = await this.#setbacks.findProblem(served);
-      if (problem !== null) {
+      if (problem != null) {
         await this.#setbacks.failPipeline(
           served,
           failures.map(({ job }) => job),

@@ -1,0 +1,112 @@
+import type { Bench, Figure, Row } from '../row.ts';
+import { alternate } from '../support/alternate.ts';
+import { definePipeline } from '../support/built.ts';
+import { type BenchDatabase, createBenchDatabase } from '../support/database.ts';
+import { pgbench } from '../support/pgbench.ts';
+import { median } from '../support/statistics.ts';
+import { glosses } from '../support/texts.ts';
+
+/** The register as writers find it: what a trigger does depends on nothing else of a worker. */
+const REGISTERS = [
+  { name: 'no worker', idle: null, bar: { atLeast: 0.75 } },
+  { name: 'worker busy', idle: false, bar: undefined },
+  { name: 'worker idle, a NOTIFY each', idle: true, bar: undefined },
+];
+
+/**
+ * What a pipeline costs the writers of its source: one INSERT of 100,000 rows, and single inserts from 16 clients
+ * (pgbench, prepared), each against a table of the same shape without a pipeline, in turn.
+ *
+ * No worker runs, since it would take the CPU that is measured; the register says that there is one, or none.
+ */
+export const insert: Row = {
+  name: 'insert',
+  title: 'inserts with the pipeline on',
+  async measure(bench) {
+    const database = await createBenchDatabase(bench.server, 'insert');
+    try {
+      const { client, kysely } = database;
+      for (const table of ['plain', 'piped']) {
+        await client.query(
+          `create table ${table} (id bigint generated always as identity primary key, body text)`,
+        );
+      }
+      await definePipeline(kysely, { source: 'piped', input: 'body', index: 'none' });
+      return [...(await measureBulk(bench, database)), ...(await measureSingles(bench, database))];
+    } finally {
+      await database.drop();
+    }
+  },
+};
+
+async function measureBulk({ quick, say }: Bench, { client }: BenchDatabase): Promise<Figure[]> {
+  const texts = await glosses(quick ? 20_000 : 100_000);
+  // In the server before the clock starts: it is not the sending of 7 MB that is measured.
+  await client.query('create table gloss (bodies text[])');
+  await client.query('insert into gloss values ($1)', [texts]);
+  const rate = async (table: string) => {
+    await reset(client);
+    const begin = performance.now();
+    await client.query(`insert into ${table} (body) select unnest(bodies) from gloss`);
+    const rowsPerSecond = (texts.length * 1_000) / (performance.now() - begin);
+    say(`bulk insert, ${table}: ${rowsPerSecond.toFixed(0)} rows/s`);
+    return rowsPerSecond;
+  };
+  await rate('piped');
+  const { a, b, ratio, ratios } = await alternate(
+    quick ? 2 : 6,
+    () => rate('piped'),
+    () => rate('plain'),
+  );
+  return [
+    { name: 'bulk, with pipeline', value: median(a), unit: 'rows/s', runs: a, bar: { atLeast: 100_000 } },
+    { name: 'bulk, without', value: median(b), unit: 'rows/s', runs: b },
+    { name: 'bulk, with / without', value: ratio, unit: 'x', runs: ratios },
+  ];
+}
+
+async function measureSingles(
+  { server, quick, say }: Bench,
+  { client, name: database }: BenchDatabase,
+): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const { name, idle, bar } of REGISTERS) {
+    await client.query('delete from embedder.worker_process');
+    if (idle !== null) {
+      await client.query(
+        `insert into embedder.worker_process (hostname, pid, version, listening, idle, beat_at)
+         values ('bench', 0, 'bench', true, $1, now() + interval '1 day')`,
+        [idle],
+      );
+    }
+    const rate = async (table: string) => {
+      await reset(client);
+      const statement = `insert into ${table} (body) values ('a person who studies insects, and draws them');`;
+      const tps = await pgbench(server, database, statement, { clients: 16, seconds: quick ? 1 : 4 });
+      say(`single inserts, ${name}, ${table}: ${tps.toFixed(0)} a second`);
+      return tps;
+    };
+    const { a, b, ratio, ratios } = await alternate(
+      quick ? 1 : 5,
+      () => rate('piped'),
+      () => rate('plain'),
+    );
+    figures.push({ name: `single, ${name}: with pipeline`, value: median(a), unit: 'tps', runs: a });
+    figures.push({ name: `single, ${name}: without`, value: median(b), unit: 'tps', runs: b });
+    figures.push({
+      name: `single, ${name}: with / without`,
+      value: ratio,
+      unit: 'x',
+      runs: ratios,
+      ...(bar && { bar }),
+    });
+  }
+  return figures;
+}
+
+/** Each run finds empty tables, and no checkpoint or vacuum of the run before is still under way. */
+async function reset(client: BenchDatabase['client']): Promise<void> {
+  await client.query('truncate plain, piped restart identity');
+  await client.query('truncate embedder.job');
+  await client.query('checkpoint');
+}

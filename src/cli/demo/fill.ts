@@ -1,0 +1,139 @@
+import { UserError } from '../../errors.ts';
+import type { Engine } from '../../inference/engine.ts';
+import { createWorker } from '../../worker/worker.ts';
+import { formatCount, formatSeconds, plural } from '../format.ts';
+import { errorColours as colours, say } from '../output.ts';
+import type { Environment, Session } from '../session.ts';
+import type { CountingEmbedder } from './counting-embedder.ts';
+import { Progress } from './progress.ts';
+import { countRows, type Filling, loadGlosses, TABLE } from './table.ts';
+import type { Gloss } from './wordnet.ts';
+
+/** What the demo works with. */
+export interface Stage extends Session {
+  readonly environment: Environment;
+  readonly engine: Engine;
+  readonly embedder: CountingEmbedder;
+  /** Reads WordNet, once. */
+  glosses(): Promise<Gloss[]>;
+  /** Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** How long Ctrl-C waits for a worker that builds an index; the database's end cuts it off then. */
+const STOP_LIMIT_MS = 3_000;
+/** How long batches under way have to end. */
+const ENGINE_GRACE_MS = 1_000;
+
+/** What was done, as a line that stays. */
+function done(text: string): void {
+  say(`${colours.green('✓')} ${text}`);
+}
+
+/** Puts the first `rows` glosses into the table, as far as they are not there. */
+export async function load({ database, glosses, signal }: Stage, rows: number): Promise<void> {
+  const before = await countRows(database);
+  const wanted = (await glosses()).slice(0, rows);
+  const progress = new Progress('loading  ', wanted.length, before);
+  try {
+    await loadGlosses(database, wanted, signal, (loaded) => progress.update(loaded));
+  } finally {
+    progress.stop();
+  }
+  done(
+    `${plural(wanted.length, 'gloss', 'glosses')} of WordNet in table ${TABLE}, ${formatSeconds(progress.seconds)}`,
+  );
+}
+
+/** Has a worker embed what waits and build the index. */
+export async function fill(stage: Stage, filling: Filling): Promise<void> {
+  const { connection, environment, embedder, engine, signal } = stage;
+  // One that was aborted before would not be heard below.
+  signal.throwIfAborted();
+  const logger = environment.logger.child({});
+  const worker = createWorker({
+    connection,
+    logger,
+    window: environment.config.PGEMBEDDER_WINDOW,
+    embedder,
+  });
+  const report = new FillingReport(filling, embedder);
+  worker.events.on('claimed', () => report.begin());
+  worker.events.on('completed', ({ pipeline, embedded, emptied }) => {
+    if (pipeline === TABLE) report.add(embedded + emptied);
+  });
+  worker.events.on('indexed', ({ pipeline }) => {
+    if (pipeline === TABLE) report.endOfIndex();
+  });
+  if (filling.waiting === 0) report.endOfRows();
+  try {
+    const drain = worker.drain();
+    const stop = async () => {
+      report.stop();
+      // What the worker says while it is cut off is of no use to who has pressed Ctrl-C.
+      logger.level = 'silent';
+      // First the engine: batches under way end and are written, the others are given back by the worker.
+      const stopping = engine.stop(ENGINE_GRACE_MS).then(() => worker.stop());
+      await Promise.race([stopping, new Promise((resolve) => setTimeout(resolve, STOP_LIMIT_MS))]);
+      throw signal.reason;
+    };
+    const stopped = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => stop().catch(reject));
+    });
+    const { failing } = await Promise.race([drain, stopped]);
+    const error = failing.find(({ pipeline }) => pipeline === TABLE)?.error;
+    if (error)
+      throw new UserError(`the demo's pipeline does not work: ${error}`, {
+        hint: 'pgembedder doctor --embedded says more',
+      });
+  } finally {
+    report.stop();
+  }
+}
+
+/** Tells of a filling: a progress bar, then a line for the rows and one for the index. */
+class FillingReport {
+  readonly #filling: Filling;
+  readonly #embedder: CountingEmbedder;
+  #ready: number;
+  #progress: Progress | undefined;
+  #indexBegin = 0;
+
+  constructor(filling: Filling, embedder: CountingEmbedder) {
+    this.#filling = filling;
+    this.#embedder = embedder;
+    this.#ready = filling.rows - filling.waiting;
+  }
+
+  /** The worker has work: rates count from here, and not from its start. */
+  begin(): void {
+    this.#progress ??= new Progress('embedding', this.#filling.rows, this.#ready);
+  }
+
+  add(rows: number): void {
+    const before = this.#ready;
+    // A row that changes meanwhile is done twice.
+    this.#ready = Math.min(before + rows, this.#filling.rows);
+    this.#progress?.update(this.#ready, this.#embedder.tokensPerText);
+    if (this.#ready === this.#filling.rows && before < this.#ready) this.endOfRows();
+  }
+
+  endOfRows(): void {
+    this.stop();
+    if (this.#progress) {
+      const { rate, seconds } = this.#progress;
+      const speed = `${formatCount(rate)} rows/s, ${formatCount(rate * this.#embedder.tokensPerText)} tokens/s`;
+      done(`${plural(this.#filling.waiting, 'row')} embedded in ${formatSeconds(seconds)}: ${speed}`);
+    }
+    this.#indexBegin = performance.now();
+    say(colours.dim('  building the HNSW index ...'));
+  }
+
+  endOfIndex(): void {
+    done(`HNSW index built in ${formatSeconds((performance.now() - this.#indexBegin) / 1_000)}`);
+  }
+
+  stop(): void {
+    this.#progress?.stop();
+  }
+}

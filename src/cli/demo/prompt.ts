@@ -1,0 +1,42 @@
+import { createInterface } from 'node:readline';
+import { errorColours as colours, say } from '../output.ts';
+
+/** Riddles for those who can think of none. */
+export const EXAMPLES = [
+  'a person who studies insects',
+  'a building where aeroplanes are kept',
+  'fear of being in closed spaces',
+  'walk slowly and without any aim',
+];
+
+/**
+ * Reads queries a line at a time, from a prompt or from a pipe, until their end.
+ * @param signal ends the reading from a pipe; at a prompt Ctrl-C comes as a key
+ */
+export async function readQueries(
+  answer: (query: string) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const terminal = process.stdin.isTTY === true && process.stderr.isTTY === true;
+  if (terminal) {
+    say(
+      `\nDescribe a word in your own words. Ctrl-D ends. For example:\n${colours.dim(EXAMPLES.map((text) => `  ${text}`).join('\n'))}\n`,
+    );
+  } else {
+    say('stdin is no terminal, so there is no prompt: reading queries from it, one a line.');
+  }
+  // The prompt goes to stderr, so that stdout holds answers only.
+  const lines = createInterface({
+    input: process.stdin,
+    output: terminal ? process.stderr : undefined,
+    terminal,
+    prompt: colours.green('? '),
+    signal,
+  });
+  if (terminal) lines.prompt();
+  for await (const line of lines) {
+    if (line.trim() !== '') await answer(line.trim());
+    if (terminal) lines.prompt();
+  }
+  if (terminal) say('');
+}

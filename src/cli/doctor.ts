@@ -1,0 +1,66 @@
+import { Command } from 'commander';
+import { type Check, fail, type State } from './doctor/check.ts';
+import { checkDatabase } from './doctor/database-checks.ts';
+import { checkModels } from './doctor/model-checks.ts';
+import { checkPipelines, pipelineModels } from './doctor/pipeline-checks.ts';
+import { DEFAULT_MODEL } from './embed.ts';
+import { reportError } from './errors.ts';
+import { plural } from './format.ts';
+import { colours, print, printJson } from './output.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+
+/** `pgembedder doctor` */
+export function doctorCommand(): Command {
+  const command = new Command('doctor')
+    .description(
+      'check database, rights, model, engine and pipelines, and say what to do about what is wrong',
+    )
+    .option('--json', 'print the checks as JSON')
+    .addHelpText('after', '\nExits with 1 when a check has failed.\n\nExample:\n  $ pgembedder doctor')
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
+  const environment = readEnvironment();
+  const checks: Check[] = [];
+  // Each line is shown as soon as it is known: a check may wait for a server that does not answer.
+  const add = (check: Check) => {
+    checks.push(check);
+    if (!options.json) print(formatCheck(check));
+  };
+  let models = [DEFAULT_MODEL];
+  try {
+    await withDatabase(options, environment, async (session) => {
+      if (!(await checkDatabase(session, add))) return;
+      await checkPipelines(session, add);
+      models = await pipelineModels(session.database, DEFAULT_MODEL);
+    });
+  } catch (error) {
+    // Whatever keeps the database's checks from going on: the others need no database.
+    add(fail('database', reportError(error).text.replace(/^pgembedder: /, '')));
+  }
+  await checkModels(environment, models, add);
+  const failed = checks.filter(({ state }) => state === 'fail').length;
+  const warned = checks.filter(({ state }) => state === 'warn').length;
+  if (options.json) printJson(checks);
+  else print(`\n${verdict(failed, warned)}`);
+  if (failed > 0) process.exitCode = 1;
+}
+
+function verdict(failed: number, warned: number): string {
+  if (failed > 0) return colours.red(`${plural(failed, 'check')} failed`);
+  return colours.green(warned > 0 ? `all well, ${plural(warned, 'warning')}` : 'all well');
+}
+
+const MARKS: Record<State, string> = {
+  ok: colours.green('ok  '),
+  warn: colours.yellow('warn'),
+  fail: colours.red('fail'),
+};
+
+/** One line, and a second one that says what to do. */
+export function formatCheck({ state, name, found, advice }: Check): string {
+  const line = `${MARKS[state]}  ${colours.bold(name.padEnd(10))}  ${found}`;
+  return advice === null ? line : `${line}\n                  ${colours.dim('->')} ${advice}`;
+}

@@ -1,0 +1,101 @@
+import { sql } from 'kysely';
+import type { Database } from '../../database/database.ts';
+import { plural } from '../format.ts';
+import type { Session } from '../session.ts';
+import { fail, ok, type Report, warn } from './check.ts';
+
+interface PipelineState {
+  name: string;
+  paused: boolean;
+  error: string | null;
+  failed: number;
+  source: string;
+  owner: string | null;
+  owned: boolean | null;
+  may_read: boolean | null;
+  may_write: boolean | null;
+}
+
+/** Each pipeline's state and the rights on its tables, and whether a worker lives. */
+export async function checkPipelines({ database }: Session, add: Report): Promise<void> {
+  const { rows } = await sql<PipelineState>`
+    select p.name, p.paused, coalesce(p.trigger_error, p.error) as error, p.source::text,
+      (select count(*) from embedder.dead_letter d where d.pipeline_id = p.id) as failed,
+      c.relowner::regrole::text as owner, pg_has_role(c.relowner, 'USAGE') as owned,
+      has_table_privilege(p.source, 'select') as may_read,
+      case when p.sidecar
+        then has_table_privilege(p.target_table, 'select') and has_table_privilege(p.target_table, 'insert')
+          and has_table_privilege(p.target_table, 'update') and has_table_privilege(p.target_table, 'delete')
+        else has_column_privilege(p.target_table,
+          (select attnum from pg_attribute where attrelid = p.target_table and attname = p.target_column), 'update')
+      end as may_write
+    from embedder.pipeline p left join pg_class c on c.oid = p.source
+    order by p.name`.execute(database);
+  for (const pipeline of rows) checkPipeline(pipeline, add);
+  if (rows.length === 0)
+    add(warn('pipelines', 'there are none yet', 'Make one: pgembedder pipeline create articles body'));
+  await checkWorkers(database, rows.length > 0, add);
+}
+
+function checkPipeline(pipeline: PipelineState, add: Report): void {
+  const {
+    name,
+    error,
+    paused,
+    failed,
+    source,
+    owner,
+    owned,
+    may_read: mayRead,
+    may_write: mayWrite,
+  } = pipeline;
+  if (error !== null)
+    add(fail('pipeline', `${name}: ${error}`, `When it is mended: pgembedder pipeline resume ${name}`));
+  if (mayRead === false || mayWrite === false)
+    add(
+      fail(
+        'pipeline',
+        `${name}: ${mayRead ? 'this role may not write its target' : `this role may not read ${source}`}`,
+        `Run the worker as ${owner}, or grant it the right`,
+      ),
+    );
+  else if (owned === false)
+    add(
+      warn(
+        'pipeline',
+        `${name}: ${source} belongs to ${owner}: this role can fill the pipeline, and not build its index`,
+        `Run the worker as ${owner} or a member of it`,
+      ),
+    );
+  if (failed > 0)
+    add(
+      warn(
+        'pipeline',
+        `${name}: ${plural(failed, 'dead letter')} in embedder.failed_job`,
+        `When the cause is mended: pgembedder retry ${name}`,
+      ),
+    );
+  if (paused) add(warn('pipeline', `${name} is paused`, `pgembedder pipeline resume ${name}`));
+  if (error === null && mayRead && mayWrite && owned && failed === 0 && !paused)
+    add(ok('pipeline', `${name} works`));
+}
+
+async function checkWorkers(database: Database, needed: boolean, add: Report): Promise<void> {
+  const { rows } = await sql<{ alive: number; hosts: string | null }>`
+    select count(*) as alive, string_agg(distinct hostname, ', ') as hosts
+    from embedder.worker where alive`.execute(database);
+  const { alive, hosts } = rows[0]!;
+  if (alive > 0) add(ok('worker', `${plural(alive, 'live worker')} on ${hosts}`));
+  else if (needed) add(warn('worker', 'none is running', 'Start one: pgembedder work'));
+}
+
+/** The models that the pipelines use; the default one where there is no pipeline. */
+export async function pipelineModels(database: Database, otherwise: string): Promise<string[]> {
+  const rows = await database
+    .selectFrom('embedder.pipeline')
+    .select('model')
+    .distinct()
+    .orderBy('model')
+    .execute();
+  return rows.length > 0 ? rows.map(({ model }) => model) : [otherwise];
+}

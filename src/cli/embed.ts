@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { EngineError } from '../inference/engine-error.ts';
+import { withEmbedder } from './embedder.ts';
+import { shortFloat } from './format.ts';
+import { print, printJson } from './output.ts';
+import { readEnvironment } from './session.ts';
+
+/** The model of a pipeline that names none. */
+export const DEFAULT_MODEL = 'all-MiniLM-L6-v2';
+
+interface EmbedOptions {
+  model: string;
+  query?: boolean;
+  json?: boolean;
+}
+
+/** `pgembedder embed` */
+export function embedCommand(): Command {
+  return new Command('embed')
+    .description("print a text's vector; needs no database")
+    .argument('<text>')
+    .option('--model <name>', 'a catalog name, or ORG/NAME', DEFAULT_MODEL)
+    .option('--query', "embed it as a query: with the model's prompt for queries, where it has one")
+    .option('--json', 'print model, dimensions and vector as JSON')
+    .addHelpText('after', `\nExample:\n  $ pgembedder embed "a small cat" | psql -c "..."`)
+    .action(run);
+}
+
+async function run(text: string, options: EmbedOptions): Promise<void> {
+  const environment = readEnvironment();
+  const model = environment.store.find(options.model);
+  await withEmbedder(environment, async (embedder) => {
+    const prompt = options.query ? model.prompts.query : model.prompts.passage;
+    const [vector] = await embedder.embedTexts(model, [text], { prompt });
+    if (vector instanceof EngineError) throw vector;
+    const numbers = Array.from(vector!, shortFloat);
+    if (options.json) printJson({ model: model.name, dimensions: numbers.length, vector: numbers });
+    else print(`[${numbers.join(',')}]`);
+  });
+}

@@ -1,0 +1,62 @@
+import { sql } from 'kysely';
+import type { Logger } from 'pino';
+import type { Database } from '../database/database.ts';
+import { codeOf } from '../database/errors.ts';
+import type { KnownModel } from '../database/migrator.ts';
+import { messageOf } from '../errors.ts';
+import { catalog } from '../models/catalog.ts';
+import type { ModelStore } from '../models/store.ts';
+
+/** The catalog's models, and those that lie in the user's own folders, as the table embedder.model holds them. */
+export function knownModels(store: ModelStore, logger: Logger): KnownModel[] {
+  const known = new Map<string, KnownModel>();
+  for (const { name, task, dimensions, max_tokens } of catalog()) {
+    known.set(name, { name, task, dimensions, max_tokens });
+  }
+  for (const model of foundModels(store, logger)) known.set(model.name, model);
+  return [...known.values()];
+}
+
+/** The feature-extraction models that lie in the user's own folders; broken ones are left out, and named in the log. */
+export function foundModels(store: ModelStore, logger: Logger): KnownModel[] {
+  return store
+    .list()
+    .filter(({ task, bundled }) => task === 'feature-extraction' && !bundled)
+    .flatMap(({ name }) => {
+      try {
+        const { task, dimensions, maxTokens } = store.find(name);
+        return [{ name, task, dimensions, max_tokens: maxTokens }];
+      } catch (error) {
+        logger.warn({ model: name, reason: messageOf(error) }, 'model left out');
+        return [];
+      }
+    });
+}
+
+/** Makes models known to embedder.create_pipeline. A worker's role need not have the right to: then it is only logged. */
+export async function saveModels(
+  database: Database,
+  models: readonly KnownModel[],
+  logger: Logger,
+): Promise<void> {
+  if (models.length === 0) return;
+  try {
+    await database
+      .insertInto('embedder.model')
+      .values([...models])
+      .onConflict((conflict) =>
+        conflict.column('name').doUpdateSet((row) => ({
+          task: row.ref('excluded.task'),
+          dimensions: row.ref('excluded.dimensions'),
+          max_tokens: row.ref('excluded.max_tokens'),
+          seen_at: sql<Date>`now()`,
+        })),
+      )
+      .execute();
+    logger.info({ models: models.map(({ name }) => name) }, 'models found');
+  } catch (error) {
+    // 42501: insufficient_privilege
+    if (codeOf(error) !== '42501') throw error;
+    logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model');
+  }
+}

@@ -1,0 +1,29 @@
+import { Command } from 'commander';
+import { migrate } from '../database/migrator.ts';
+import { plural } from './format.ts';
+import { knownModels } from './known-models.ts';
+import { colours, print, printJson } from './output.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+
+/** `pgembedder migrate` */
+export function migrateCommand(): Command {
+  const command = new Command('migrate')
+    .description('make or update schema embedder in the database; safe to run again')
+    .option('--json', 'print what was applied as JSON')
+    .addHelpText('after', '\nExample:\n  $ pgembedder migrate --database-url postgres://me@localhost/mydb')
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
+  const environment = readEnvironment();
+  await withDatabase(options, environment, async ({ database }) => {
+    const models = knownModels(environment.store, environment.logger);
+    const { migrations, functions } = await migrate(database, models);
+    if (options.json) return printJson({ migrations, functions });
+    for (const name of migrations) print(`${colours.green('applied')}  ${name}`);
+    if (functions.length > 0)
+      print(`${colours.green('applied')}  ${plural(functions.length, 'file')} of sql/`);
+    if (migrations.length + functions.length === 0) print('up to date');
+  });
+}

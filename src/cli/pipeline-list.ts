@@ -1,0 +1,68 @@
+import { Command } from 'commander';
+import { sql } from 'kysely';
+import { requireSchema } from '../database/migrator.ts';
+import { oneLine } from './format.ts';
+import { colours, print, printJson } from './output.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { formatTable } from './table.ts';
+
+interface Listed {
+  name: string;
+  source: string;
+  input: string;
+  target: string;
+  model: string;
+  dimensions: number;
+  options: Record<string, unknown>;
+  index: string;
+  priority: number;
+  max_attempts: number;
+  paused: boolean;
+  error: string | null;
+  created_at: Date;
+}
+
+/** `pgembedder pipeline list`. Counts nothing, so it answers at once; `status` counts. */
+export function pipelineListCommand(): Command {
+  const command = new Command('list')
+    .description('list the pipelines: what each reads and writes')
+    .option('--json', 'print them as JSON')
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline list --json')
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
+  await withDatabase(options, readEnvironment(), async ({ database }) => {
+    await requireSchema(database);
+    const { rows } = await sql<Listed>`
+      select name, source::text, input, format('%s.%I', target_table, target_column) as target, model, dimensions,
+        options, index, priority, max_attempts, paused, coalesce(trigger_error, error) as error, created_at
+      from embedder.pipeline order by name`.execute(database);
+    if (options.json) printJson(rows);
+    else for (const line of formatPipelines(rows)) print(line);
+  });
+}
+
+/** The pipelines as a table for people. */
+export function formatPipelines(rows: readonly Listed[]): string[] {
+  if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
+  return formatTable(
+    rows,
+    [
+      { title: 'pipeline', text: ({ name }) => name, paint: (text) => colours.bold(text) },
+      { title: 'source', text: ({ source }) => source },
+      { title: 'input', text: ({ input }) => oneLine(input, 40) },
+      { title: 'target', text: ({ target }) => target },
+      { title: 'model', text: ({ model }) => model },
+      { title: 'index', text: ({ index }) => index },
+      {
+        title: 'state',
+        text: ({ paused, error }) => (paused ? 'paused' : error === null ? 'ok' : 'error'),
+        paint: (text, { paused, error }) =>
+          paused ? colours.yellow(text) : error === null ? colours.green(text) : colours.red(text),
+      },
+    ],
+    ({ error }) => (error === null ? [] : [colours.red(`  ${oneLine(error, 1_000)}`)]),
+  );
+}

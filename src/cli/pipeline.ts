@@ -1,0 +1,80 @@
+import { Command } from 'commander';
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+import { requireSchema } from '../database/migrator.ts';
+import { plural } from './format.ts';
+import { print, printJson } from './output.ts';
+import { pipelineCreateCommand } from './pipeline-create.ts';
+import { pipelineListCommand } from './pipeline-list.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+
+interface Options extends DatabaseOptions {
+  json?: boolean;
+  dropTarget?: boolean;
+}
+
+/** `pgembedder pipeline ...` */
+export function pipelineCommand(): Command {
+  return new Command('pipeline')
+    .description('list, create, drop, pause and resume pipelines')
+    .addCommand(pipelineListCommand())
+    .addCommand(pipelineCreateCommand())
+    .addCommand(dropCommand())
+    .addCommand(pauseCommand())
+    .addCommand(resumeCommand())
+    .helpCommand(false)
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline create articles "{title}\\n{body}"');
+}
+
+function dropCommand(): Command {
+  const command = new Command('drop')
+    .description('remove a pipeline with its jobs and triggers; what it has written stays')
+    .option('--drop-target', 'remove its sidecar table, or its column of the source, as well')
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline drop articles');
+  return onPipeline(command, async (database, name, { dropTarget = false }) => {
+    await sql`select embedder.drop_pipeline(${name}, ${dropTarget})`.execute(database);
+    return `pipeline ${name} dropped${dropTarget ? ', and its target' : '; what it has written stays'}`;
+  });
+}
+
+function pauseCommand(): Command {
+  const command = new Command('pause')
+    .description('let changes gather without being embedded')
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline pause articles');
+  return onPipeline(command, async (database, name) => {
+    await sql`select embedder.pause_pipeline(${name})`.execute(database);
+    return `pipeline ${name} paused; changes are still queued`;
+  });
+}
+
+function resumeCommand(): Command {
+  const command = new Command('resume')
+    .description('end a pause, and clear an error')
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline resume articles');
+  return onPipeline(command, async (database, name) => {
+    await sql`select embedder.resume_pipeline(${name})`.execute(database);
+    const { rows } = await sql<{ waiting: number }>`
+      select count(*) as waiting from embedder.job j join embedder.pipeline p on p.id = j.pipeline_id
+      where p.name = ${name}`.execute(database);
+    return `pipeline ${name} resumed; ${plural(rows[0]!.waiting, 'row')} on the queue`;
+  });
+}
+
+/** A command that does one thing to one pipeline, and says what. */
+function onPipeline(
+  command: Command,
+  act: (database: Database, name: string, options: Options) => Promise<string>,
+): Command {
+  command
+    .argument('<name>')
+    .option('--json', 'print the name as JSON')
+    .action(async (name: string, options: Options) => {
+      await withDatabase(options, readEnvironment(), async ({ database }) => {
+        await requireSchema(database);
+        const done = await act(database, name, options);
+        if (options.json) printJson({ pipeline: name });
+        else print(done);
+      });
+    });
+  return addDatabaseOptions(command);
+}

@@ -1,0 +1,67 @@
+import { Command } from 'commander';
+import { version } from '../version.ts';
+import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
+import { embedCommand } from './embed.ts';
+import { migrateCommand } from './migrate.ts';
+import { errorColours } from './output.ts';
+import { pipelineCommand } from './pipeline.ts';
+import { retryCommand } from './retry.ts';
+import { searchCommand } from './search.ts';
+import { statusCommand } from './status.ts';
+import { workCommand } from './work.ts';
+
+/** The command line. Errors of usage are thrown as CommanderError. */
+export function createProgram(): Command {
+  const program = new Command('pgembedder')
+    .description('Keeps vectors in Postgres in step with the text they come from.')
+    .version(version)
+    .addCommand(demoCommand())
+    .addCommand(migrateCommand())
+    .addCommand(workCommand())
+    .addCommand(statusCommand())
+    .addCommand(pipelineCommand())
+    .addCommand(retryCommand())
+    .addCommand(searchCommand())
+    .addCommand(embedCommand())
+    .addCommand(doctorCommand())
+    .helpCommand(false)
+    .addHelpText('after', GETTING_STARTED);
+  prepare(program);
+  return program;
+}
+
+const GETTING_STARTED = `
+Try it, with no database of your own:
+  $ pgembedder demo
+
+On your database:
+  $ export DATABASE_URL=postgres://user:password@localhost:5432/mydb
+  $ pgembedder migrate
+  $ pgembedder pipeline create articles body
+  $ pgembedder work
+
+pgembedder COMMAND --help says more about each.`;
+
+/** What a wrong call gets: one line. */
+export function usageErrorLine(message: string, argv: readonly string[]): string {
+  const [what = '', ...more] = message.replace(/^error: /, '').split('\n');
+  const suggestion = more.join(' ').trim();
+  const after = argv[argv.indexOf('--embedded') + 1];
+  // `--embedded` takes the next word for its directory, and `search --embedded articles query` lacks one then.
+  const hint =
+    argv.includes('--embedded') && after && !after.startsWith('-')
+      ? `'${after}' was taken for the directory of --embedded: put --embedded last, or write --embedded=DIR`
+      : 'See pgembedder --help';
+  return `pgembedder: ${[what.replace(/\.$/, ''), suggestion, hint].filter(Boolean).join('. ')}`;
+}
+
+/** Settings that Commander does not hand down to commands that were made apart. */
+function prepare(command: Command): void {
+  command
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: false, styleTitle: (text) => errorColours.bold(text) })
+    .configureOutput({ outputError: () => {} });
+  for (const child of command.commands) prepare(child);
+}

@@ -1,0 +1,133 @@
+import { type Command, Option } from 'commander';
+import type { Logger } from 'pino';
+import { type Config, readConfig } from '../config.ts';
+import { type Connection, type Database, openDatabase } from '../database/database.ts';
+import { migrate } from '../database/migrator.ts';
+import { startEmbedded } from '../embedded/start-embedded.ts';
+import { createModelStore, type ModelStore } from '../models/store.ts';
+import { explainConnection, UsageError } from './errors.ts';
+import { knownModels } from './known-models.ts';
+import { createLogger } from './logger.ts';
+import { errorColours, say } from './output.ts';
+
+/** Where the embedded Postgres lies when nobody says. */
+export const EMBEDDED_DIRECTORY = '.pgembedder';
+
+/** The flags that say which database. */
+export interface DatabaseOptions {
+  /** A directory, or true for the default one. */
+  embedded?: string | true;
+  databaseUrl?: string;
+}
+
+/** Gives a command the flags of `withDatabase`. */
+export function addDatabaseOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--database-url <url>', 'the database, as postgres://user:password@host:port/name').env(
+        'DATABASE_URL',
+      ),
+    )
+    .option(
+      '--embedded [dir]',
+      `an embedded Postgres in this directory (default: ${EMBEDDED_DIRECTORY}), for trying out; put it last, or write --embedded=DIR`,
+    );
+}
+
+/** What a command works with, database or not. */
+export interface Environment {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly store: ModelStore;
+}
+
+/**
+ * Reads the settings and opens the log.
+ * @param service a command that runs for long logs what it does; the others only what is wrong, unless the level is set
+ */
+export function readEnvironment(service = false): Environment {
+  const config = readConfig(process.env);
+  const level = service || process.env.PGEMBEDDER_LOG_LEVEL ? config.PGEMBEDDER_LOG_LEVEL : 'warn';
+  const directories = config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [];
+  return { config, logger: createLogger(level), store: createModelStore({ directories }) };
+}
+
+/** An open database. */
+export interface Session {
+  readonly connection: Connection;
+  readonly database: Database;
+  /** Resolves when an embedded Postgres of this process has ended by itself; else never. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Opens the database that the flags name, has it used, and closes it. The embedded one is migrated at once.
+ * @param notice how to say that the embedded one is for trying out
+ * @throws UserError where the database cannot be reached
+ */
+export async function withDatabase<Result>(
+  options: DatabaseOptions,
+  environment: Environment,
+  use: (session: Session) => Promise<Result>,
+  notice: (line: string) => void = (line) => say(errorColours.dim(line)),
+): Promise<Result> {
+  if (options.embedded !== undefined) return withEmbedded(options.embedded, environment, use, notice);
+  const connection = checkUrl(options.databaseUrl);
+  const database = openDatabase(connection);
+  try {
+    return await use({ connection, database, ended: new Promise(() => {}) });
+  } catch (error) {
+    throw explainConnection(error, connection);
+  } finally {
+    await database.destroy();
+  }
+}
+
+async function withEmbedded<Result>(
+  given: string | true,
+  environment: Environment,
+  use: (session: Session) => Promise<Result>,
+  notice: (line: string) => void,
+): Promise<Result> {
+  const directory = given === true ? EMBEDDED_DIRECTORY : given;
+  // Before the start, which takes some seconds in a new directory.
+  notice(`Embedded Postgres in ${directory}: for trying out, not for production.`);
+  const embedded = await startEmbedded(directory, { logger: environment.logger });
+  const { connection, ended } = embedded;
+  const database = openDatabase(connection);
+  try {
+    await migrate(database, knownModels(environment.store, environment.logger));
+    return await use({ connection, database, ended });
+  } catch (error) {
+    throw explainConnection(error, connection);
+  } finally {
+    await database.destroy();
+    await embedded.stop();
+  }
+}
+
+/** @throws UsageError when there is no URL, or one that is none */
+function checkUrl(url: string | undefined): string {
+  if (!url) {
+    throw new UsageError('no database is named', {
+      hint: 'Set DATABASE_URL (or give --database-url) to your PostgreSQL, or add --embedded to try it without one',
+    });
+  }
+  // Anything else is taken for a database's name by `pg`, and ends in a search for a host called base.
+  if (!/^(postgres|postgresql|socket):/.test(url) || !isReadable(url)) {
+    throw new UsageError('the database URL cannot be read', {
+      hint: 'Write it as postgres://user:password@host:5432/name, with special characters percent-encoded',
+    });
+  }
+  return url;
+}
+
+function isReadable(url: string): boolean {
+  try {
+    // `pg` allows an empty host, for a socket named in the query, and URL does not.
+    new URL(url.replace(/@\//, '@localhost/'));
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,133 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { Command } from 'commander';
+import type { Selectable } from 'kysely';
+import type { Database } from '../database/database.ts';
+import { requireSchema } from '../database/migrator.ts';
+import type { Schema } from '../database/schema.ts';
+import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
+import { colours, print, printJson } from './output.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { StopSignals } from './signals.ts';
+import { type Column, formatTable } from './table.ts';
+
+type StatusRow = Selectable<Schema['embedder.status']>;
+
+interface StatusOptions extends DatabaseOptions {
+  json?: boolean;
+  watch?: boolean;
+}
+
+const REDRAW_MS = 1_000;
+
+/** `pgembedder status` */
+export function statusCommand(): Command {
+  const command = new Command('status')
+    .description('show each pipeline: how much is embedded, what waits, what failed')
+    .option('--json', 'print the rows of embedder.status as JSON; with --watch, one line each second')
+    .option('--watch', 'draw it again each second, until Ctrl-C')
+    .addHelpText('after', '\nExample:\n  $ pgembedder status --watch')
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+async function run(options: StatusOptions): Promise<void> {
+  const environment = readEnvironment();
+  await withDatabase(options, environment, async ({ database }) => {
+    await requireSchema(database);
+    if (options.watch) return watch(database, options.json ?? false);
+    const rows = await readStatus(database);
+    if (options.json) printJson(rows.map(toJson));
+    else for (const line of formatStatus(rows)) print(line);
+  });
+}
+
+async function watch(database: Database, json: boolean): Promise<void> {
+  const signals = new StopSignals();
+  let drawn = 0;
+  try {
+    while (!signals.stopped) {
+      const rows = await readStatus(database);
+      if (json) {
+        print(JSON.stringify(rows.map(toJson)));
+      } else {
+        const lines = formatStatus(rows);
+        // Over the last picture, line by line: clearing the screen first would flicker.
+        if (process.stdout.isTTY && drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[J`);
+        print(lines.join('\n'));
+        drawn = lines.length;
+      }
+      await wait(REDRAW_MS, undefined, { signal: signals.signal });
+    }
+  } catch (error) {
+    // Ctrl-C is how a watch ends.
+    if (!signals.stopped) throw error;
+  } finally {
+    signals.dispose();
+  }
+}
+
+/** The view, in the order of the pipelines' names. */
+function readStatus(database: Database): Promise<StatusRow[]> {
+  return database.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
+}
+
+/** `coverage` is numeric in SQL, which comes as text. */
+function toJson(row: StatusRow) {
+  return { ...row, coverage: row.coverage === null ? null : Number(row.coverage) };
+}
+
+const STATE_COLOURS = {
+  live: colours.green,
+  filling: colours.cyan,
+  paused: colours.yellow,
+  error: colours.red,
+} as const;
+
+const count = (title: string, get: (row: StatusRow) => number | null): Column<StatusRow> => ({
+  title,
+  align: 'right',
+  text: (row) => {
+    const value = get(row);
+    return value === null ? '?' : formatCount(value);
+  },
+  paint: (text, row) => (get(row) === 0 ? colours.dim(text) : text),
+});
+
+const COLUMNS: Column<StatusRow>[] = [
+  { title: 'pipeline', text: (row) => row.pipeline, paint: (text) => colours.bold(text) },
+  { title: 'state', text: (row) => row.state, paint: (text, row) => STATE_COLOURS[row.state](text) },
+  count('source rows', (row) => row.source_rows),
+  count('embedded', (row) => row.embedded_rows),
+  count('stale', (row) => row.stale_rows),
+  count('pending', (row) => row.pending),
+  count('leased', (row) => row.leased),
+  {
+    ...count('failed', (row) => row.failed),
+    paint: (text, row) => (row.failed > 0 ? colours.red(text) : colours.dim(text)),
+  },
+  {
+    title: 'coverage',
+    align: 'right',
+    text: (row) => (row.coverage === null ? '-' : formatShare(Number(row.coverage))),
+  },
+  {
+    title: 'oldest due',
+    align: 'right',
+    text: (row) => (row.oldest_due_age === null ? '-' : formatSeconds(intervalSeconds(row.oldest_due_age))),
+  },
+];
+
+/** The table for people, an error on a line of its own under its pipeline. */
+export function formatStatus(rows: readonly StatusRow[]): string[] {
+  if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
+  return formatTable(rows, COLUMNS, (row) =>
+    row.error === null ? [] : [colours.red(`  ${oneLine(row.error, 1_000)}`)],
+  );
+}
+
+/** Seconds of an interval as PostgreSQL prints it: `3 days 02:03:04.5`. */
+export function intervalSeconds(interval: string): number {
+  const [, days = '0', hours = '0', minutes = '0', seconds = '0'] =
+    /^(?:(\d+) days? ?)?(?:(\d+):(\d+):([\d.]+))?$/.exec(interval) ?? [];
+  return ((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60 + Number(seconds);
+}

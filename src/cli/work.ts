@@ -1,0 +1,155 @@
+import { Command } from 'commander';
+import { type Config, describeSettings } from '../config.ts';
+import { migrationState } from '../database/migrator.ts';
+import { UserError } from '../errors.ts';
+import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
+import { formatCount, formatSeconds, plural } from './format.ts';
+import { foundModels, saveModels } from './known-models.ts';
+import { colours, print, printJson, say } from './output.ts';
+import {
+  addDatabaseOptions,
+  type DatabaseOptions,
+  type Environment,
+  readEnvironment,
+  type Session,
+  withDatabase,
+} from './session.ts';
+import { StopSignals } from './signals.ts';
+
+interface WorkOptions extends DatabaseOptions {
+  once?: boolean;
+  json?: boolean;
+}
+
+/** What a stop may take beyond the set time, which the worker itself keeps. */
+const STOP_GRACE_MS = 3_000;
+
+/** `pgembedder work` */
+export function workCommand(): Command {
+  const command = new Command('work')
+    .description('run a worker: embeds what is due, until it is stopped')
+    .option('--once', 'stop when nothing is due any more, and print a summary')
+    .option('--json', 'with --once: print the summary as JSON')
+    .addHelpText('after', help)
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+function help(): string {
+  const settings = describeSettings().map(
+    ({ name, fallback, meaning }) =>
+      `  ${name}${fallback === null ? '' : ` [${fallback}]`}\n      ${meaning}`,
+  );
+  return `
+SIGTERM and Ctrl-C let batches under way end, give the rest back and exit with 0; a second one ends at once.
+
+Environment:
+${settings.join('\n')}
+
+Example:
+  $ DATABASE_URL=postgres://me@localhost/mydb pgembedder work
+  $ pgembedder work --once --embedded`;
+}
+
+async function run(options: WorkOptions): Promise<void> {
+  const environment = readEnvironment(true);
+  const signals = new StopSignals();
+  // Part of the log, which is JSON where it is piped.
+  const notice = (line: string) => environment.logger.warn(line);
+  try {
+    await withDatabase(
+      options,
+      environment,
+      (session) => work(session, environment, signals, options),
+      notice,
+    );
+  } catch (error) {
+    // What breaks because it was stopped while it started is no error.
+    if (!signals.stopped) throw error;
+  } finally {
+    signals.dispose();
+  }
+}
+
+async function work(
+  session: Session,
+  { config, logger, store }: Environment,
+  signals: StopSignals,
+  options: WorkOptions,
+): Promise<void> {
+  // Without the schema the worker says what to do.
+  if ((await migrationState(session.database)) === 'current')
+    await saveModels(session.database, foundModels(store, logger), logger);
+  if (signals.stopped) return;
+  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config) });
+  signals.signal.addEventListener('abort', () => {
+    logger.info('stopping; a second signal ends at once');
+    void worker.stop();
+    // A statement that the server is at (a large index) can hold the stop up. The process may end all the same: the
+    // server finishes it alone, and leases run out.
+    setTimeout(
+      () => {
+        logger.warn('stopping took too long, ending with a statement under way');
+        process.exit(0);
+      },
+      config.PGEMBEDDER_STOP_SECONDS * 1_000 + STOP_GRACE_MS,
+    ).unref();
+  });
+  if (options.once) {
+    const summary = await worker.drain();
+    report(summary, options.json ?? false);
+    if (summary.failing.length > 0) process.exitCode = 1;
+  } else {
+    await serve(worker, session, signals);
+  }
+}
+
+async function serve(worker: Worker, session: Session, signals: StopSignals): Promise<void> {
+  try {
+    await worker.start();
+    const ended = session.ended.then(() => {
+      throw new UserError('the embedded Postgres has ended', { hint: 'Start the worker again' });
+    });
+    await Promise.race([signals.wait(), ended]);
+  } finally {
+    await worker.stop();
+  }
+}
+
+/** What of the settings concerns a worker. */
+function workerSettings(config: Config) {
+  return {
+    modelDirectories: config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [],
+    ...(config.PGEMBEDDER_THREADS === undefined ? {} : { threads: config.PGEMBEDDER_THREADS }),
+    tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,
+    window: config.PGEMBEDDER_WINDOW,
+    leaseSeconds: config.PGEMBEDDER_LEASE_SECONDS,
+    stopSeconds: config.PGEMBEDDER_STOP_SECONDS,
+    backoff: {
+      baseSeconds: config.PGEMBEDDER_RETRY_BASE_SECONDS,
+      limitSeconds: config.PGEMBEDDER_RETRY_LIMIT_SECONDS,
+    },
+  };
+}
+
+function report(summary: DrainResult, json: boolean): void {
+  const { embedded, emptied, superseded, retried, dead, seconds, failing } = summary;
+  const rate = embedded / seconds;
+  if (json) {
+    printJson({ embedded, emptied, superseded, retried, dead, seconds, rows_per_second: rate, failing });
+    return;
+  }
+  const parts = [
+    colours.bold(`${plural(embedded, 'row')} embedded`),
+    ...(emptied > 0 ? [`${formatCount(emptied)} emptied`] : []),
+    ...(retried > 0 ? [colours.yellow(`${formatCount(retried)} to be retried`)] : []),
+    ...(dead > 0 ? [colours.red(`${formatCount(dead)} dead`)] : []),
+    ...(embedded > 0
+      ? [`${formatSeconds(seconds)} (${formatCount(rate)} rows/s)`]
+      : [formatSeconds(seconds)]),
+  ];
+  print(parts.join(', '));
+  if (dead > 0) say('Dead letters are in embedder.failed_job; pgembedder retry brings them back.');
+  for (const { pipeline, error } of failing)
+    print(colours.red(`pipeline ${pipeline} does not work: ${error}`));
+}

@@ -1,0 +1,87 @@
+import { describe, expect, it } from 'vitest';
+import { run } from './cli.ts';
+
+const COMMANDS = [
+  'demo',
+  'migrate',
+  'work',
+  'status',
+  'pipeline',
+  'pipeline list',
+  'pipeline create',
+  'pipeline drop',
+  'pipeline pause',
+  'pipeline resume',
+  'retry',
+  'search',
+  'embed',
+  'doctor',
+];
+
+describe('help', () => {
+  it.each(COMMANDS)('%s --help has an example and exit code 0', async (command) => {
+    const { code, stdout, stderr } = await run([...command.split(' '), '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toContain('Example:\n  $ ');
+    expect(stderr).toBe('');
+  });
+
+  it('is what a call without a command gets, on stderr', async () => {
+    const { code, stdout, stderr } = await run([]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain('Usage: pgembedder');
+  });
+});
+
+describe('an error is one line that says what to do', () => {
+  it.each([
+    ['an unknown command', ['serach', 'x'], 2, /unknown command 'serach'.*Did you mean search/],
+    ['an unknown flag', ['status', '--foo'], 2, /unknown option '--foo'/],
+    ['a missing argument', ['search', 'articles'], 2, /missing required argument 'query'/],
+    [
+      '--embedded that has taken the argument',
+      ['search', '--embedded', 'articles', 'q'],
+      2,
+      /put --embedded last/,
+    ],
+    ['a count that is none', ['search', 'a', 'b', '-k', '0'], 2, /a whole number from 1 to 1000/],
+    ['options that are no JSON', ['pipeline', 'create', 'a', 'b', '--options', '{'], 2, /a JSON object/],
+    ['no database', ['status'], 2, /DATABASE_URL.*--embedded/],
+    ['a URL that is none', ['status', '--database-url', 'mydb'], 2, /postgres:\/\/user:password@host/],
+    [
+      'a server that is away',
+      ['status', '--database-url', 'postgres://u:secret@127.0.0.1:1/x'],
+      1,
+      /127\.0\.0\.1:1\b/,
+    ],
+    ['a model that is not there', ['embed', 'x', '--model', 'nope'], 1, /'nope'/],
+  ])('%s', async (_, args, code, message) => {
+    const result = await run(args);
+    expect(result.code).toBe(code);
+    expect(result.stdout).toBe('');
+    expect(result.stderr).toMatch(message);
+    expect(result.stderr).toMatch(/^pgembedder: [^\n]+\n$/);
+    expect(result.stderr).not.toContain('secret');
+  });
+
+  it('names a setting that is wrong', async () => {
+    const { code, stderr } = await run(['embed', 'x'], { env: { PGEMBEDDER_WINDOW: 'many' } });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^pgembedder: .*PGEMBEDDER_WINDOW.*\n$/);
+  });
+});
+
+describe('embed', () => {
+  it("prints pgvector's text", async () => {
+    const { code, stdout } = await run(['embed', 'a small cat']);
+    expect(code).toBe(0);
+    const vector = JSON.parse(stdout) as number[];
+    expect(vector).toHaveLength(384);
+    expect(Math.hypot(...vector)).toBeCloseTo(1, 4);
+  });
+
+  it('prints JSON', async () => {
+    const { stdout } = await run(['embed', 'a small cat', '--query', '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ model: 'all-MiniLM-L6-v2', dimensions: 384 });
+  });
+});

@@ -1,0 +1,171 @@
+import { once } from 'node:events';
+import { pino } from 'pino';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Worker } from '../../../src/worker/worker.ts';
+import { openDeafProxy } from '../../support/deaf-proxy.ts';
+import {
+  createMigratedDatabase,
+  FakeEmbedder,
+  jobCount,
+  type MigratedDatabase,
+  workerOn,
+} from '../../support/pgembedder.ts';
+import { pollUntil } from '../../support/poll-until.ts';
+
+let database: MigratedDatabase;
+let worker: Worker | undefined;
+
+beforeAll(async () => {
+  database = await createMigratedDatabase();
+  await database.query(
+    `create table doc (id int primary key, body text); select embedder.create_pipeline('doc', 'body', index => 'none')`,
+  );
+});
+afterAll(() => database.drop());
+beforeEach(() => database.query('truncate doc; delete from embedder.worker_process'));
+afterEach(async () => {
+  await worker?.stop();
+  worker = undefined;
+});
+
+const register = async () =>
+  (
+    await database.query<{ listening: boolean; idle: boolean; alive: boolean }>(
+      'select listening, idle, alive from embedder.worker',
+    )
+  ).rows;
+
+/** Resolves when the worker waits for `least` ms or longer: only a notification can wake it sooner. */
+async function asleep(of: Worker, least = 1_500): Promise<void> {
+  let last = performance.now();
+  for (;;) {
+    await once(of.events, 'idle');
+    const now = performance.now();
+    // The waits double, so the next one is longer than the one that has ended.
+    if (now - last > least / 2) return;
+    last = now;
+  }
+}
+
+describe('LISTEN', () => {
+  it('wakes a sleeping worker at once', async () => {
+    worker = workerOn(database, { embedder: new FakeEmbedder() });
+    const started = once(worker.events, 'started');
+    await worker.start();
+    expect(await started).toEqual([{ workerId: expect.any(Number), listening: true }]);
+    await asleep(worker);
+    expect(await register()).toEqual([{ listening: true, idle: true, alive: true }]);
+    // What comes first after the insert is the claim, not the end of a wait.
+    const order: string[] = [];
+    worker.events.on('idle', () => order.push('idle'));
+    worker.events.on('claimed', () => order.push('claimed'));
+    const completed = once(worker.events, 'completed');
+    await database.query(`insert into doc values (1, 'text')`);
+    await completed;
+    expect(order[0]).toBe('claimed');
+  });
+
+  it('is not used by writers while no worker sleeps', async () => {
+    const listener = await database.pool.connect();
+    const heard: (string | undefined)[] = [];
+    listener.on('notification', ({ payload }) => heard.push(payload));
+    await listener.query('listen embedder_job');
+    const hearAll = async () => {
+      // A notification of our own comes after all that were sent before.
+      await database.query(`select pg_notify('embedder_job', 'mark')`);
+      await pollUntil(async () => {
+        await listener.query('select');
+        return heard.includes('mark');
+      });
+      return heard.splice(0).filter((payload) => payload !== 'mark');
+    };
+    const write = async () => {
+      await database.query(`insert into doc values (1, 'a'); update doc set body = 'b'; delete from doc`);
+      await database.query(`select enqueue_embed('doc', 1)`);
+      return hearAll();
+    };
+    try {
+      expect(await write()).toEqual([]);
+      await database.query(
+        `insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, false)`,
+      );
+      expect(await write()).toEqual([]);
+      await database.query('update embedder.worker_process set idle = true, listening = false');
+      expect(await write()).toEqual([]);
+      await database.query(
+        `update embedder.worker_process set listening = true, beat_at = now() - interval '11 seconds'`,
+      );
+      expect(await write()).toEqual([]);
+      await database.query('update embedder.worker_process set beat_at = now()');
+      expect(await write()).toEqual(['', '']);
+      await database.query('update doc set body = body; insert into doc select 1 where false');
+      expect(await hearAll()).toEqual([]);
+      for (const call of [
+        `create_pipeline('doc', 'body', name => 'other')`,
+        `pause_pipeline('other')`,
+        `resume_pipeline('other')`,
+        `drop_pipeline('other', true)`,
+      ]) {
+        await database.query(`select embedder.${call}`);
+        expect(await hearAll(), call).toContain('pipeline');
+      }
+    } finally {
+      listener.release(true);
+    }
+  });
+
+  it('is believed only when it works: else the worker polls, and says so once', async () => {
+    const proxy = await openDeafProxy(database.url);
+    const lines: { msg: string; level: number }[] = [];
+    const logger = pino(
+      { level: 'warn' },
+      { write: (line: string) => void lines.push(JSON.parse(line) as { msg: string; level: number }) },
+    );
+    try {
+      worker = workerOn(database, { connection: proxy.url, logger, embedder: new FakeEmbedder() });
+      const started = once(worker.events, 'started');
+      await worker.start();
+      expect(await started).toEqual([{ workerId: expect.any(Number), listening: false }]);
+      expect(lines.map(({ msg }) => msg)).toEqual([
+        expect.stringMatching(/^LISTEN does not work on this connection .* polling instead$/),
+      ]);
+      expect(proxy.lost).toBeGreaterThan(0);
+      await asleep(worker, 400);
+      expect(await register()).toEqual([{ listening: false, idle: true, alive: true }]);
+      const completed = once(worker.events, 'completed');
+      await database.query(`insert into doc values (1, 'text')`);
+      await completed;
+      const reloaded = once(worker.events, 'pipelines');
+      await reloaded;
+      await worker.stop();
+      expect(lines).toHaveLength(1);
+    } finally {
+      await worker?.stop();
+      await proxy.close();
+    }
+  });
+});
+
+describe('a worker that was taken for dead', () => {
+  it('registers anew, and is woken again', async () => {
+    worker = workerOn(database, { embedder: new FakeEmbedder() });
+    await worker.start();
+    const { rows: before } = await database.query<{ id: number }>('select id from embedder.worker');
+    await asleep(worker);
+    await database.query('delete from embedder.worker_process');
+    const [now] = await pollUntil(async () => {
+      const { rows } = await database.query<{ id: number; idle: boolean }>(
+        'select id, idle from embedder.worker',
+      );
+      return rows[0]?.idle ? rows : undefined;
+    });
+    expect(now!.id).not.toBe(before[0]!.id);
+    const claimed = once(worker.events, 'claimed');
+    await database.query(`insert into doc values (1, 'text')`);
+    await claimed;
+    await pollUntil(async () => (await jobCount(database)) === 0);
+    expect(worker.stats.embedded).toBe(1);
+    await worker.stop();
+    expect(await register()).toEqual([]);
+  });
+});

@@ -1,0 +1,462 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { openDatabase } from '../../src/database/database.ts';
+import { migrate } from '../../src/database/migrator.ts';
+import {
+  createMigratedDatabase,
+  drain,
+  fakeVector,
+  jobCount,
+  knownModels,
+  type MigratedDatabase,
+  queued,
+  readVectors,
+  wrongKeys,
+} from '../support/pgembedder.ts';
+import { createDatabase, createRole, type TestRole } from '../support/postgres.ts';
+
+let database: MigratedDatabase;
+let writer: TestRole;
+
+beforeAll(async () => {
+  database = await createMigratedDatabase();
+  writer = await createRole();
+});
+afterAll(async () => {
+  await database.drop();
+  await writer.drop();
+});
+beforeEach(() =>
+  database.query(
+    `create table doc (id int primary key, body text); insert into doc values (1, 'a'), (2, 'b'), (3, null)`,
+  ),
+);
+afterEach(() =>
+  database.query(`select embedder.drop_pipeline(name) from embedder.pipeline; drop schema if exists elsewhere cascade;
+  drop table if exists doc, doc_embedding, renamed, taken_away cascade`),
+);
+
+const create = (rest = '') => database.query(`select embedder.create_pipeline('doc', 'body'${rest})`);
+const status = async () => {
+  const { rows } = await database.query<Record<string, unknown>>('select * from embedder.status');
+  expect(rows).toHaveLength(1);
+  return rows[0]!;
+};
+const embed = (...ids: number[]) =>
+  database.query(
+    `insert into doc_embedding (id, embedding, model) select id, array_fill(0.5, array[384])::vector, 'm' from unnest($1::int[]) id`,
+    [ids],
+  );
+const functions = async () =>
+  (
+    await database.query<{ n: number }>(
+      `select count(*)::int as n from pg_proc where pronamespace = 'embedder'::regnamespace and proname ~ '^pipeline_\\d'`,
+    )
+  ).rows[0]!.n;
+const triggers = async () =>
+  (
+    await database.query<{ n: number }>(
+      `select count(*)::int as n from pg_trigger where tgname ~ '^embedder_'`,
+    )
+  ).rows[0]!.n;
+
+describe('pause_pipeline and resume_pipeline', () => {
+  it('keep queueing and show in status', async () => {
+    await create();
+    await database.query(`delete from embedder.job; select embedder.pause_pipeline('doc')`);
+    await database.query(`update doc set body = 'n' where id = 1`);
+    expect(await queued(database, 'doc')).toEqual(['1']);
+    expect(await status()).toMatchObject({ state: 'paused', pending: '1' });
+    await database.query(`select embedder.resume_pipeline('doc')`);
+    expect(await status()).toMatchObject({ state: 'filling', pending: '1' });
+    expect(await queued(database, 'doc')).toEqual(['1']);
+  });
+
+  it('refuse an unknown pipeline, and say which there are', async () => {
+    for (const verb of ['pause', 'resume', 'drop']) {
+      await expect(database.query(`select embedder.${verb}_pipeline('nope')`)).rejects.toMatchObject({
+        code: '42704',
+        message: 'there is no pipeline "nope"',
+        hint: expect.stringMatching(/^Make one: /),
+      });
+    }
+    await create();
+    await expect(database.query(`select embedder.pause_pipeline('nope')`)).rejects.toMatchObject({
+      hint: 'There are: doc.',
+    });
+  });
+});
+
+describe('drop_pipeline', () => {
+  it('leaves the target and nothing else', async () => {
+    await create();
+    await embed(1);
+    await database.query(
+      `insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '2', 5, 'e' from embedder.pipeline`,
+    );
+    expect([await functions(), await triggers(), await jobCount(database)]).toEqual([9, 4, 3]);
+    await database.query(`select embedder.drop_pipeline('doc')`);
+    expect([await functions(), await triggers(), await jobCount(database)]).toEqual([0, 0, 0]);
+    expect((await database.query('select from embedder.failed_job')).rowCount).toBe(0);
+    expect((await database.query('select from doc_embedding')).rowCount).toBe(1);
+    await database.query(`insert into doc values (9, 'z')`);
+    expect(await jobCount(database)).toBe(0);
+  });
+
+  it('takes the sidecar along, or the column, when it is told to', async () => {
+    await create();
+    await database.query(`select embedder.drop_pipeline('doc', drop_target => true)`);
+    expect((await database.query(`select to_regclass('doc_embedding') as t`)).rows).toEqual([{ t: null }]);
+    await create(`, target_column => 'Em "b"'`);
+    await database.query(`select embedder.drop_pipeline('doc', drop_target => true)`);
+    const { rows } = await database.query('select * from doc where id = 1');
+    expect(rows).toEqual([{ id: 1, body: 'a' }]);
+  });
+
+  it('leaves its neighbours alone, also the one whose number begins with its own', async () => {
+    await database.query('alter table embedder.pipeline alter column id restart with 1');
+    for (let i = 1; i <= 12; i++)
+      await create(`, name => 'p${i}', index => 'none', target_column => 'e${i}', enqueue_existing => false`);
+    const { rows } = await database.query<{ a: string; b: string }>(
+      `select a.name as a, b.name as b from embedder.pipeline a join embedder.pipeline b on b.id::text like a.id::text || '_%' limit 1`,
+    );
+    const [short, long] = [rows[0]!.a, rows[0]!.b];
+    await database.query(`select embedder.drop_pipeline('${short}')`);
+    expect([await functions(), await triggers()]).toEqual([99, 44]);
+    await database.query(`update doc set body = 'n' where id = 1`);
+    expect(await queued(database, long)).toEqual(['1']);
+  });
+
+  it.each(['', ', drop_target => true'])(
+    'works when the tables are gone already (drop_pipeline(name%s))',
+    async (rest) => {
+      await create();
+      await database.query('drop table doc, doc_embedding cascade');
+      await database.query(`select embedder.drop_pipeline('doc'${rest})`);
+      expect((await database.query('select from embedder.pipeline')).rowCount).toBe(0);
+      await database.query('create table doc (id int primary key, body text)');
+      await create(`, target_column => 'e'`);
+      await database.query('drop table doc');
+      await database.query(`select embedder.drop_pipeline('doc'${rest})`);
+      expect((await database.query('select from embedder.pipeline')).rowCount).toBe(0);
+    },
+  );
+});
+
+describe('status', () => {
+  it('counts rows, vectors, stale vectors and jobs', async () => {
+    await create();
+    expect(await status()).toMatchObject({
+      pipeline: 'doc',
+      source: 'doc',
+      task: 'feature-extraction',
+      model: 'all-MiniLM-L6-v2',
+      generation: 1,
+      state: 'filling',
+      error: null,
+      source_rows: '3',
+      embedded_rows: '0',
+      stale_rows: '0',
+      pending: '3',
+      leased: '0',
+      failed: '0',
+      coverage: '0.0000',
+      target_table: 'doc_embedding',
+      target_column: 'embedding',
+      filled_at: null,
+    });
+    await embed(1, 2);
+    await database.query(`delete from embedder.job where row_key <> '2';
+      update embedder.job set leased_by = 3, due_at = now() + interval '1 minute';
+      insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, unnest(array['2', '3']), 5, 'e' from embedder.pipeline;
+      select embedder.mark_filled()`);
+    expect(await status()).toMatchObject({
+      embedded_rows: '2',
+      stale_rows: '1',
+      pending: '0',
+      leased: '1',
+      failed: '2',
+      coverage: '0.3333',
+      oldest_due_age: null,
+    });
+    await database.query(
+      `delete from embedder.job; update doc set body = 'n' where id = 1; delete from embedder.dead_letter; select embedder.mark_filled()`,
+    );
+    expect(await status()).toMatchObject({
+      state: 'filling',
+      stale_rows: '1',
+      pending: '1',
+      leased: '0',
+      coverage: '0.3333',
+      oldest_due_age: expect.anything(),
+    });
+    await database.query(`delete from embedder.job; select embedder.mark_filled()`);
+    expect(await status()).toMatchObject({
+      state: 'live',
+      stale_rows: '0',
+      coverage: '0.6667',
+      filled_at: expect.any(Date),
+    });
+  });
+
+  it('of a column target, and of an empty table', async () => {
+    await create(`, target_column => 'e'`);
+    await database.query(
+      `delete from embedder.job; update doc set e = array_fill(0.5, array[384])::vector where id = 2`,
+    );
+    expect(await status()).toMatchObject({
+      source_rows: '3',
+      embedded_rows: '1',
+      coverage: '0.3333',
+      target_table: 'doc',
+      target_column: 'e',
+    });
+    await database.query('truncate doc');
+    expect(await status()).toMatchObject({ source_rows: '0', embedded_rows: '0', coverage: null });
+  });
+});
+
+describe('when the tables change', () => {
+  const errors = async () =>
+    (
+      await database.query<{ error: string | null }>(
+        'select coalesce(trigger_error, error) as error from embedder.pipeline',
+      )
+    ).rows[0]!.error;
+  const write = () =>
+    database.query(
+      `insert into doc values (10, 'new'); update doc set body = 'u' where id = 1; delete from doc where id = 2`,
+    );
+
+  it('a renamed table or schema goes on', async () => {
+    await create();
+    await database.query(`delete from embedder.job; create schema elsewhere; alter table doc set schema elsewhere; alter table elsewhere.doc rename to renamed;
+      insert into elsewhere.renamed values (10, 'new'); delete from elsewhere.renamed where id = 1`);
+    expect(await queued(database, 'doc')).toEqual(['10']);
+    expect(await errors()).toBeNull();
+    const { rows } = await database.query<{ problem: string | null }>(
+      'select embedder.refresh_pipeline(id) as problem from embedder.pipeline',
+    );
+    expect(rows).toEqual([{ problem: null }]);
+    const read = await database.query<{ id: number }>('select id from embedder.pipeline');
+    const texts = await database.query(
+      `select input from embedder.pipeline_${read.rows[0]!.id}_read(array['10'], 100)`,
+    );
+    expect(texts.rows).toEqual([{ input: 'new' }]);
+    expect(await status()).toMatchObject({ source: 'elsewhere.renamed', source_rows: '3' });
+  });
+
+  it.each<[change: string, mend: string, error: RegExp, problem: RegExp]>([
+    [
+      'alter table doc drop column body',
+      'alter table doc add column body text',
+      /^its insert trigger failed|^its update trigger failed/,
+      /column "body" of table public\.doc does not exist\. Add the column again/,
+    ],
+    [
+      'alter table doc rename column body to content',
+      'alter table doc rename column content to body',
+      /^its update trigger failed/,
+      /column "body" of table public\.doc does not exist/,
+    ],
+    [
+      'alter table doc rename column id to key',
+      'alter table doc rename column key to id',
+      /^its insert trigger failed/,
+      /^$/,
+    ],
+    [
+      'drop table doc_embedding',
+      '',
+      /^its (update|delete) trigger failed/,
+      /its sidecar table is gone\. Drop the pipeline and create it again: select embedder\.drop_pipeline\('doc'\)/,
+    ],
+    [
+      'alter table doc_embedding rename to taken_away',
+      'alter table taken_away rename to doc_embedding',
+      /^its (update|delete) trigger failed/,
+      /^$/,
+    ],
+    [
+      'alter table doc_embedding drop column embedding',
+      'alter table doc_embedding add column embedding vector(384)',
+      /^$/,
+      /column embedding of public\.doc_embedding is gone\. Add it again: alter table public\.doc_embedding add column embedding public\.vector\(384\)/,
+    ],
+  ])('the user can write on: %s', async (change, mend, error, problem) => {
+    await create();
+    await embed(1, 2, 3);
+    await database.query('delete from embedder.job');
+    await database.query(change);
+    const column = change.includes('to content') ? 'content' : 'body';
+    const key = change.includes('to key') ? 'key' : 'id';
+    const dropped = change.includes('drop column body');
+    await database.query(`insert into doc (${key}) values (10)`);
+    if (!dropped) await database.query(`update doc set ${column} = 'u' where ${key} = 1`);
+    await database.query(`update doc set ${key} = 11 where ${key} = 10; delete from doc where ${key} = 2`);
+    const { rows: left } = await database.query<{ key: number }>(`select ${key} as key from doc order by 1`);
+    expect(left.map((row) => row.key)).toEqual([1, 3, 11]);
+
+    expect((await errors()) ?? '').toMatch(error);
+    const found = await database.query<{ problem: string | null }>(
+      'select embedder.pipeline_problem(p) as problem from embedder.pipeline p',
+    );
+    expect(found.rows[0]!.problem ?? '').toMatch(problem);
+    if (error.source !== '^$') expect(await status()).toMatchObject({ state: 'error' });
+    if (problem.source !== '^$') {
+      await expect(database.query(`select embedder.resume_pipeline('doc')`)).rejects.toMatchObject({
+        code: '55000',
+        message: expect.stringMatching(problem),
+      });
+    }
+    if (mend === '') return;
+    await database.query(mend);
+    await database.query(`select embedder.resume_pipeline('doc')`);
+    expect(await errors()).toBeNull();
+    if (error.source !== '^$')
+      expect(await queued(database, 'doc')).toEqual(expect.arrayContaining(['1', '11', '3']));
+    // What was deleted meanwhile has no vector left.
+    const vectors = await database.query<{ id: number }>(`select id from doc_embedding order by id`);
+    expect(vectors.rows.map((row) => row.id)).toEqual([1, 3]);
+    await write();
+    expect(await queued(database, 'doc')).toContain('10');
+  });
+
+  it('the user can write on: a key of another type', async () => {
+    await create();
+    await embed(1, 2);
+    await database.query(`alter table doc alter column id type text`);
+    await database.query(
+      `insert into doc values ('x', 'new'); update doc set id = 'y' where id = 'x'; delete from doc where id in ('y', '2')`,
+    );
+    expect(await errors()).toMatch(/^its (update|delete) trigger failed/);
+    // And everybody can look at the status.
+    expect(await status()).toMatchObject({ state: 'error', stale_rows: null });
+  });
+
+  it('the user can write on: no primary key any more', async () => {
+    await create();
+    await database.query('alter table doc drop constraint doc_pkey');
+    await database.query(`insert into doc values (1, 'twice'), (7, 'n'); delete from doc where id = 1`);
+    expect(await queued(database, 'doc')).toContain('7');
+    const found = await database.query<{ problem: string | null }>(
+      'select embedder.pipeline_problem(p) as problem from embedder.pipeline p',
+    );
+    expect(found.rows).toEqual([{ problem: 'table public.doc has lost its primary key. Add it again' }]);
+    expect(await status()).toMatchObject({ pipeline: 'doc' });
+  });
+
+  it('writers of a broken pipeline do not wait for each other', async () => {
+    await create();
+    await database.query('drop table doc_embedding');
+    const one = await database.pool.connect();
+    try {
+      await one.query(`begin; delete from doc where id = 1`);
+      await database.query(
+        `set statement_timeout = '5s'; delete from doc where id = 2; reset statement_timeout`,
+      );
+      await one.query('commit');
+    } finally {
+      one.release();
+    }
+    expect(await errors()).toMatch(/^its delete trigger failed/);
+  });
+});
+
+describe('a role with few rights', () => {
+  it('that may only insert, update and delete does so, and sees nothing of schema embedder', async () => {
+    await create();
+    await database.query(
+      `delete from embedder.job; grant insert, update, delete, select on doc to ${writer.name}`,
+    );
+    await embed(1, 2);
+    const client = await database.pool.connect();
+    try {
+      await client.query(`set role ${writer.name}`);
+      await client.query(`insert into doc values (5, 'n'), (6, 'm')`);
+      await client.query(`update doc set body = 'changed' where id = 1`);
+      await client.query(`update doc set id = 7 where id = 6`);
+      await client.query(`delete from doc where id = 2`);
+      for (const forbidden of [
+        'select * from embedder.job',
+        'select * from embedder.status',
+        `select embedder.enqueue_embed('doc', 1)`,
+        `select embedder.drop_pipeline('doc')`,
+      ]) {
+        await expect(client.query(forbidden), forbidden).rejects.toMatchObject({ code: '42501' });
+      }
+    } finally {
+      await client.query('reset role');
+      client.release();
+    }
+    expect(await queued(database, 'doc')).toEqual(['1', '5', '7']);
+    const { rows } = await database.query('select id from doc_embedding');
+    expect(rows).toEqual([{ id: 1 }]);
+  });
+
+  it('that may only insert, by any statement', async () => {
+    await create(`, target_column => 'e', enqueue_existing => false`);
+    await database.query(`grant insert on doc to ${writer.name}`);
+    const client = await database.pool.connect();
+    try {
+      await client.query(
+        `set role ${writer.name}; insert into doc (id, body) values (5, 'n'); insert into doc (id) select 6 on conflict do nothing`,
+      );
+      await expect(client.query('select * from doc')).rejects.toMatchObject({ code: '42501' });
+    } finally {
+      await client.query('reset role');
+      client.release();
+    }
+    expect(await queued(database, 'doc')).toEqual(['5', '6']);
+  });
+
+  it('cannot make a table of its own run the triggers of another', async () => {
+    await create();
+    await embed(1);
+    const { rows } = await database.query<{ id: number }>('select id from embedder.pipeline');
+    await database.query(
+      `grant usage on schema embedder to ${writer.name}; create schema own authorization ${writer.name}`,
+    );
+    const client = await database.pool.connect();
+    try {
+      await client.query(`set role ${writer.name}; create table own.trap (id int)`);
+      await expect(
+        client.query(
+          `create trigger trap after truncate on own.trap for each statement execute function embedder.pipeline_${rows[0]!.id}_truncated()`,
+        ),
+      ).rejects.toMatchObject({ code: '42501' });
+    } finally {
+      await client.query('reset role');
+      client.release();
+      await database.query(`revoke usage on schema embedder from ${writer.name}; drop schema own cascade`);
+    }
+  });
+});
+
+describe('pgvector in another schema', () => {
+  it('is found there', async () => {
+    const other = await createDatabase();
+    const kysely = openDatabase(other.url);
+    try {
+      await other.query(`create schema "Ext ""s"""; create extension vector schema "Ext ""s"""`);
+      await migrate(kysely, knownModels());
+      await other.query(`create table doc (id int primary key, body text); insert into doc values (1, 'a'), (2, 'b');
+        select embedder.create_pipeline('doc', 'body'), embedder.create_pipeline('doc', 'body', name => 'col', target_column => 'e')`);
+      expect(await drain(other)).toMatchObject({ embedded: 4, failing: [] });
+      const wanted = new Map([
+        ['1', fakeVector('a')],
+        ['2', fakeVector('b')],
+      ]);
+      expect(wrongKeys(await readVectors(other, 'select id, embedding from doc_embedding'), wanted)).toEqual(
+        [],
+      );
+      expect(wrongKeys(await readVectors(other, 'select id, e from doc'), wanted)).toEqual([]);
+      const { rows } = await other.query<{ n: number }>(
+        `select count(*)::int as n from pg_index x join pg_class c on c.oid = indexrelid join pg_am a on a.oid = relam where amname = 'hnsw' and indisvalid`,
+      );
+      expect(rows).toEqual([{ n: 2 }]);
+    } finally {
+      await kysely.destroy();
+      await other.drop();
+    }
+  });
+});
