@@ -8,14 +8,17 @@ return interval '10 seconds';
 -- The statement that wakes sleeping workers, for the end of a function that has queued jobs. Its channel is
 -- embedder_job; the payload is empty for new jobs and 'pipeline' when a declaration changed. NOTIFY takes a
 -- database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, 5). As text, to stand in
--- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time.
+-- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time. Every name has its
+-- schema, since the insert trigger runs with the user's search_path.
 create or replace function embedder.wake_statement() returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$
     if found and exists (
-      select from embedder.worker_process where idle and listening and beat_at > now() - %L::interval
+      select from embedder.worker_process
+      where idle and listening
+        and beat_at operator(pg_catalog.>) (pg_catalog.now() operator(pg_catalog.-) %L::pg_catalog.interval)
     ) then
-      perform pg_notify('embedder_job', '');
+      perform pg_catalog.pg_notify('embedder_job', '');
     end if;$f$, embedder.worker_timeout())
 $$;
 

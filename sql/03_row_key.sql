@@ -30,7 +30,7 @@ create or replace function embedder.key_expression(source regclass, row_alias te
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case count(*)
     when 0 then null
-    when 1 then min(format('%s.%I::text', row_alias, column_name))
+    when 1 then min(format('%s.%I::pg_catalog.text', row_alias, column_name))
     else format('jsonb_build_object(%s)::text', string_agg(
       -- Arrays and composites go in as text: jsonb's form of them does not cast back.
       format('%L, %s.%I%s', column_name, row_alias, column_name, case when composite then '::text' else '' end),

@@ -24,7 +24,8 @@ begin
     format('%I(given text) returns text', format('pipeline_%s_row_key', p.id)),
     'security definer ' || embedder.key_settings(p.source),
     -- As the row itself has it, if it is there: 1.5 and 1.50 are one key and two texts. Null where a column is missing.
-    format(e'\nbegin return (select coalesce((select %s from %s source where %s), %s) from (select %s) k(%s) where k.* is not null); end',
+    -- Locked, so that nobody is deleting it meanwhile: its trigger would not see the job, and a vector would stay behind.
+    format(e'\nbegin return (select coalesce((select %s from %s source where %s for key share), %s) from (select %s) k(%s) where k.* is not null); end',
       embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', '$1'),
       embedder.key_expression(p.source, 'k'), embedder.key_values(p.source, '$1'),
       (select string_agg(quote_ident(column_name), ', ' order by place) from embedder.key_columns(p.source))));
@@ -104,6 +105,10 @@ begin%3$s
   )
   select done.row_key from done;
 end$f$, p.id, writes, embedder.check_names(p)));
+  -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
+  -- above is safe without: each name is qualified or pg_catalog's own.
+  execute format('alter function embedder.%I(text[], xid8[], %s[], text) reset search_path',
+    format('pipeline_%s_complete', p.id), embedder.vector_type());
 end
 $$;
 

@@ -131,6 +131,8 @@ class Listener implements DirectoryLock {
   }
 
   async stop(): Promise<void> {
+    // Who took us for the holder, as long as we had a lock file that came too late, shall look again.
+    for (const socket of this.#asking) socket.destroy();
     this.#server.close();
     await once(this.#server, 'close');
   }

@@ -56,6 +56,9 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
+/** How much of the time that a stop may take is the engine's. */
+const ENGINE_SHARE = 0.7;
+
 /** What a drain came to. */
 export interface DrainResult extends WorkerStats {
   seconds: number;
@@ -200,31 +203,43 @@ class PipelineWorker implements Worker {
 
   /**
    * Stops in this order: no more claims; batches that run may end, those that wait come back as 'stopped' and are
-   * released; what is computed is written; whatever is held even then is released. Past the time limit the engine is
-   * killed and waits for a server that is away end: then the leases run out by themselves.
+   * released; what is computed is written; whatever is held even then is released. The engine is killed when most of
+   * the time is over, so that some is left to give its rows back. Past the limit nothing is waited for, neither a server
+   * that is away nor one that does not answer: then the leases run out by themselves.
    */
   async #stop(): Promise<void> {
     const limitMs = (this.#options.stopSeconds ?? 20) * 1_000;
+    const late = new Promise<never>((_, reject) => {
+      this.#giveUp.signal.addEventListener('abort', () => reject(this.#giveUp.signal.reason));
+    });
     const timer = setTimeout(() => this.#giveUp.abort(new Error('stopping took too long')), limitMs);
-    const parts = this.#parts;
-    parts?.loop.stop();
-    await this.#engine.stop(limitMs);
     try {
-      await parts?.indexes.cancel();
-      await this.#running?.catch(() => {});
-      await Promise.all(this.#windows);
-      await parts?.writer.drain();
-      await parts?.setbacks.release(this.#holdings.byPipeline().flat());
-      await parts?.heartbeat.stop();
-      if (parts) await persist(parts.context, () => deregister(parts.context));
+      await Promise.race([this.#giveBack(limitMs * ENGINE_SHARE), late]);
     } catch (error) {
       this.#logger.warn({ reason: messageOf(error) }, 'could not give everything back, leases will run out');
     }
+    await Promise.race([this.#disconnect(), late]).catch(() => {});
     clearTimeout(timer);
+    this.#logger.info({ ...this.stats }, 'worker stopped');
+  }
+
+  async #giveBack(engineMs: number): Promise<void> {
+    const parts = this.#parts;
+    parts?.loop.stop();
+    await this.#engine.stop(engineMs);
+    await parts?.indexes.cancel();
+    await this.#running?.catch(() => {});
+    await Promise.all(this.#windows);
+    await parts?.writer.drain();
+    await parts?.setbacks.release(this.#holdings.byPipeline().flat());
     await parts?.heartbeat.stop();
+    if (parts) await persist(parts.context, () => deregister(parts.context));
+  }
+
+  async #disconnect(): Promise<void> {
+    await this.#parts?.heartbeat.stop();
     await this.#listener?.close();
     await this.#database.destroy();
-    this.#logger.info({ ...this.stats }, 'worker stopped');
   }
 }
 

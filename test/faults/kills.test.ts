@@ -169,10 +169,10 @@ describe('a lease that runs out', () => {
     await few();
     const slow = new FakeEmbedder();
     slow.hold();
-    const first = workerOn(database, { embedder: slow });
-    const call = slow.nextCall();
+    // With five rows held and a window of four it claims nothing, so that the second worker gets them.
+    const first = workerOn(database, { embedder: slow, window: 4 });
     await first.start();
-    await call;
+    await pollUntil(() => slow.calls.flat().length === 5);
     await database.query('update embedder.job set due_at = now()');
     const second = workerOn(database, { embedder: new FakeEmbedder() });
     expect(await second.drain()).toMatchObject({ embedded: 5 });
@@ -189,14 +189,12 @@ describe('a lease that runs out', () => {
     const [slow, slower] = [new FakeEmbedder(), new FakeEmbedder()];
     slow.hold();
     slower.hold();
-    const [first, second] = [slow, slower].map((embedder) => workerOn(database, { embedder }));
-    const call = slow.nextCall();
+    const [first, second] = [slow, slower].map((embedder) => workerOn(database, { embedder, window: 4 }));
     await first!.start();
-    await call;
+    await pollUntil(() => slow.calls.flat().length === 5);
     await database.query('update embedder.job set due_at = now()');
-    const late = slower.nextCall();
     await second!.start();
-    await late;
+    await pollUntil(() => slower.calls.flat().length === 5);
     slow.release();
     await pollUntil(() => first!.stats.embedded === 5);
     slower.release();
@@ -210,10 +208,9 @@ describe('a lease that runs out', () => {
     await few();
     const slow = new FakeEmbedder();
     slow.hold();
-    const worker = workerOn(database, { embedder: slow, leaseSeconds: 5 });
-    const call = slow.nextCall();
+    const worker = workerOn(database, { embedder: slow, leaseSeconds: 5, window: 4 });
     await worker.start();
-    await call;
+    await pollUntil(() => slow.calls.flat().length === 5);
     const end = async () =>
       (
         await database.query<{ at: Date }>('select min(due_at) as at from embedder.job')

@@ -178,6 +178,27 @@ describe('a column target whose table refuses a row', () => {
   });
 });
 
+describe('a trigger of the user on the target', () => {
+  it.each(['sidecar', 'column'])('%s: runs as in any session, with the names it knows', async (kind) => {
+    const [target, argument] =
+      kind === 'column'
+        ? ['watched', `target_column => 'embedding'`]
+        : ['watched_vectors', `target_table => 'watched_vectors'`];
+    await database.query(`create table watched (id int primary key, body text); insert into watched values (1, 'text');
+      create table audit_log (note text);
+      select embedder.create_pipeline('watched', 'body', ${argument}, index => 'none');
+      create function note() returns trigger language plpgsql as $$ begin insert into audit_log values (current_schema); return new; end $$`);
+    await database.query(
+      `create trigger note before insert or update on ${target} for each row execute function note()`,
+    );
+    expect(await drain(database)).toMatchObject({ embedded: 1, failing: [] });
+    expect((await database.query('select note from audit_log')).rows).toEqual([{ note: 'public' }]);
+    await database.query(
+      `select embedder.drop_pipeline('watched', true); drop table watched, audit_log; drop function note cascade`,
+    );
+  });
+});
+
 describe('an engine that answers with nothing of use for a while', () => {
   it('puts an error on the pipeline, counts no attempt, and goes on when it is over', async () => {
     await database.query(`create table waiting (id int primary key, body text); insert into waiting values (1, 'text');

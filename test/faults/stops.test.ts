@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type pg from 'pg';
+import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { packageRoot } from '../../src/package-root.ts';
 import type { Worker } from '../../src/worker/worker.ts';
@@ -26,7 +27,7 @@ beforeAll(async () => {
 afterAll(() => database.drop());
 beforeEach(async () => {
   await database.query(
-    `create table doc (id int primary key, body text); insert into doc select i, 'text ' || i from generate_series(1, 20) i`,
+    `delete from embedder.worker_process; create table doc (id int primary key, body text); insert into doc select i, 'text ' || i from generate_series(1, 20) i`,
   );
   holder = await database.pool.connect();
 });
@@ -52,14 +53,15 @@ const leases = async () =>
 describe('stop, within its time', () => {
   it('when the engine hangs: gives the rows back', async () => {
     await database.query(`select embedder.create_pipeline('doc', 'body', index => 'none')`);
-    const worker = workerOn(database, {
-      stopSeconds: 1,
-      engineEntry: join(packageRoot, 'test/fixtures/engines/hanging.mjs'),
+    let hangs = () => {};
+    const hanging = new Promise<void>((resolve) => {
+      hangs = resolve;
     });
-    const claimed = once(worker.events, 'claimed');
+    const logger = pino({ level: 'warn' }, { write: (line: string) => line.includes('hanging') && hangs() });
+    const engineEntry = join(packageRoot, 'test/fixtures/engines/hanging.mjs');
+    const worker = workerOn(database, { stopSeconds: 2, logger, engineEntry });
     await worker.start();
-    await claimed;
-    await pollUntil(() => worker.enginePid !== undefined);
+    await hanging;
     await stopSoon(worker);
     expect(await leases()).toEqual({ total: 20, leased: 0, attempts: 0 });
     expect((await database.query('select from embedder.worker')).rowCount).toBe(0);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createMigratedDatabase, type MigratedDatabase, queued } from '../support/pgembedder.ts';
+import { createMigratedDatabase, drain, type MigratedDatabase, queued } from '../support/pgembedder.ts';
+import { pollUntil } from '../support/poll-until.ts';
 
 let database: MigratedDatabase;
 
@@ -41,6 +42,31 @@ describe('enqueue_embed', () => {
   it('takes a row that is not there', async () => {
     expect(await enqueue(`enqueue_embed('doc', 404)`)).toBe(true);
     expect(await queued(database, 'doc')).toEqual(['404']);
+  });
+
+  it('of a row that somebody is deleting waits, so that no vector stays behind', async () => {
+    await database.query(`insert into doc values (7, 'seven'); delete from embedder.job`);
+    const holder = await database.pool.connect();
+    try {
+      await holder.query('begin; delete from doc where id = 7');
+      const queuing = enqueue(`enqueue_embed('doc', 7)`);
+      await pollUntil(
+        async () =>
+          (
+            await database.query(
+              `select from pg_stat_activity where wait_event_type = 'Lock' and query like '%enqueue_embed%'`,
+            )
+          ).rowCount === 1,
+        { what: 'enqueue_embed waiting' },
+      );
+      expect(await drain(database)).toMatchObject({ embedded: 0 });
+      await holder.query('commit');
+      expect(await queuing).toBe(true);
+    } finally {
+      holder.release();
+    }
+    await drain(database);
+    expect((await database.query('select from doc_embedding where id = 7')).rowCount).toBe(0);
   });
 
   it('takes a key of several columns as an object, in any order', async () => {

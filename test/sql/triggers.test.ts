@@ -245,12 +245,18 @@ describe("names in a user's schema", () => {
       create function trap.same(text, text) returns boolean language sql immutable as $$ select true $$;
       create operator trap.= (leftarg = text, rightarg = text, function = trap.same);
       create function trap.now() returns timestamptz language sql as $$ select 'infinity'::timestamptz $$;
+      create function trap.never(timestamptz, timestamptz) returns boolean language sql immutable as $$ select false $$;
+      create operator trap.> (leftarg = timestamptz, rightarg = timestamptz, function = trap.never);
+      create function trap.pg_notify(text, text) returns void language plpgsql as $$ begin raise 'trapped'; end $$;
+      create domain trap.text as int check (false);
+      insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, true);
       create table trap.unnest (id int);
       create domain trap.int8 as text check (false)`);
     const client = await database.pool.connect();
     try {
       await client.query(`set search_path = trap, pg_catalog, public, embedder`);
       await client.query(`update public.doc set title = 'n' where id operator(pg_catalog.=) 1`);
+      await client.query(`insert into public.doc (id, title) values (8, 'n'), (9, 'm')`);
       await client.query(`update public.doc set id = 5 where id operator(pg_catalog.=) 2`);
       await client.query(`delete from public.doc where id operator(pg_catalog.=) 3`);
       await client.query(`select enqueue_embed('both', 5)`);
@@ -258,10 +264,12 @@ describe("names in a user's schema", () => {
       client.release(true);
     }
     expect(await taken()).toEqual([
-      ['1', '5'],
-      ['1', '5'],
+      ['1', '5', '8', '9'],
+      ['1', '5', '8', '9'],
     ]);
     expect(await sidecar()).toEqual([1]);
+    const { rows } = await database.query('select trigger_error from embedder.pipeline');
+    expect(rows).toEqual([{ trigger_error: null }, { trigger_error: null }]);
     await database.query('drop schema trap cascade');
   });
 });

@@ -206,7 +206,7 @@ export async function countWrites(
 ): Promise<() => Promise<{ rows: number; writes: number }>> {
   await database.query(`create table write_log (id int);
     create function log_write() returns trigger language plpgsql as
-      $$ begin insert into write_log select id from new_rows; return null; end $$;
+      $$ begin insert into public.write_log select id from new_rows; return null; end $$;
     create trigger log_insert after insert on ${sidecar} referencing new table as new_rows
       for each statement execute function log_write();
     create trigger log_update after update on ${sidecar} referencing new table as new_rows

@@ -42,6 +42,7 @@ export async function createDatabase(options: DatabaseOptions = {}): Promise<Tes
   const serverUrl = options.serverUrl ?? inject('serverUrl');
   const name = uniqueName('db');
   await asSuperuser(serverUrl, `create database ${name} template template0`);
+  await asSuperuser(serverUrl, `alter database ${name} set timezone = 'UTC'`); // a given server may have its own
   const url = withChanges(serverUrl, (target) => {
     target.pathname = `/${name}`;
   });

@@ -11,7 +11,9 @@ it('docs/operations.md lists every setting as the code has it', () => {
   const table = [
     '| variable | default | meaning |',
     '| --- | --- | --- |',
-    ...describeSettings().map(({ name, fallback, meaning }) => `| \`${name}\` | ${fallback ?? ''} | ${meaning} |`),
+    ...describeSettings().map(
+      ({ name, fallback, meaning }) => `| \`${name}\` | ${fallback ?? ''} | ${meaning} |`,
+    ),
     '',
   ].join('\n');
   const before = readFileSync(file, 'utf8');

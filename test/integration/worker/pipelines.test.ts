@@ -275,7 +275,7 @@ describe('a pipeline that does not work', () => {
       failing: [
         {
           pipeline: 'a',
-          error: expect.stringMatching(/^Model 'test\/late' is not in .*models pull test\/late/),
+          error: expect.stringMatching(/^Model 'test\/late' is not in .*PGEMBEDDER_MODELS_DIR/),
         },
       ],
     });
