@@ -35,14 +35,17 @@ const register = async () =>
     )
   ).rows;
 
-/** Resolves when the worker waits for `least` ms or longer: only a notification can wake it sooner. */
-async function asleep(of: Worker, least = 1_500): Promise<void> {
+/**
+ * Resolves when the worker has begun to wait for `least` ms or longer, with the length of that wait: only a
+ * notification can wake it much sooner.
+ */
+async function asleep(of: Worker, least = 3_000): Promise<number> {
   let last = performance.now();
   for (;;) {
     await once(of.events, 'idle');
     const now = performance.now();
-    // The waits double, so the next one is longer than the one that has ended.
-    if (now - last > least / 2) return;
+    // The waits double up to 5 s, so the one that begins now is twice as long as the one that has ended.
+    if (2 * (now - last) > least) return Math.min(5_000, 2 * (now - last));
     last = now;
   }
 }
@@ -53,16 +56,13 @@ describe('LISTEN', () => {
     const started = once(worker.events, 'started');
     await worker.start();
     expect(await started).toEqual([{ workerId: expect.any(Number), listening: true }]);
-    await asleep(worker);
+    const wait = await asleep(worker);
     expect(await register()).toEqual([{ listening: true, idle: true, alive: true }]);
-    // What comes first after the insert is the claim, not the end of a wait.
-    const order: string[] = [];
-    worker.events.on('idle', () => order.push('idle'));
-    worker.events.on('claimed', () => order.push('claimed'));
-    const completed = once(worker.events, 'completed');
+    const begin = performance.now();
+    const claimed = once(worker.events, 'claimed');
     await database.query(`insert into doc values (1, 'text')`);
-    await completed;
-    expect(order[0]).toBe('claimed');
+    await claimed;
+    expect(performance.now() - begin).toBeLessThan(wait / 2);
   });
 
   it('is not used by writers while no worker sleeps', async () => {
@@ -151,7 +151,7 @@ describe('a worker that was taken for dead', () => {
     worker = workerOn(database, { embedder: new FakeEmbedder() });
     await worker.start();
     const { rows: before } = await database.query<{ id: number }>('select id from embedder.worker');
-    await asleep(worker);
+    await once(worker.events, 'idle');
     await database.query('delete from embedder.worker_process');
     const [now] = await pollUntil(async () => {
       const { rows } = await database.query<{ id: number; idle: boolean }>(
@@ -160,9 +160,12 @@ describe('a worker that was taken for dead', () => {
       return rows[0]?.idle ? rows : undefined;
     });
     expect(now!.id).not.toBe(before[0]!.id);
+    const wait = await asleep(worker);
+    const begin = performance.now();
     const claimed = once(worker.events, 'claimed');
     await database.query(`insert into doc values (1, 'text')`);
     await claimed;
+    expect(performance.now() - begin).toBeLessThan(wait / 2);
     await pollUntil(async () => (await jobCount(database)) === 0);
     expect(worker.stats.embedded).toBe(1);
     await worker.stop();
