@@ -56,8 +56,9 @@ begin
     embedder.key_settings(p.source) || embedder.lookup_settings(),
     format($f$
 begin
-  delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1);
-  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);%2$s
+  -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
+  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);
+  delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1);%2$s
 end$f$, p.id, case when p.sidecar then format($f$
   delete from %s t using unnest($1) gone(row_key) where %s;$f$,
     p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key')) else '' end));

@@ -260,6 +260,8 @@ begin
   where e.id = p.id returning * into p;
   perform embedder.generate_functions(p);
   if missed then
+    -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
+    execute format('lock table %s in share row exclusive mode', p.source);
     if p.sidecar then perform embedder.prune_sidecar(p.source, p.target_table); end if;
     perform embedder.enqueue_all(p);
   end if;

@@ -112,7 +112,10 @@ class PipelineWorker implements Worker {
   }
 
   async start(): Promise<void> {
-    const { loop } = await this.#connect();
+    const { loop } = await this.#connect().catch(async (error: unknown) => {
+      await this.stop();
+      throw error;
+    });
     this.#running = loop.run(false).catch((error: unknown) => {
       if (!this.#giveUp.signal.aborted) this.#logger.fatal({ err: error }, 'worker failed');
     });
@@ -120,14 +123,14 @@ class PipelineWorker implements Worker {
 
   async drain(): Promise<DrainResult> {
     const begin = performance.now();
-    const { loop, registry } = await this.#connect();
-    this.#running = loop.run(true);
     try {
+      const { loop, registry } = await this.#connect();
+      this.#running = loop.run(true);
       await this.#running;
+      return { ...this.stats, seconds: (performance.now() - begin) / 1_000, failing: registry.failing() };
     } finally {
       await this.stop();
     }
-    return { ...this.stats, seconds: (performance.now() - begin) / 1_000, failing: registry.failing() };
   }
 
   stop(): Promise<void> {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { groupBy } from '../../../src/group-by.ts';
+import { groupBy } from '../../src/group-by.ts';
 
 it('groupBy keeps the order of groups and items', () => {
   expect([...groupBy(['bb', 'a', 'cc', 'd'], (word) => word.length)]).toEqual([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bisect } from '../../../src/bisect.ts';
+import { bisect } from '../../src/bisect.ts';
 
 const items = Array.from({ length: 100 }, (_, i) => i);
 
