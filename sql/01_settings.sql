@@ -22,11 +22,12 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     end if;$f$, embedder.worker_timeout())
 $$;
 
--- The type of pgvector with its schema, wherever the extension was installed.
-create or replace function embedder.vector_type() returns text
+-- A type of pgvector with its schema, wherever the extension was installed; null where this pgvector has no such type.
+create or replace function embedder.vector_type(kind text default 'vector') returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('%I.vector', n.nspname)
+  select format('%I.%I', n.nspname, t.typname)
   from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+  join pg_type t on t.typnamespace = n.oid and t.typname = kind
   where e.extname = 'vector'
 $$;
-comment on function embedder.vector_type is 'The name of pgvector''s type, qualified with the schema it was installed in.';
+comment on function embedder.vector_type is 'The name of a type of pgvector''s, qualified with the schema it was installed in.';

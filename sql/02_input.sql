@@ -5,31 +5,39 @@
 create or replace function embedder.parse_input(source regclass, input text)
 returns table (literal text, column_name text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  piece text;
-  columns text;
 begin
-  select string_agg(attname, ', ' order by attnum) into columns
-  from pg_attribute where attrelid = source and attnum > 0 and not attisdropped;
-
   if exists (select from pg_attribute where attrelid = source and attname = input and attnum > 0 and not attisdropped) then
     return query select null::text, input;
-    return;
-  end if;
-  if input is null or input !~ '[{}]' then
+  elsif input is null or input !~ '[{}]' then
     raise exception 'column "%" of table % does not exist', input, source
       using errcode = 'undefined_column',
-        hint = format('input is a column or a template such as ''{title}\n{body}''. Columns: %s.', columns);
+        hint = format('input is a column or a template such as ''{title}\n{body}''. Columns: %s.', embedder.column_names(source));
   elsif replace(replace(input, '{{', ''), '}}', '') !~ '[{}]' then
     raise exception 'the template % names no column', quote_literal(input)
-      using errcode = 'invalid_parameter_value', hint = format('Write {column}. Columns: %s.', columns);
+      using errcode = 'invalid_parameter_value', hint = format('Write {column}. Columns: %s.', embedder.column_names(source));
+  else
+    return query select * from embedder.parse_template(source, input);
   end if;
+end
+$$;
+comment on function embedder.parse_input is 'The pieces of a pipeline''s input: literals and columns. Raises undefined_column or invalid_parameter_value.';
 
+create or replace function embedder.column_names(source regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = source and attnum > 0 and not attisdropped
+$$;
+
+create or replace function embedder.parse_template(source regclass, template text)
+returns table (literal text, column_name text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  piece text;
+begin
   for piece in
-    select m[1] from regexp_matches(input, '(\{\{|\}\}|\{[^{}]*\}|[{}]|\\[nt\\]|\\|[^{}\\]+)', 'g') m
+    select m[1] from regexp_matches(template, '(\{\{|\}\}|\{[^{}]*\}|[{}]|\\[nt\\]|\\|[^{}\\]+)', 'g') m
   loop
     if piece in ('{', '}') then
-      raise exception 'the template % has a single "%"', quote_literal(input), piece
+      raise exception 'the template % has a single "%"', quote_literal(template), piece
         using errcode = 'invalid_parameter_value', hint = 'Write {column} for a column, {{ and }} for braces.';
     elsif piece in ('{{', '}}') then
       return query select left(piece, 1), null::text;
@@ -38,8 +46,8 @@ begin
       if not exists (
         select from pg_attribute where attrelid = source and attname = piece and attnum > 0 and not attisdropped
       ) then
-        raise exception 'the template % names column "%", which table % does not have', quote_literal(input), piece, source
-          using errcode = 'undefined_column', hint = format('Columns: %s.', columns);
+        raise exception 'the template % names column "%", which table % does not have', quote_literal(template), piece, source
+          using errcode = 'undefined_column', hint = format('Columns: %s.', embedder.column_names(source));
       end if;
       return query select null::text, piece;
     else
@@ -48,7 +56,6 @@ begin
   end loop;
 end
 $$;
-comment on function embedder.parse_input is 'The pieces of a pipeline''s input: literals and columns. Raises undefined_column or invalid_parameter_value.';
 
 -- The SQL expression that gives a row's input text; row_alias is the row's name in the query around it.
 -- A template whose columns are all null or blank gives null: its literals alone say nothing.
@@ -67,3 +74,115 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ) pieces
 $$;
 comment on function embedder.input_expression is 'SQL that computes the input text of one row.';
+
+-- The same for a row of a pipeline: null as well where the filter leaves the row out. The filter names columns without
+-- the row's name, so no other table may stand beside row_alias in the query around it.
+create or replace function embedder.input_of(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when p.filter is null then i else format('case when (%s) then %s end', p.filter, i) end
+  from embedder.input_expression(p.source, p.input, row_alias) i
+$$;
+
+-- ' and (the filter)', or nothing where there is none.
+create or replace function embedder.and_filter(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+return coalesce(' and (' || p.filter || ')', '');
+
+-- The template of a chunked pipeline that wraps each chunk, such as '{title}: {chunk}': its pieces before and after
+-- {chunk}, which stands in it once.
+create or replace function embedder.parse_wrapping(source regclass, template text, out before text, out after text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  -- Not a brace that stands for itself: {{chunk}} is text.
+  parts text[] := regexp_split_to_array(replace(replace(template, '{{', e'\x01'), '}}', e'\x02'), '\{chunk\}');
+begin
+  if template is null then return; end if;
+  if cardinality(parts) <> 2 then
+    raise exception 'the chunk template % must name {chunk} once', quote_literal(template)
+      using errcode = 'invalid_parameter_value', hint = 'For example "{title}: {chunk}".';
+  end if;
+  before := nullif(replace(replace(parts[1], e'\x01', '{{'), e'\x02', '}}'), '');
+  after := nullif(replace(replace(parts[2], e'\x01', '{{'), e'\x02', '}}'), '');
+  perform embedder.literal_or_template(source, before);
+  perform embedder.literal_or_template(source, after);
+end
+$$;
+comment on function embedder.parse_wrapping is 'What stands before and after {chunk} in a chunk template. Raises undefined_column or invalid_parameter_value.';
+
+-- The SQL expression of a piece of a chunk template, which may be without a column.
+create or replace function embedder.literal_or_template(source regclass, piece text, row_alias text default 'source') returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce('concat(' || string_agg(
+    case when column_name is null then quote_literal(literal) else format('%s.%I::text', row_alias, column_name) end, ', ') || ')', '''''')
+  from embedder.parse_template(source, piece)
+$$;
+
+-- SQL for what stands before and after each chunk of a row of a pipeline.
+create or replace function embedder.chunk_wrapping(p embedder.pipeline, row_alias text) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select array[embedder.literal_or_template(p.source, w.before, row_alias), embedder.literal_or_template(p.source, w.after, row_alias)]
+  from embedder.parse_wrapping(p.source, p.chunking ->> 'template') w
+$$;
+
+-- SQL for what a change of a row is judged by: all that its vectors are made of.
+create or replace function embedder.watched_expression(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when p.chunking ? 'template' then format('row(%s, %s, %s)', i, w[1], w[2]) else i end
+  from embedder.input_expression(p.source, p.input, row_alias) i, embedder.chunk_wrapping(p, row_alias) w
+$$;
+
+-- The columns of the source that a pipeline reads, with their numbers. A column that is renamed later keeps its number.
+create or replace function embedder.used_columns(p embedder.pipeline, filter_columns text[]) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select jsonb_object_agg(a.attname, a.attnum)
+  from pg_attribute a
+  where a.attrelid = p.source and a.attnum > 0 and not a.attisdropped and a.attname in (
+    select column_name from embedder.parse_input(p.source, p.input)
+    union select t.column_name from embedder.parse_wrapping(p.source, p.chunking ->> 'template') w,
+      unnest(array[w.before, w.after]) piece, embedder.parse_template(p.source, piece) t
+    union select column_name from embedder.key_columns(p.source)
+    union select unnest(filter_columns)
+    union select p.target_column where not p.sidecar)
+$$;
+
+-- Checks a filter and gives it back with every name in it qualified, so that it means the same under any search_path;
+-- and the columns that it names. As the predicate of an index on an empty copy of the table: PostgreSQL then refuses by
+-- itself what a trigger could not keep in step, such as subqueries, aggregates and functions whose result changes by
+-- itself. path is the search_path of whoever wrote the filter. renamed maps the present names of columns to those that
+-- the filter has for them; it comes back with the present ones.
+create or replace function embedder.check_filter(
+  source regclass, filter text, path text, renamed jsonb default '{}', out checked text, out columns text[])
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  reason text;
+  c record;
+begin
+  if filter is null or filter !~ '\S' then return; end if;
+  begin
+    execute format('create temporary table embedder_filter on commit drop as select * from %s limit 0', source);
+    for c in select key as now, value as before from jsonb_each_text(renamed) loop
+      execute format('alter table pg_temp.embedder_filter rename column %I to %I', c.now, c.before);
+    end loop;
+    perform set_config('search_path', path, true);
+    execute format(e'create index embedder_filter_index on pg_temp.embedder_filter ((1)) where (%s\n)', filter);
+    perform set_config('search_path', 'pg_catalog, pg_temp', true);
+    for c in select key as now, value as before from jsonb_each_text(renamed) loop
+      execute format('alter table pg_temp.embedder_filter rename column %I to %I', c.before, c.now);
+    end loop;
+    checked := (select pg_get_expr(indpred, indrelid) from pg_index where indexrelid = 'pg_temp.embedder_filter_index'::regclass);
+    columns := array(
+      select distinct a.attname::text from pg_depend d
+      join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+      where d.objid = 'pg_temp.embedder_filter_index'::regclass and d.refobjid = 'pg_temp.embedder_filter'::regclass);
+    drop table pg_temp.embedder_filter;
+  exception
+    when insufficient_privilege or query_canceled then raise;
+    when others then
+      get stacked diagnostics reason = message_text;
+      raise exception 'the filter % does not work on %: %', quote_literal(filter), source, reason
+        using errcode = 'invalid_parameter_value',
+          hint = 'It is a condition on one row by its own columns, as after "where", that gives the same answer at any time: for example published and lang = ''en''.';
+  end;
+end
+$$;
+comment on function embedder.check_filter is 'A filter with every name qualified, and its columns. Raises invalid_parameter_value.';

@@ -1,14 +1,18 @@
 -- Each pipeline has functions of its own, named embedder.pipeline_<id>_<verb>, so that their SQL is static and typed.
--- They are made again whenever the pipeline changes, and by every migration. Here: what the triggers on the source run.
+-- They are made again whenever the pipeline changes, and by every migration, and run with the rights of the source's
+-- owner: what the input, the filter or a type of the user's own may do there, its owner may do. Here: what the triggers on
+-- the source run.
 --   inserted, updated, deleted, truncated   one trigger each, once a statement
+--   pruned                                  instead of truncated on a partition or child
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
-create or replace function embedder.create_function(head text, settings text, body text) returns void
+create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  execute format('create or replace function embedder.%s language plpgsql set search_path = pg_catalog, pg_temp %s as %L',
+  execute format('create or replace function embedder.%I%s language plpgsql security definer set search_path = pg_catalog, pg_temp %s as %L',
+    format('pipeline_%s_%s', p.id, verb), head, settings,
     -- Parameters are written $1, $2: a name in the body always means the user's column of that name.
-    head, settings, '#variable_conflict use_column' || body);
+    '#variable_conflict use_column' || body);
 end
 $$;
 
@@ -17,54 +21,134 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   new_key text := embedder.key_expression(p.source, 'n');
   old_key text := embedder.key_expression(p.source, 'o');
+  filtered text := embedder.and_filter(p);
+  has_vector text := format('%%s.%I is not null',
+    (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1));
   -- A deferrable key can be double for a moment inside a transaction, and ON CONFLICT takes each key once.
   distinct_rows text := (
     select case when indimmediate then '' else 'distinct' end from pg_index where indrelid = p.source and indisprimary
   );
-  enqueue text := embedder.enqueue_statement('%s');
-  inserted text := format('select %s %s, %s from new_rows n', distinct_rows, p.id, new_key);
+  -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
+  everything text := format('select %s %s, %s', distinct_rows, p.id, new_key);
+  inserted text := format('select %s %s, %s, true from new_rows n where true%s', distinct_rows, p.id, new_key, filtered);
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
   perform embedder.generate_trigger(p, 'inserted', '',
-    format(e'\n    insert into embedder.job (pipeline_id, row_key) %s;%s', inserted, embedder.wake_statement()),
-    format(enqueue, inserted));
+    format(e'\n    insert into embedder.job (pipeline_id, row_key, fresh) %s;%s', inserted, embedder.wake_statement())
+      || case when p.sidecar then '' else
+        embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', format(has_vector, 'n'))) end,
+    embedder.enqueue_statement(inserted),
+    case when p.filter is not null then embedder.enqueue_statement(everything || ', true from new_rows n') end);
 
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
   perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
     format($f$
-    gone := array(select %2$s from old_rows o where not exists (select from new_rows n where %1$s = %2$s));
+    gone := array(select %2$s from old_rows o where true%4$s
+      and not exists (select from new_rows n where %1$s = %2$s%4$s));
     if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
-      new_key, old_key, format('pipeline_%s_forget', p.id))
-    || format(enqueue, format(
-      'select %s %s, new.row_key from (select %s as row_key, %s as input from new_rows n) new '
-      'left join (select %s as row_key, %s as input from old_rows o) old on old.row_key = new.row_key '
+      new_key, old_key, format('pipeline_%s_forget', p.id), filtered)
+    || embedder.enqueue_statement(format(
+      'select %s %s, new.row_key, old.row_key is null '
+      'from (select %s as row_key, %s as input from new_rows n where true%s) new '
+      'left join (select %s as row_key, %s as input from old_rows o where true%s) old on old.row_key = new.row_key '
       'where old.row_key is null or new.input is distinct from old.input',
-      distinct_rows, p.id, new_key, embedder.input_expression(p.source, p.input, 'n'),
-      old_key, embedder.input_expression(p.source, p.input, 'o'))));
+      distinct_rows, p.id, new_key, embedder.watched_expression(p, 'n'), filtered,
+      old_key, embedder.watched_expression(p, 'o'), filtered))
+    || case when p.sidecar then '' else
+      -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
+      case when p.filter is null then '' else embedder.enqueue_statement(format(
+        'select %s %s, %s, false from new_rows n where (%s) is not true and %s',
+        distinct_rows, p.id, new_key, p.filter, format(has_vector, 'n'))) end
+      || embedder.tally_vectors(p, format(
+        '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
+        format(has_vector, 'n'), format(has_vector, 'o'))) end,
+    null, embedder.enqueue_statement(everything || ', false from new_rows n'));
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
-    perform embedder.%I(array(select %s from old_rows o));$f$, format('pipeline_%s_forget', p.id), old_key));
+    perform embedder.%I(array(select %s from old_rows o where true%s));$f$,
+    format('pipeline_%s_forget', p.id), old_key, filtered)
+    || case when p.sidecar then '' else
+      embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', format(has_vector, 'o'))) end,
+    null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
     delete from embedder.job where pipeline_id = %1$s;
-    delete from embedder.dead_letter where pipeline_id = %1$s;%2$s$f$,
+    delete from embedder.dead_letter where pipeline_id = %1$s;
+    delete from embedder.tally where pipeline_id = %1$s;%2$s$f$,
     p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end));
 
-  perform embedder.create_function(
-    format('%I(row_keys text[]) returns void', format('pipeline_%s_forget', p.id)),
-    embedder.key_settings(p.source) || embedder.lookup_settings(),
-    format($f$
-begin
-  -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
-  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);
-  delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1);%2$s
-end$f$, p.id, case when p.sidecar then format($f$
-  delete from %s t using unnest($1) gone(row_key) where %s;$f$,
-    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key')) else '' end));
+  perform embedder.generate_trigger(p, 'pruned', '', format($f$
+    perform embedder.%I();$f$, format('pipeline_%s_prune', p.id)));
+  perform embedder.generate_forget(p);
 end
 $$;
 comment on function embedder.generate_triggers is 'Makes, or makes again, the functions that a pipeline''s triggers run.';
+
+-- The statement that counts a change of the number of vectors in a target column, which anybody may write.
+create or replace function embedder.tally_vectors(p embedder.pipeline, change text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+    insert into embedder.tally (pipeline_id, embedded_rows)
+    select %s, t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, p.id, change)
+$$;
+
+-- forget takes rows off the books that are gone or have left the filter: their number may be more than once in the list.
+create or replace function embedder.generate_forget(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  has_result text := case when p.sidecar then 'chunk = 0' else format('%I is not null',
+    (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) end;
+begin
+  perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
+    embedder.key_settings(p.source) || embedder.lookup_settings(),
+    format($f$
+declare
+  uncounted bigint;
+  vectors bigint := 0;
+begin
+  -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
+  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);
+  with gone as (
+    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1) returning j.fresh
+  ) select count(*) filter (where gone.fresh) into uncounted from gone;%2$s
+  if cardinality($1) > uncounted or vectors > 0 then
+    insert into embedder.tally (pipeline_id, source_rows, embedded_rows) values (%1$s, uncounted - cardinality($1), -vectors);
+  end if;
+end$f$, p.id, case when p.sidecar then format($f$
+  with gone as (
+    delete from %s t using unnest($1) gone(row_key) where %s returning t.chunk
+  ) select count(*) filter (where gone.chunk = 0) into vectors from gone;$f$,
+    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key')) else '' end));
+
+  -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
+  perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
+begin
+  delete from embedder.dead_letter d where d.pipeline_id = %1$s and not exists (select from %2$s source where %3$s);
+  delete from embedder.job j where j.pipeline_id = %1$s and not exists (select from %2$s source where %4$s);%5$s
+  perform embedder.correct_tally(%1$s);
+end$f$, p.id, p.source,
+    embedder.key_matches(p.source, 'source', 'd.row_key'), embedder.key_matches(p.source, 'source', 'j.row_key'),
+    case when p.sidecar then format(e'\n  delete from %s t where not exists (select from %s source where %s);',
+      p.target_table, p.source, embedder.keys_equal(p.source, 'source', 't')) else '' end));
+
+  -- What the counts are, by reading everything.
+  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', '', format($f$
+begin
+  select (select count(*) from %s where true%s), (select count(*) from %s where %s) into $1, $2;
+end$f$, p.source, embedder.and_filter(p), p.target_table, has_result));
+
+  -- Of the rows that wait or have failed, those that have a result. A new row has none.
+  perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$
+begin
+  return (
+    select count(*) from (
+      select j.row_key from embedder.job j where j.pipeline_id = %1$s and not j.fresh
+      union select d.row_key from embedder.dead_letter d where d.pipeline_id = %1$s) k
+    where exists (select from %2$s t where %3$s and t.%4$s));
+end$f$, p.id, p.target_table, embedder.key_matches(p.source, 't', 'k.row_key'), has_result));
+end
+$$;
 
 -- For functions that look rows up by a list of keys. Through the index, and planned anew each time: a plan made while a
 -- table was small would read it whole each time when it has grown, until the next ANALYZE. No JIT: switching a plan off
@@ -73,18 +157,20 @@ create or replace function embedder.lookup_settings() returns text
 language sql immutable
 return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set jit = off';
 
--- A trigger runs inside the user's own statement and must never make it fail: when a key column was renamed or the
--- sidecar dropped, it writes the error on the pipeline and lets the statement pass. What is not the pipeline's fault
--- (a serialization failure, the user's lock_timeout, a full disk) is the statement's as ever.
--- Nobody may have a table of their own run it: it works with its owner's rights.
+-- A trigger runs inside the user's own statement and must never make it fail. When a job is there already, it does
+-- if_queued instead; when the input or the filter cannot be computed, it does blindly; and when that fails as well, it writes the error on the pipeline and lets the statement pass. What is not the pipeline's
+-- fault (a serialization failure, the user's lock_timeout, a full disk) is the statement's as ever.
+-- Nobody may have a table of their own run it: it works with the rights of the source's owner.
 --
 -- SET clauses cost each insert 3 us. So the insert trigger has none, not even for search_path, where the key's type is
 -- a plain one: then its body names the schema of everything in it, the operators included.
 create or replace function embedder.generate_trigger(
-  p embedder.pipeline, verb text, settings text, body text, if_queued text default null) returns void
+  p embedder.pipeline, verb text, settings text, body text, if_queued text default null, blindly text default null)
+returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := format('pipeline_%s_%s', p.id, verb);
+  lean boolean := verb = 'inserted' and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1;
   handlers text := format($f$
   when transaction_rollback or lock_not_available or insufficient_resources then raise;
   when others then
@@ -93,8 +179,7 @@ declare
 begin
   execute format('create or replace function embedder.%I() returns trigger language plpgsql security definer %s as %L',
     name,
-    case when if_queued is null or embedder.key_settings(p.source) <> '' or cardinality(p.key_columns) > 1
-      then 'set search_path = pg_catalog, pg_temp set jit = off ' || embedder.key_settings(p.source) || settings else '' end,
+    case when lean then '' else 'set search_path = pg_catalog, pg_temp set jit = off ' || embedder.key_settings(p.source) || settings end,
     format($f$#variable_conflict use_column
 declare
   gone text[];
@@ -102,12 +187,15 @@ begin%s
   return null;
 exception%s%s
 end$f$, body,
-      case when if_queued is null then '' else format($f$
-  when unique_violation then
-    begin%s
+      (select string_agg(format($f$
+  when %s then
+    begin
+      %s
       return null;
     exception%s
-    end;$f$, if_queued, handlers) end,
+    end;$f$, condition, statements, handlers), '')
+      from (values ('unique_violation', if_queued), ('undefined_column or data_exception', blindly)) v(condition, statements)
+      where statements is not null),
       handlers));
   execute format('revoke all on function embedder.%I() from public', name);
 end
@@ -122,46 +210,59 @@ language sql set search_path = pg_catalog, pg_temp as $$
   where id = (select p.id from embedder.pipeline p where p.id = pipeline_id and p.trigger_error is null for update skip locked)
 $$;
 
-create or replace function embedder.create_triggers(p embedder.pipeline) returns void
+-- The tables that need the triggers: the source and what is below it, since a statement fires the triggers of just the
+-- table that it names.
+create or replace function embedder.members_of(source regclass) returns regclass[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with recursive below as (
+    select source::oid as member
+    union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member and not i.inhdetachpending
+  ) select array_agg(c.oid::regclass order by c.oid) from below b join pg_class c on c.oid = b.member and c.relkind in ('r', 'p')
+$$;
+
+-- Gives each member the triggers, and takes them from tables that are none any more.
+create or replace function embedder.place_triggers(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
+  wanted regclass[] := embedder.members_of(p.source);
   t record;
 begin
-  for t in select * from (values
+  for t in select tgname, tgrelid::regclass as member from pg_trigger
+    where tgname ~ format('^embedder_%s_', p.id) and not tgrelid = any (wanted)
+  loop
+    execute format('drop trigger %I on %s', t.tgname, t.member);
+  end loop;
+  for t in select m.member, v.* from unnest(wanted) m(member), (values
     ('inserted', 'insert', 'referencing new table as new_rows'),
     ('updated', 'update', 'referencing old table as old_rows new table as new_rows'),
     ('deleted', 'delete', 'referencing old table as old_rows'),
     ('truncated', 'truncate', '')) v(verb, event, tables)
   loop
-    execute format('create trigger %I after %s on %s %s for each statement execute function embedder.%I()',
-      format('embedder_%s_%s', p.id, t.verb), t.event, p.source, t.tables, format('pipeline_%s_%s', p.id, t.verb));
+    if not exists (select from pg_trigger where tgrelid = t.member and tgname = format('embedder_%s_%s', p.id, t.verb)) then
+      execute format('create trigger %I after %s on %s %s for each statement execute function embedder.%I()',
+        format('embedder_%s_%s', p.id, t.verb), t.event, t.member, t.tables,
+        format('pipeline_%s_%s', p.id, case when t.verb = 'truncated' and t.member <> p.source then 'pruned' else t.verb end));
+    end if;
   end loop;
-end
-$$;
-
-create or replace function embedder.drop_triggers(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  t record;
-begin
-  for t in select tgname, tgrelid::regclass as source from pg_trigger
-    where tgrelid = p.source and tgname ~ format('^embedder_%s_', p.id)
-  loop
-    execute format('drop trigger %I on %s', t.tgname, t.source);
-  end loop;
+  update embedder.pipeline e set members = wanted where e.id = p.id and e.members is distinct from wanted;
 end
 $$;
 
 create or replace function embedder.drop_functions(pipeline_id int) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  f regprocedure;
+  f record;
 begin
   for f in
-    select oid::regprocedure from pg_proc
+    select tgname as name, tgrelid::regclass as relation from pg_trigger where tgname ~ format('^embedder_%s_', pipeline_id)
+  loop
+    execute format('drop trigger %I on %s', f.name, f.relation);
+  end loop;
+  for f in
+    select oid::regprocedure as name from pg_proc
     where pronamespace = 'embedder'::regnamespace and proname ~ format('^pipeline_%s_', pipeline_id)
   loop
-    execute format('drop function %s', f);
+    execute format('drop function %s', f.name);
   end loop;
 end
 $$;

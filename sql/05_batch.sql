@@ -1,8 +1,7 @@
 -- What the worker calls for a batch of one pipeline, generated for it as in 04_triggers.sql:
---   row_key(given)                                  a key as a user writes it -> the row key
---   enqueue_all()                                   queues every row of the source; gives back how many
---   read(row_keys, max_characters)                  the input of each row that exists, with its place in row_keys
---   complete(row_keys, versions, embeddings, model) writes a batch; gives back the row keys that are done
+--   row_key(given)                            a key as a user writes it -> the row key
+--   read(row_keys, max_characters)            the input of each row that exists, with its place in row_keys
+--   complete(row_keys, versions, model, ...)  writes a batch; gives back the row keys that are done
 
 create or replace function embedder.generate_functions(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -10,9 +9,12 @@ begin
   perform embedder.generate_triggers(p);
   perform embedder.generate_row_key(p);
   perform embedder.generate_read(p);
-  perform embedder.generate_enqueue_all(p);
-  perform embedder.generate_complete(p,
-    case when p.sidecar then embedder.write_to_sidecar(p) else embedder.write_to_column(p) end);
+  perform embedder.generate_backfill(p);
+  perform embedder.generate_complete(p, case
+    when p.chunking is not null then embedder.write_chunks(p)
+    when p.sidecar then embedder.write_to_sidecar(p)
+    else embedder.write_to_column(p) end);
+  perform embedder.own_functions(p);
 end
 $$;
 comment on function embedder.generate_functions is 'Makes, or makes again, all functions of a pipeline''s own.';
@@ -20,49 +22,45 @@ comment on function embedder.generate_functions is 'Makes, or makes again, all f
 create or replace function embedder.generate_row_key(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform embedder.create_function(
-    format('%I(given text) returns text', format('pipeline_%s_row_key', p.id)),
-    'security definer ' || embedder.key_settings(p.source),
+  perform embedder.create_function(p, 'row_key', '(given text) returns text', embedder.key_settings(p.source),
     -- As the row itself has it, if it is there: 1.5 and 1.50 are one key and two texts. Null where a column is missing.
     -- Locked, so that nobody is deleting it meanwhile: its trigger would not see the job, and a vector would stay behind.
     format(e'\nbegin return (select coalesce((select %s from %s source where %s for key share), %s) from (select %s) k(%s) where k.* is not null); end',
       embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', '$1'),
-      embedder.key_expression(p.source, 'k'), embedder.key_values(p.source, '$1'),
-      (select string_agg(quote_ident(column_name), ', ' order by place) from embedder.key_columns(p.source))));
+      embedder.key_expression(p.source, 'k'), embedder.key_values(p.source, '$1'), embedder.key_list(p.source)));
 end
 $$;
 
-create or replace function embedder.generate_enqueue_all(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  perform embedder.create_function(
-    format('%I() returns bigint', format('pipeline_%s_enqueue_all', p.id)),
-    embedder.key_settings(p.source),
-    format(e'\ndeclare queued bigint;\nbegin%s\n  return queued;\nend',
-      embedder.enqueue_statement(
-        format('select %s, %s from %s source', p.id, embedder.key_expression(p.source, 'source'), p.source),
-        'get diagnostics queued = row_count;')));
-end
+-- The columns of the key, quoted, with commas.
+create or replace function embedder.key_list(source regclass, row_alias text default null) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(coalesce(row_alias || '.', '') || quote_ident(column_name), ', ' order by place) from embedder.key_columns(source)
 $$;
 
 -- read and complete give up on a table that somebody has locked as a whole: the worker's other pipelines must not wait.
+--
+-- Of a chunked pipeline, read gives beside the text what stands before and after each chunk, and the hashes of the
+-- chunks that are there: those need no new vector.
 create or replace function embedder.generate_read(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  around text[] := embedder.chunk_wrapping(p, 'source');
 begin
-  perform embedder.create_function(
-    format('%I(row_keys text[], max_characters int) returns table (place int, input text)',
-      format('pipeline_%s_read', p.id)),
+  perform embedder.create_function(p, 'read', format('(row_keys text[], max_characters int) returns table (place int, input text%s)',
+      case when p.chunking is not null then ', before text, after text, hashes uuid[]' else '' end),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
 begin%4$s
   return query
-    select k.place::int, row.input
+    select k.place::int, row.*
     from unnest($1) with ordinality k(row_key, place)
     -- offset 0: from the keys to the rows, in this order, whatever the planner believes of the table's size.
-    cross join lateral (select left(%1$s, $2) as input from %2$s source where %3$s offset 0) row;
+    cross join lateral (select left(%1$s, $2)%5$s from %2$s source where %3$s offset 0) row;
 end$f$,
-      embedder.input_expression(p.source, p.input, 'source'), p.source,
-      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p)));
+      embedder.input_of(p, 'source'), p.source,
+      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
+      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s)',
+        around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't')) else '' end));
 end
 $$;
 
@@ -77,64 +75,144 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- complete is one statement: it writes the target and deletes the jobs of just those rows whose job still has the
--- version that was claimed. A null embedding empties the target. Rows that somebody else has locked are left out
--- (skip locked), so that no open transaction stalls a worker and no worker is part of a deadlock; the caller tries
--- those again. It commits asynchronously: a crash of the server can undo vectors only together with the deletion of
--- their jobs, so they are computed again and nothing is lost.
+-- version that was claimed. Where the last result column is null the target is emptied. Rows that somebody else has locked
+-- are left out (skip locked), so that no open transaction stalls a worker and no worker is part of a deadlock; the caller
+-- tries those again. It commits asynchronously: a crash of the server can undo vectors only together with the deletion
+-- of their jobs, so they are computed again and nothing is lost.
+--
+-- Its parameters: $1 row_keys, $2 versions, $3 model, then one array for each of result_columns; of a chunked pipeline
+-- in between $4 places (in row_keys, from 1), $5 chunks, $6 texts, $7 starts, $8 ends, $9 headings, $10 hashes.
 create or replace function embedder.generate_complete(p embedder.pipeline, writes text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  columns embedder.result_column[] := embedder.result_columns(p);
+  rowwise boolean := p.chunking is null;
+  name text := format('pipeline_%s_complete', p.id);
+  f regprocedure;
 begin
-  perform embedder.create_function(
-    format('%I(row_keys text[], versions xid8[], embeddings %s[], model text) returns setof text',
-      format('pipeline_%s_complete', p.id), embedder.vector_type()),
+  -- Its parameters are other ones when the task has changed.
+  for f in select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname = name loop
+    execute format('drop function %s', f);
+  end loop;
+  perform embedder.create_function(p, 'complete', format('(text[], xid8[], text%s%s) returns setof text',
+      case when rowwise then '' else ', int[], int[], text[], int[], int[], text[], uuid[]' end,
+      (select string_agg(format(', %s[]', c.given_type), '' order by c.place) from unnest(columns) c)),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
 begin%3$s
   perform set_config('synchronous_commit', 'off', true);
   return query
   with held as materialized (
-    select k.row_key, k.embedding
-    from unnest($1, $2, $3) k(row_key, version, embedding)
+    select k.row_key, %4$s, job.fresh
+    from %5$s
     cross join lateral (
-      select from embedder.job j where j.pipeline_id = %1$s and j.row_key = k.row_key and j.version = k.version
+      select j.fresh from embedder.job j where j.pipeline_id = %1$s and j.row_key = k.row_key and j.version = k.version
       offset 0 for update of j skip locked
     ) job
   ), %2$s, revived as (
     delete from embedder.dead_letter d
     where d.pipeline_id = %1$s and d.row_key = any (array(select done.row_key from done))
+  ), counted as (
+    insert into embedder.tally (pipeline_id, source_rows, embedded_rows, done)
+    select %1$s, count(*) filter (where done.fresh), (select vectors.change from vectors), count(*)
+    from done having count(*) > 0
   )
   select done.row_key from done;
-end$f$, p.id, writes, embedder.check_names(p)));
+end$f$, p.id, writes, embedder.check_names(p),
+      case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
+      case when rowwise
+        then format('unnest($1, $2, %s) k(row_key, version, %s)',
+          (select string_agg(format('$%s', c.place + 3), ', ' order by c.place) from unnest(columns) c),
+          (select string_agg(format('v%s', c.place), ', ' order by c.place) from unnest(columns) c))
+        else 'unnest($1, $2) with ordinality k(row_key, version, place)' end));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
   -- above is safe without: each name is qualified or pg_catalog's own.
-  execute format('alter function embedder.%I(text[], xid8[], %s[], text) reset search_path',
-    format('pipeline_%s_complete', p.id), embedder.vector_type());
+  execute format('alter function embedder.%I reset search_path', name);
 end
+$$;
+
+-- The result columns of a row named row_alias, cast to the target's types.
+create or replace function embedder.result_values(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(format('%s.v%s::%s', row_alias, c.place, c.type_name), ', ' order by c.place) from unnest(embedder.result_columns(p)) c
 $$;
 
 create or replace function embedder.write_to_sidecar(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$done as (
     delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select held.row_key from held))
-    returning j.row_key
+    returning j.row_key, j.fresh
   ), written as (
-    insert into %2$s (%3$s, chunk, %4$I, model, embedded_at)
-    select %5$s, 0, held.embedding, $4, now() from held where held.embedding is not null
+    insert into %2$s (%3$s, chunk, %4$s, model, embedded_at)
+    select %5$s, 0, %7$s, $3, now() from held where held.v%8$s is not null
     on conflict (%3$s, chunk) do update
-      set %4$I = excluded.%4$I, model = excluded.model, embedded_at = excluded.embedded_at
+      set %9$s, model = excluded.model, embedded_at = excluded.embedded_at
+    returning (xmax = 0) as added
   ), emptied as (
-    delete from %2$s t using held where held.embedding is null and %6$s
+    delete from %2$s t using held where held.v%8$s is null and %6$s returning 1
+  ), vectors as (
+    select (select count(*) from written where written.added) - (select count(*) from emptied) as change
   )$f$,
-    p.id, p.target_table,
-    (select string_agg(quote_ident(column_name), ', ' order by place) from embedder.key_columns(p.source)),
-    p.target_column,
-    embedder.key_values(p.source, 'held.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'))
+    p.id, p.target_table, embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    embedder.key_values(p.source, 'held.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
+    embedder.result_values(p, 'held'), max(c.place),
+    string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place))
+  from unnest(embedder.result_columns(p)) c
+$$;
+
+-- Replaces exactly the chunks of each row. A chunk that comes without a vector keeps the one that a chunk of the same
+-- text has; where that is gone meanwhile, its row is left out and tried anew. A chunk that has not moved is not written.
+create or replace function embedder.write_chunks(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$given as materialized (
+    select held.row_key, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, %7$s
+    from unnest($4, $5, $6, $7, $8, $9, $10, %8$s)
+      g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %9$s)
+    join held on held.place = g.place
+    left join lateral (
+      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and %6$s limit 1
+    ) kept on true
+  ), lacking as (
+    select distinct given.row_key from given where given.v%11$s is null
+  ), done as (
+    delete from embedder.job j
+    where j.pipeline_id = %1$s
+      and j.row_key = any (array(select held.row_key from held where held.row_key not in (select lacking.row_key from lacking)))
+    returning j.row_key, j.fresh
+  ), written as (
+    insert into %2$s as t (%3$s, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %4$s, model, embedded_at)
+    select %5$s, given.chunk, given.chunk_text, given.chunk_start, given.chunk_end, given.heading, given.input_hash, %12$s, $3, now()
+    from given where given.row_key not in (select lacking.row_key from lacking)
+    on conflict (%3$s, chunk) do update
+      set chunk_text = excluded.chunk_text, chunk_start = excluded.chunk_start, chunk_end = excluded.chunk_end,
+        heading = excluded.heading, input_hash = excluded.input_hash, %13$s, model = excluded.model, embedded_at = excluded.embedded_at
+      where (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
+        is distinct from (excluded.input_hash, excluded.chunk_text, excluded.chunk_start, excluded.chunk_end, excluded.heading)
+    returning t.chunk, (t.xmax = 0) as added
+  ), removed as (
+    delete from %2$s t using held
+    where %14$s and held.row_key not in (select lacking.row_key from lacking)
+      and not exists (select from given where given.row_key = held.row_key and given.chunk = t.chunk)
+    returning t.chunk
+  ), vectors as (
+    select (select count(*) from written where written.added and written.chunk = 0)
+      - (select count(*) from removed where removed.chunk = 0) as change
+  )$f$,
+    p.id, p.target_table, embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    embedder.key_values(p.source, 'given.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
+    string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
+    string_agg(format('$%s', c.place + 10), ', ' order by c.place), string_agg(format('v%s', c.place), ', ' order by c.place),
+    string_agg(format('t.%I', c.column_name), ', ' order by c.place), max(c.place),
+    embedder.result_values(p, 'given'),
+    string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
+    embedder.key_matches(p.source, 't', 'held.row_key'))
+  from unnest(embedder.result_columns(p)) c
 $$;
 
 create or replace function embedder.write_to_column(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$locked as materialized (
-    select held.row_key, held.embedding
+    select held.*
     from held
     cross join lateral (
       select from %2$s source where %3$s offset 0 for no key update of source skip locked
@@ -144,10 +222,15 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where held.row_key in (select locked.row_key from locked) or not exists (select from %2$s source where %3$s)
   ), done as (
     delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select settled.row_key from settled))
-    returning j.row_key
+    returning j.row_key, j.fresh
   ), written as (
-    update %2$s source set %4$I = locked.embedding from locked where %5$s
+    update %2$s source set %4$s from locked where %5$s
+  ), vectors as (
+    -- Counted by the update trigger, as whoever else writes the column.
+    select 0::bigint as change
   )$f$,
-    p.id, p.target_table, embedder.key_matches(p.source, 'source', 'held.row_key'), p.target_column,
+    p.id, p.target_table, embedder.key_matches(p.source, 'source', 'held.row_key'),
+    string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
     embedder.key_matches(p.source, 'source', 'locked.row_key'))
+  from unnest(embedder.result_columns(p)) c
 $$;

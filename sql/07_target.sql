@@ -1,65 +1,98 @@
--- The target of a pipeline: a sidecar table, or a column of the source.
+-- The target of a pipeline: a sidecar table, or columns of the source.
 
--- The columns that a sidecar has beside the key, in order.
-create or replace function embedder.sidecar_columns(dimensions int) returns table (column_name text, type_name text, rest text)
+create or replace function embedder.vector_kind(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return coalesce(p.options ->> 'vector_type', 'vector');
+
+-- The columns that hold a result, in order. The last one is null where there is none.
+create or replace function embedder.result_columns(p embedder.pipeline) returns embedder.result_column[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  values ('chunk', 'integer', ' not null default 0'), ('chunk_text', 'text', ''),
-    ('embedding', format('%s(%s)', embedder.vector_type(), dimensions), ' not null'),
-    ('model', 'text', ' not null'), ('embedded_at', 'timestamp with time zone', ' not null default now()')
+  select array_agg(c::embedder.result_column order by c.place) from (
+    select 1 as place, case when p.sidecar then 'embedding' else p.target_column end as column_name,
+      format('%s(%s)', embedder.vector_type(embedder.vector_kind(p)), p.dimensions) as type_name, embedder.vector_type() as given_type
+    where p.task = 'feature-extraction'
+    union all
+    select v.place, case when p.sidecar then v.name else p.target_column || v.suffix end, v.type, v.type
+    from (values (1, 'label', '', 'text'), (2, 'score', '_score', 'real'), (3, 'detail', '_detail', 'jsonb')) v(place, name, suffix, type)
+    where p.task <> 'feature-extraction') c
 $$;
 
--- Makes the sidecar, or takes over one that an earlier pipeline of the same shape has left.
-create or replace function embedder.make_sidecar(p embedder.pipeline, target_table text) returns regclass
+-- The columns that a sidecar has beside the key, in order.
+create or replace function embedder.sidecar_columns(p embedder.pipeline) returns table (column_name text, type_name text, rest text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select 'chunk', 'integer', ' not null default 0'
+  union all select 'chunk_text', 'text', ''
+  union all select v.name, v.type, '' from (values ('chunk_start', 'integer'), ('chunk_end', 'integer'), ('heading', 'text'), ('input_hash', 'uuid')) v(name, type)
+    where p.chunking is not null
+  union all select c.column_name, c.type_name, case when c.column_name in ('embedding', 'detail') then ' not null' else '' end
+    from unnest(embedder.result_columns(p)) c
+  union all select 'model', 'text', ' not null'
+  union all select 'embedded_at', 'timestamp with time zone', ' not null default now()'
+$$;
+
+-- Makes the sidecar, or takes over one that an earlier pipeline of the same shape has left. Only where the owner of the
+-- source could do so as well: this runs with the rights of the schema's owner.
+create or replace function embedder.make_sidecar(p embedder.pipeline) returns regclass
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   source pg_class := (select c from pg_class c where c.oid = p.source);
-  parts text[] := parse_ident(coalesce(target_table, quote_ident(left(p.name, 53) || '_embedding')));
-  table_name text := format('%I.%I',
-    case when cardinality(parts) > 1 then parts[1] else (select nspname from pg_namespace where oid = source.relnamespace) end,
-    parts[cardinality(parts)]);
+  parts text[] := parse_ident(coalesce(p.target_name,
+    quote_ident(left(p.name, 53) || case p.task when 'feature-extraction' then '_embedding' else '_label' end)));
+  schema_name text := case when cardinality(parts) > 1 then parts[1] else (select nspname from pg_namespace where oid = source.relnamespace) end;
+  table_name text := format('%I.%I', schema_name, parts[cardinality(parts)]);
+  target regclass := to_regclass(table_name);
   wanted text[];
   actual text[];
 begin
   if exists (
-    select from embedder.key_columns(p.source) k join embedder.sidecar_columns(p.dimensions) s using (column_name)
+    select from embedder.key_columns(p.source) k join embedder.sidecar_columns(p) s using (column_name)
   ) then
     raise exception 'the key of % has a column that a sidecar needs for itself', p.source
       using errcode = 'duplicate_column',
         hint = format('Its own columns: %s. Give target_column => ''embedding'' to write into the source.',
-          (select string_agg(column_name, ', ') from embedder.sidecar_columns(p.dimensions)));
+          (select string_agg(column_name, ', ') from embedder.sidecar_columns(p)));
+  elsif to_regnamespace(quote_ident(schema_name)) is null then
+    raise exception 'schema "%" does not exist', schema_name using errcode = 'invalid_schema_name';
+  elsif not has_schema_privilege(source.relowner, schema_name, 'create') then
+    raise exception 'role % may not make a table in schema %', source.relowner::regrole, schema_name
+      using errcode = 'insufficient_privilege', hint = format('grant create on schema %I to %s; or give target_column.', schema_name, source.relowner::regrole);
   end if;
 
   wanted := (select array_agg(format('%I %s', column_name, type_name)) from (
     select column_name, type_name from embedder.key_columns(p.source)
-    union all select column_name, type_name from embedder.sidecar_columns(p.dimensions)) c);
+    union all select column_name, type_name from embedder.sidecar_columns(p)) c);
 
-  if to_regclass(table_name) is not null then
-    if exists (select from embedder.pipeline e where e.target_table = to_regclass(table_name)) then
+  if target is not null then
+    if exists (select from embedder.pipeline e where e.target_table = target) then
       raise exception 'table % is the target of pipeline "%"', table_name,
-        (select min(e.name) from embedder.pipeline e where e.target_table = to_regclass(table_name))
+        (select min(e.name) from embedder.pipeline e where e.target_table = target)
         using errcode = 'duplicate_table', hint = 'Give another name => ... or target_table => ...';
+    elsif (select c.relowner from pg_class c where c.oid = target) <> source.relowner then
+      raise exception 'table % belongs to somebody else than %', table_name, p.source
+        using errcode = 'insufficient_privilege', hint = 'Give another target_table.';
     end if;
     actual := (
       select array_agg(format('%I %s', attname, format_type(atttypid, atttypmod)))
-      from pg_attribute where attrelid = to_regclass(table_name) and attnum > 0 and not attisdropped);
+      from pg_attribute where attrelid = target and attnum > 0 and not attisdropped);
     if not actual @> wanted then
       raise exception 'table % exists and is no sidecar of this shape', table_name
         using errcode = 'duplicate_table',
           hint = format('Drop it, or give another target_table. A sidecar has: %s.', array_to_string(wanted, ', '));
     end if;
-    perform embedder.prune_sidecar(p.source, to_regclass(table_name));
-    return to_regclass(table_name);
+    perform embedder.prune_sidecar(p.source, target);
+    return target;
   end if;
 
   execute format('create table %s (%s, primary key (%s, chunk))', table_name,
     (select string_agg(definition, ', ') from (
       select format('%I %s not null', column_name, type_name) as definition from embedder.key_columns(p.source)
       union all
-      select format('%I %s%s', column_name, type_name, rest) from embedder.sidecar_columns(p.dimensions)) d),
-    (select string_agg(quote_ident(column_name), ', ' order by place) from embedder.key_columns(p.source)));
+      select format('%I %s%s', column_name, type_name, rest) from embedder.sidecar_columns(p)) d),
+    embedder.key_list(p.source));
   execute format('alter table %s owner to %s', table_name, source.relowner::regrole);
   execute format('comment on table %s is %L', table_name,
-    format('Written by pgembedder, pipeline %s: the embedding of each row of %s.', p.name, p.source));
+    format('Written by pgembedder, pipeline %s: the %s of each row of %s.', p.name,
+      case p.task when 'feature-extraction' then 'embedding' else 'label' end, p.source));
   return to_regclass(table_name);
 end
 $$;
@@ -73,26 +106,61 @@ begin
 end
 $$;
 
--- Adds the target column to the source, or checks the one that is there.
-create or replace function embedder.make_target_column(p embedder.pipeline) returns void
+-- Adds the target columns to the source, or checks those that are there.
+create or replace function embedder.make_target_columns(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  wanted text := format('%s(%s)', embedder.vector_type(), p.dimensions);
-  actual text := (
-    select format_type(atttypid, atttypmod) from pg_attribute
-    where attrelid = p.source and attname = p.target_column and attnum > 0 and not attisdropped);
+  c embedder.result_column;
+  actual text;
 begin
-  if exists (select from embedder.parse_input(p.source, p.input) i where i.column_name = p.target_column) then
-    raise exception 'pipeline "%" would read its own target, column "%"', p.name, p.target_column
-      using errcode = 'invalid_parameter_value', hint = 'Give another target_column.';
-  elsif exists (select from embedder.pipeline e where e.target_table = p.source and e.target_column = p.target_column) then
-    raise exception 'column "%" of % is the target of another pipeline', p.target_column, p.source
-      using errcode = 'duplicate_column', hint = 'Give another target_column.';
-  elsif actual is null then
-    execute format('alter table %s add column %I %s', p.source, p.target_column, wanted);
-  elsif actual not in (wanted, embedder.vector_type()) then
-    raise exception 'column "%" of % is %, and model "%" needs %', p.target_column, p.source, actual, p.model, wanted
-      using errcode = 'datatype_mismatch', hint = 'Give another target_column; one that does not exist is added.';
+  foreach c in array embedder.result_columns(p) loop
+    actual := embedder.column_type(p.source, c.column_name);
+    if exists (select from embedder.parse_input(p.source, p.input) i where i.column_name = c.column_name) then
+      raise exception 'pipeline "%" would read its own target, column "%"', p.name, c.column_name
+        using errcode = 'invalid_parameter_value', hint = 'Give another target_column.';
+    elsif exists (
+      select from embedder.pipeline e, unnest(embedder.result_columns(e)) o
+      where e.target_table = p.source and o.column_name = c.column_name and e.id is distinct from p.id
+    ) then
+      raise exception 'column "%" of % is the target of another pipeline', c.column_name, p.source
+        using errcode = 'duplicate_column', hint = 'Give another target_column.';
+    elsif actual is null then
+      execute format('alter table %s add column %I %s', p.source, c.column_name, c.type_name);
+    elsif not embedder.fits(actual, c) then
+      raise exception 'column "%" of % is %, and model "%" needs %', c.column_name, p.source, actual, p.model, c.type_name
+        using errcode = 'datatype_mismatch', hint = 'Give another target_column; one that does not exist is added.';
+    end if;
+  end loop;
+end
+$$;
+
+create or replace function embedder.column_type(relation regclass, column_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format_type(atttypid, atttypmod) from pg_attribute
+  where attrelid = relation and attname = column_name and attnum > 0 and not attisdropped
+$$;
+
+-- Whether a column of this type takes the result: vector without a length takes any vector.
+create or replace function embedder.fits(actual text, wanted embedder.result_column) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+return actual in (wanted.type_name, regexp_replace(wanted.type_name, '\(\d+\)$', ''));
+
+-- Row level security of the source holds for its sidecar too: a row is seen by whoever sees its source row.
+create or replace function embedder.protect_sidecar(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  wanted boolean := (select relrowsecurity from pg_class where oid = p.source);
+  target pg_class := (select c from pg_class c where c.oid = p.target_table);
+begin
+  if not p.sidecar or target.relrowsecurity = wanted or not wanted and not exists (
+    select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source') then
+    return;
   end if;
+  execute format('drop policy if exists pgembedder_source on %s', p.target_table);
+  if wanted then
+    execute format('create policy pgembedder_source on %s for select using (exists (select from %s source where %s))',
+      p.target_table, p.source, embedder.keys_equal(p.source, 'source', quote_ident(target.relname)));
+  end if;
+  execute format('alter table %s %s row level security', p.target_table, case when wanted then 'enable' else 'disable' end);
 end
 $$;

@@ -1,35 +1,26 @@
 -- The queue: what puts jobs on it, and what the workers call.
 
--- The statement that puts row keys on the queue; due is a query for (pipeline_id, row_key). A job that is there already
--- is made new: due now, with all its attempts, and with a version that no batch under way can match.
-create or replace function embedder.enqueue_statement(due text, after_insert text default '') returns text
+-- The statement that puts row keys on the queue; due is a query for (pipeline_id, row_key, fresh). A job that is there
+-- already is made new: due now, with all its attempts, and with a version that no batch under way can match.
+create or replace function embedder.enqueue_statement(due text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$
-    insert into embedder.job (pipeline_id, row_key) %s
+    insert into embedder.job as j (pipeline_id, row_key, fresh) %s
     on conflict (pipeline_id, row_key) do update
-      set version = excluded.version, due_at = excluded.due_at, attempts = 0, leased_by = null, last_error = null;
-    %s%s$f$, due, after_insert, embedder.wake_statement())
+      set version = excluded.version, due_at = excluded.due_at, attempts = 0, leased_by = null, last_error = null,
+        fresh = j.fresh or excluded.fresh;
+    %s$f$, due, embedder.wake_statement())
 $$;
 
--- Queues the given rows of a pipeline. Returns how many.
+-- Queues the given rows of a pipeline.
 do $do$
 begin
-  perform embedder.create_function('enqueue_jobs(pipeline int, row_keys text[]) returns bigint', '',
-    format(e'\ndeclare queued bigint;\nbegin%s\n  return queued;\nend',
-      embedder.enqueue_statement('select $1, row_key from unnest($2) row_key', 'get diagnostics queued = row_count;')));
+  execute format('create or replace function embedder.enqueue_jobs(pipeline int, row_keys text[]) returns void '
+    'language plpgsql set search_path = pg_catalog, pg_temp as %L',
+    format(e'#variable_conflict use_column\nbegin%s\nend',
+      embedder.enqueue_statement('select $1, row_key, false from unnest($2) row_key')));
 end
 $do$;
-
--- Queues every row of the source.
-create or replace function embedder.enqueue_all(p embedder.pipeline) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  queued bigint;
-begin
-  execute format('select embedder.%I()', format('pipeline_%s_enqueue_all', p.id)) into queued;
-  return queued;
-end
-$$;
 
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -79,8 +70,8 @@ begin
   ), by_pipeline as (
     select l.pipeline_id, array_agg(l.row_key) as row_keys from letters l group by l.pipeline_id
   )
-  select sum(embedder.enqueue_jobs(b.pipeline_id, b.row_keys)) into moved from by_pipeline b;
-  return coalesce(moved, 0);
+  select coalesce(sum(cardinality(b.row_keys)), 0) into moved from by_pipeline b, embedder.enqueue_jobs(b.pipeline_id, b.row_keys);
+  return moved;
 end
 $$;
 comment on function embedder.retry_failed is 'Puts the dead letters of a pipeline, or of all, back on the queue with all their attempts. Returns how many.';
@@ -176,7 +167,7 @@ declare
 begin
   return query
   with failed as materialized (
-    select j.row_key, j.attempts, k.error
+    select j.row_key, j.attempts, j.fresh, k.error
     from unnest(row_keys, versions, errors) k(row_key, version, error)
     join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version and j.leased_by = worker
     for update of j skip locked
@@ -188,6 +179,9 @@ begin
   ), removed as (
     delete from embedder.job j using failed f
     where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts >= allowed
+  ), counted as (
+    insert into embedder.tally (pipeline_id, source_rows)
+    select pipeline, count(*) from failed f where f.attempts >= allowed and f.fresh having count(*) > 0
   ), retried as (
     update embedder.job j set
       leased_by = null, last_error = f.error,

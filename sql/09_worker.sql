@@ -62,11 +62,18 @@ $$;
 
 -- Marks pipelines whose first filling has ended.
 create or replace function embedder.mark_filled() returns setof text
-language sql set search_path = pg_catalog, pg_temp as $$
-  update embedder.pipeline p set filled_at = now()
-  where filled_at is null and error is null
-    and not exists (select from embedder.job j where j.pipeline_id = p.id)
-  returning name
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Two workers that end the last two ranges of a run at once each leave it to the other.
+  delete from embedder.backfill_run r
+  where r.error is null and not exists (select from embedder.backfill_range f where f.run_id = r.id);
+  return query
+    update embedder.pipeline p set filled_at = now()
+    where filled_at is null and error is null
+      and not exists (select from embedder.job j where j.pipeline_id = p.id)
+      and not exists (select from embedder.backfill_run r where r.pipeline_id = p.id)
+    returning name;
+end
 $$;
 
 create or replace view embedder.worker as

@@ -24,6 +24,8 @@ export interface KnownModel {
 
 // Any number, as long as it is always this one: the lock that keeps two migrators apart.
 const LOCK = 7_306_372_118;
+/** The file of sql/ that says who may call what. */
+const RIGHTS = 'sql/16_rights.sql';
 const OLDEST_PGVECTOR = [0, 5];
 const OLDEST_POSTGRES = 140_000;
 
@@ -138,13 +140,15 @@ async function applyFunctions(transaction: Transaction<Schema>): Promise<string[
   if (changed.length === 0) return [];
   // A function may call one of a later file; bodies are checked when they run.
   await run(transaction, sql`set local check_function_bodies = off`);
-  for (const name of changed) {
+  // The rights last and each time: a function that a file has made is everybody's until they say whose it is.
+  const files = [...changed.filter((name) => name !== RIGHTS), RIGHTS];
+  for (const name of files) {
     await run(transaction, sql.raw(texts.get(name)!));
     await saveApplied(transaction, name, texts.get(name)!);
   }
   await run(
     transaction,
-    sql`select embedder.generate_functions(p) from embedder.pipeline p where embedder.pipeline_problem(p) is null`,
+    sql`select embedder.install(p) from embedder.pipeline p where embedder.pipeline_problem(p) is null`,
   );
   await run(transaction, sql`select pg_notify('embedder_job', 'pipeline')`);
   return changed;

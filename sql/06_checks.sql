@@ -1,0 +1,275 @@
+-- What a declaration must fulfil. Each check raises one error that says what was wrong and what to do.
+
+-- Checks a declaration, and completes it.
+create or replace function embedder.check_pipeline(p embedder.pipeline, path text) returns embedder.pipeline
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  filter_columns text[];
+begin
+  perform embedder.check_task(p.task);
+  perform embedder.check_source(p);
+  perform 1 from embedder.parse_input(p.source, p.input);
+  perform embedder.check_options(p.task, p.options);
+  p.options := coalesce(p.options, '{}');
+  p.chunking := embedder.check_chunking(p, p.chunking);
+  p.dimensions := embedder.model_dimensions(p.model, p.task, p.options);
+  p.index := embedder.check_index(p);
+  p.index_options := embedder.check_index_options(p);
+  p.priority := coalesce(p.priority, 0);
+  p.max_attempts := coalesce(p.max_attempts, 5);
+  if p.max_attempts not between 1 and 1000 then
+    raise exception 'max_attempts is %, and must be from 1 to 1000', p.max_attempts using errcode = 'invalid_parameter_value';
+  end if;
+  select c.checked, c.columns into p.filter, filter_columns from embedder.check_filter(p.source, p.filter, path) c;
+  p.key_columns := (select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k);
+  p.columns := embedder.used_columns(p, filter_columns);
+  return p;
+end
+$$;
+
+create or replace function embedder.name_taken(name text) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp
+return exists (select from embedder.pipeline e where e.name = name_taken.name);
+
+create or replace function embedder.check_name(name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if name = '' or length(name) > 63 then
+    raise exception 'the name of a pipeline has 1 to 63 characters, this one has %', length(name)
+      using errcode = 'invalid_name';
+  elsif embedder.name_taken(name) then
+    raise exception 'pipeline "%" exists already', name
+      using errcode = 'duplicate_object',
+        hint = 'Give another name => ..., or if_not_exists => true, or drop it first: select embedder.drop_pipeline(...).';
+  end if;
+end
+$$;
+
+create or replace function embedder.check_task(task text) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  if task is null or task not in ('feature-extraction', 'text-classification', 'zero-shot-classification', 'token-classification') then
+    raise exception 'there is no task "%"', task using errcode = 'invalid_parameter_value',
+      hint = 'Use feature-extraction, text-classification, zero-shot-classification or token-classification.';
+  end if;
+end
+$$;
+
+create or replace function embedder.check_source(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  c pg_class;
+  problem text;
+  advice text := 'Name an ordinary table with a primary key.';
+begin
+  select * into c from pg_class where oid = p.source;
+  if c.relpersistence = 't' then
+    problem := 'is temporary: no worker can see it';
+  elsif c.relispartition then
+    problem := 'is a partition';
+    advice := 'Name the partitioned table itself; its partitions come with it.';
+  elsif c.relkind not in ('r', 'p') then
+    problem := 'is not a table';
+  elsif c.relnamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'embedder'::regnamespace) then
+    problem := 'belongs to the system';
+  elsif not exists (select from embedder.key_columns(p.source)) then
+    problem := 'has no primary key';
+    advice := format('Add one: alter table %s add column id bigint generated always as identity primary key;', p.source);
+  elsif not embedder.may_manage(p.source) then
+    raise exception 'table % belongs to %', p.source, c.relowner::regrole using errcode = 'insufficient_privilege',
+      hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';
+  end if;
+  if problem is not null then
+    raise exception 'table % %', p.source, problem using errcode = 'wrong_object_type', hint = advice;
+  end if;
+end
+$$;
+
+-- Whether the current user may make and change pipelines on this table.
+create or replace function embedder.may_manage(source regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select pg_has_role(current_user, relowner, 'USAGE') from pg_class where oid = source), false)
+    or embedder.is_member('embedder_admin')
+$$;
+
+-- Whether the current user is a member of a role, which may not exist.
+create or replace function embedder.is_member(role_name text) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((select pg_has_role(current_user, oid, 'USAGE') from pg_roles where rolname = role_name), false)
+$$;
+
+-- The options of each task, with what their values must be.
+create or replace function embedder.known_options(task text) returns table (option text, wanted text)
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select v.option, v.wanted
+  from (values
+    ('feature-extraction', 'pooling', '"mean" or "cls"'),
+    ('feature-extraction', 'normalize', 'true or false'),
+    ('feature-extraction', 'prompt', 'a string, put before each text'),
+    ('feature-extraction', 'dimensions', 'a whole number from 1'),
+    ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
+    ('text-classification', 'top_k', 'a whole number from 1'),
+    ('zero-shot-classification', 'labels', 'an array of strings, at least one'),
+    ('zero-shot-classification', 'hypothesis_template', 'a string with {} for the label'),
+    ('zero-shot-classification', 'multi_label', 'true or false'),
+    ('zero-shot-classification', 'top_k', 'a whole number from 1'),
+    ('token-classification', 'aggregation_strategy', '"none", "simple", "first", "average" or "max"')) v(of_task, option, wanted)
+  where v.of_task = task
+$$;
+
+create or replace function embedder.check_options(task text, options jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  option record;
+  expected text;
+begin
+  if options is not null and jsonb_typeof(options) <> 'object' then
+    raise exception 'options is %, and must be a jsonb object', jsonb_typeof(options)
+      using errcode = 'invalid_parameter_value', hint = 'For example {"prompt": "passage: "}.';
+  end if;
+  for option in select key, value, value #>> '{}' as text, jsonb_typeof(value) as type from jsonb_each(coalesce(options, '{}')) loop
+    expected := (select k.wanted from embedder.known_options(task) k where k.option = option.key);
+    if expected is null then
+      raise exception '% has no option "%"', task, option.key using errcode = 'invalid_parameter_value',
+        hint = format('Its options: %s.', (select string_agg(k.option, ', ') from embedder.known_options(task) k));
+    elsif not (case option.key
+        when 'pooling' then option.text in ('mean', 'cls')
+        when 'vector_type' then option.text in ('vector', 'halfvec')
+        when 'aggregation_strategy' then option.text in ('none', 'simple', 'first', 'average', 'max')
+        when 'normalize' then option.type = 'boolean'
+        when 'multi_label' then option.type = 'boolean'
+        when 'prompt' then option.type = 'string'
+        when 'hypothesis_template' then option.type = 'string' and position('{}' in option.text) > 0
+        when 'labels' then option.type = 'array' and jsonb_path_exists(option.value, 'strict $[*]')
+          and not jsonb_path_exists(option.value, '$[*] ? (@.type() != "string")')
+        else option.type = 'number' and option.text ~ '^[1-9][0-9]{0,4}$' end)
+    then
+      raise exception 'option "%" is %, and must be %', option.key, option.value, expected using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  if task = 'zero-shot-classification' and not coalesce(options, '{}') ? 'labels' then
+    raise exception 'zero-shot-classification needs the option "labels"' using errcode = 'invalid_parameter_value',
+      hint = 'For example options => ''{"labels": ["sport", "politics"]}''.';
+  elsif options ->> 'vector_type' = 'halfvec' and embedder.vector_type('halfvec') is null then
+    raise exception 'this pgvector has no type halfvec' using errcode = 'feature_not_supported',
+      hint = 'It came with pgvector 0.7: install a newer one, then: alter extension vector update;';
+  end if;
+end
+$$;
+
+create or replace function embedder.check_chunking(p embedder.pipeline, chunking jsonb) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  size int := 256;
+  overlap int := 32;
+  longest int := (select m.max_tokens - 2 from embedder.model m where m.name = p.model);
+  unknown text;
+begin
+  if chunking is null or chunking in ('null', '{}') then return null; end if;
+  if not p.sidecar then
+    raise exception 'chunking needs a sidecar: a column holds one result a row' using errcode = 'invalid_parameter_value',
+      hint = 'Leave target_column out.';
+  elsif jsonb_typeof(chunking) <> 'object' then
+    raise exception 'chunking is %, and must be a jsonb object', jsonb_typeof(chunking) using errcode = 'invalid_parameter_value',
+      hint = 'For example {"strategy": "recursive", "size": 256, "overlap": 32}.';
+  end if;
+  select min(key) into unknown from jsonb_object_keys(chunking) key where key not in ('strategy', 'size', 'overlap', 'separators', 'template');
+  if unknown is not null then
+    raise exception 'chunking has no "%"', unknown using errcode = 'invalid_parameter_value',
+      hint = 'It has strategy, size, overlap, separators, template.';
+  elsif coalesce(chunking ->> 'strategy', '') not in ('tokens', 'recursive', 'markdown') then
+    raise exception 'chunking has no strategy "%"', chunking ->> 'strategy' using errcode = 'invalid_parameter_value',
+      hint = 'Use tokens, recursive or markdown.';
+  elsif exists (select from jsonb_each(chunking) where key in ('size', 'overlap') and value::text !~ '^[0-9]{1,4}$') then
+    raise exception 'size and overlap of chunking are whole numbers of tokens' using errcode = 'invalid_parameter_value';
+  elsif chunking ? 'separators' and (chunking ->> 'strategy' <> 'recursive' or jsonb_typeof(chunking -> 'separators') <> 'array'
+      or jsonb_path_exists(chunking, '$.separators[*] ? (@.type() != "string" || @ == "")')) then
+    raise exception 'separators is for the strategy recursive: an array of strings, the coarsest first'
+      using errcode = 'invalid_parameter_value', hint = 'For example ["\n\n", "\n", ". "].';
+  end if;
+  size := coalesce((chunking ->> 'size')::int, least(size, longest));
+  overlap := coalesce((chunking ->> 'overlap')::int, least(overlap, size / 4));
+  if size < 8 or size > 8192 or overlap * 2 > size then
+    raise exception 'chunking has size % and overlap %', size, overlap using errcode = 'invalid_parameter_value',
+      hint = 'size is from 8 to 8192 tokens, overlap at most half of it.';
+  elsif size > longest then
+    raise exception 'chunks of % tokens are too long for model "%"', size, p.model using errcode = 'invalid_parameter_value',
+      hint = format('It takes %s beside its two special tokens.', longest);
+  end if;
+  perform embedder.parse_wrapping(p.source, chunking ->> 'template');
+  return chunking || jsonb_build_object('size', size, 'overlap', overlap);
+end
+$$;
+
+-- The length of the target's vectors; null for a task without. A model that nobody has seen yet needs it said, since the
+-- target is made now.
+create or replace function embedder.model_dimensions(model text, task text, options jsonb) returns int
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  m embedder.model;
+  wanted int := (options ->> 'dimensions')::int;
+begin
+  if model is null then
+    raise exception 'the model is missing' using errcode = 'invalid_parameter_value';
+  end if;
+  select * into m from embedder.model e where e.name = model_dimensions.model;
+  if m.task <> model_dimensions.task then
+    raise exception 'model "%" is for %, not for %', model, m.task, task using errcode = 'invalid_parameter_value';
+  elsif task <> 'feature-extraction' then
+    return null;
+  elsif m.name is null and wanted is null then
+    raise exception 'nobody knows the model "%" yet', model using errcode = 'undefined_object',
+      hint = format('Known: %s. For another one say the length of its vectors: options => ''{"dimensions": 384}''.',
+        (select string_agg(e.name, ', ' order by e.name) from embedder.model e));
+  elsif wanted > m.dimensions then
+    raise exception 'model "%" gives vectors of % dimensions, not of %', model, m.dimensions, wanted
+      using errcode = 'invalid_parameter_value', hint = 'Fewer are possible: the vectors are cut, as Matryoshka models allow.';
+  elsif coalesce(wanted, m.dimensions) > 16000 then
+    raise exception 'pgvector holds vectors of up to 16,000 dimensions, these have %', coalesce(wanted, m.dimensions)
+      using errcode = 'program_limit_exceeded';
+  end if;
+  return coalesce(wanted, m.dimensions);
+end
+$$;
+
+create or replace function embedder.check_index(p embedder.pipeline) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+  most int := case when p.options ->> 'vector_type' = 'halfvec' then 4000 else 2000 end;
+begin
+  if p.index is null or p.index not in ('hnsw', 'ivfflat', 'none') then
+    raise exception 'there is no index "%"', p.index using errcode = 'invalid_parameter_value', hint = 'Use hnsw, ivfflat or none.';
+  elsif p.task <> 'feature-extraction' then
+    return 'none';
+  elsif p.index <> 'none' and p.dimensions > most then
+    raise exception 'pgvector indexes vectors of up to % dimensions, these have %', to_char(most, 'FM9,999'), p.dimensions
+      using errcode = 'program_limit_exceeded',
+        hint = 'Give index => ''none''' || case most when 2000 then ', or options => ''{"vector_type": "halfvec"}'' (up to 4,000).' else '.' end;
+  end if;
+  return p.index;
+end
+$$;
+
+create or replace function embedder.check_index_options(p embedder.pipeline) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  option record;
+  allowed text[] := case p.index when 'hnsw' then '{m,ef_construction,operator_class}' when 'ivfflat' then '{lists,operator_class}' else '{}' end;
+begin
+  for option in select key, value, value #>> '{}' as text from jsonb_each(coalesce(p.index_options, '{}')) loop
+    if not option.key = any (allowed) then
+      raise exception 'index % has no option "%"', p.index, option.key using errcode = 'invalid_parameter_value',
+        hint = case when p.index = 'none' then null else format('Its options: %s.', array_to_string(allowed, ', ')) end;
+    elsif option.key = 'operator_class' then
+      if not exists (select from pg_opclass o join pg_am a on a.oid = o.opcmethod join pg_type t on t.oid = o.opcintype
+          where o.opcname = option.text and a.amname = p.index and t.typname = embedder.vector_kind(p)) then
+        raise exception '% has no operator class "%" for %', p.index, option.text, embedder.vector_kind(p)
+          using errcode = 'undefined_object', hint = 'For example vector_cosine_ops, vector_l2_ops, vector_ip_ops, halfvec_cosine_ops.';
+      end if;
+    elsif option.text !~ '^[1-9][0-9]{0,5}$' then
+      raise exception 'index option "%" is %, and must be a whole number', option.key, option.value using errcode = 'invalid_parameter_value';
+    end if;
+  end loop;
+  return coalesce(p.index_options, '{}');
+end
+$$;

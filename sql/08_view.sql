@@ -1,0 +1,101 @@
+-- The view <name>_with_embedding (<name>_with_label): each row of the source with the result of the live generation.
+-- It reads a function of the pipeline's own, pipeline_<id>_rows_<hash>, whose body PostgreSQL keeps as text and puts into the
+-- query: so indexes serve it, the rights and the row level security of whoever reads it hold on every version, and no
+-- column of the source is tied to it. A plain view would keep the table's owner from changing a column's type.
+
+create or replace function embedder.view_name(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return left(p.name, 48) || case p.task when 'feature-extraction' then '_with_embedding' else '_with_label' end;
+
+-- The view of a pipeline; null where there is none, or where something else has its name.
+create or replace function embedder.view_of(p embedder.pipeline) returns regclass
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select v.oid::regclass from pg_class v join pg_class s on s.oid = p.source and s.relnamespace = v.relnamespace
+  where v.relname = embedder.view_name(p) and v.relkind = 'v' and obj_description(v.oid, 'pg_class') like 'Made by pgembedder%'
+$$;
+
+-- Makes the function and the view, or makes them again when the columns of source or target have changed. A name that is
+-- taken, or a schema in which the owner may make nothing, leaves the pipeline without a view.
+create or replace function embedder.make_view(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  source pg_class := (select c from pg_class c where c.oid = p.source);
+  owner regrole := source.relowner;
+  schema_name text := (select nspname from pg_namespace where oid = source.relnamespace);
+  name text := format('%I.%I', schema_name, embedder.view_name(p));
+  rows_function text;
+  columns text;
+  selected text;
+  body text;
+  definition text;
+  old_function regprocedure;
+begin
+  if not p.live or not has_schema_privilege(owner, schema_name, 'create')
+    or to_regclass(name) is not null and embedder.view_of(p) is null then
+    return;
+  end if;
+  select string_agg(format('%I %s', case when clash then 'target_' || column_name else column_name end, type_name), ', ' order by place),
+    string_agg(format('%s.%I', relation, column_name), ', ' order by place)
+  into columns, selected
+  from (
+    select a.attnum as place, a.attname as column_name, format_type(a.atttypid, null) as type_name, 'source' as relation, false as clash
+    from pg_attribute a where a.attrelid = p.source and a.attnum > 0 and not a.attisdropped
+    union all
+    select 10000 + a.attnum, a.attname, format_type(a.atttypid, null), 'target', embedder.column_type(p.source, a.attname) is not null
+    from pg_attribute a
+    where a.attrelid = p.target_table and p.sidecar and a.attnum > 0 and not a.attisdropped and a.attname <> 'input_hash'
+      and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) c;
+  body := case when p.sidecar
+    then format('select %s from %s source join %s target on %s', selected, p.source, p.target_table, embedder.keys_equal(p.source, 'source', 'target'))
+    else format('select %s from %s source where source.%I is not null', selected, p.source,
+      (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) end;
+  rows_function := format('pipeline_%s_rows_%s', p.id, left(md5(columns || body), 6));
+  if to_regprocedure(format('embedder.%I()', rows_function)) is not null and embedder.view_of(p) is not null then
+    return;
+  end if;
+  execute format('create or replace function embedder.%I() returns table (%s) language sql stable as %L', rows_function, columns, body);
+  definition := format('view %s as select * from embedder.%I()', name, rows_function);
+  begin
+    execute 'create or replace ' || definition;
+  exception when invalid_table_definition then
+    perform embedder.remake_view(embedder.view_of(p), definition);
+  end;
+  execute format('alter view %s owner to %s', name, owner);
+  execute format('comment on view %s is %L', name, format('Made by pgembedder: the rows of %s with the live result of pipeline %s.', p.source, p.name));
+  for old_function in
+    select f.oid from pg_proc f
+    where f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_rows_', p.id) and f.proname <> rows_function
+  loop
+    execute format('drop function %s', old_function);
+  end loop;
+end
+$$;
+comment on function embedder.make_view is 'Makes the view that joins the source to the live generation, or makes it again.';
+
+-- Drops a view whose columns have become others, and makes it anew; who could read it still can.
+create or replace function embedder.remake_view(view regclass, definition text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  name text := view::text;
+  rights aclitem[] := (select relacl from pg_class where oid = view);
+  owner oid := (select relowner from pg_class where oid = view);
+  r record;
+begin
+  execute format('drop view %s', view);
+  execute 'create ' || definition;
+  for r in select * from aclexplode(rights) where grantee <> owner loop
+    execute format('grant %s on %s to %s%s', r.privilege_type, name,
+      case r.grantee when 0 then 'public' else r.grantee::regrole::text end, case when r.is_grantable then ' with grant option' else '' end);
+  end loop;
+exception when dependent_objects_still_exist then
+  raise exception 'view % needs other columns, and something stands on it', name using errcode = 'dependent_objects_still_exist',
+    detail = sqlerrm, hint = 'Drop what stands on it, and make it again afterwards.';
+end
+$$;
+
+create or replace function embedder.drop_view(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if embedder.view_of(p) is not null then execute format('drop view %s', embedder.view_of(p)); end if;
+end
+$$;

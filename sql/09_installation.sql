@@ -1,0 +1,163 @@
+-- What a row of embedder.pipeline brings with it: target, functions, triggers, view. The triggers of that table make and
+-- remove them, with the rights of the schema's owner: whoever may write the row (sql/16_rights.sql) owns the source.
+
+create or replace function embedder.before_pipeline() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if new.sidecar then
+    new.target_table := embedder.make_sidecar(new);
+    new.target_column := (select c.column_name from unnest(embedder.result_columns(new)) c where c.place = 1);
+  else
+    perform embedder.make_target_columns(new);
+    new.target_table := new.source;
+  end if;
+  return new;
+end
+$$;
+
+create or replace function embedder.after_pipeline() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform embedder.install(new);
+  perform embedder.correct_tally(new.id);
+  return null;
+end
+$$;
+
+create or replace function embedder.pipeline_changed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform embedder.install(new);
+  if new.filter is distinct from old.filter then
+    perform embedder.leave_filter(new);
+  end if;
+  return null;
+end
+$$;
+
+create or replace function embedder.pipeline_removed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  owner oid := (select relowner from pg_class where oid = old.source);
+begin
+  -- The triggers first: they take the lock on the source that keeps writers from queueing more.
+  if old.live then perform embedder.drop_view(old); end if;
+  perform embedder.drop_functions(old.id);
+  delete from embedder.job j where j.pipeline_id = old.id;
+  delete from embedder.tally t where t.pipeline_id = old.id;
+  -- Nothing of somebody else's, and nothing of nobody's.
+  if old.drop_target and owner = (select relowner from pg_class where oid = old.target_table) then
+    if old.sidecar then
+      execute format('drop table %s', old.target_table);
+    else
+      execute (select format('alter table %s %s', old.source, string_agg(format('drop column if exists %I', c.column_name), ', '))
+        from unnest(embedder.result_columns(old)) c);
+    end if;
+  end if;
+  return null;
+end
+$$;
+
+do $$
+begin
+  drop trigger if exists before_pipeline on embedder.pipeline;
+  create trigger before_pipeline before insert on embedder.pipeline for each row execute function embedder.before_pipeline();
+  drop trigger if exists after_pipeline on embedder.pipeline;
+  create trigger after_pipeline after insert on embedder.pipeline for each row execute function embedder.after_pipeline();
+  drop trigger if exists pipeline_changed on embedder.pipeline;
+  create trigger pipeline_changed after update of input, filter, chunking, live, target_column on embedder.pipeline
+    for each row when (old.* is distinct from new.*) execute function embedder.pipeline_changed();
+  drop trigger if exists pipeline_removed on embedder.pipeline;
+  create trigger pipeline_removed after delete on embedder.pipeline for each row execute function embedder.pipeline_removed();
+end
+$$;
+
+-- Makes all that belongs to a pipeline, or makes it again.
+create or replace function embedder.install(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform embedder.generate_functions(p);
+  perform embedder.place_triggers(p);
+  perform embedder.protect_sidecar(p);
+  perform embedder.make_view(p);
+end
+$$;
+
+-- The functions of a pipeline run with the rights of the source's owner, so they are that role's. A schema owner who is
+-- no superuser needs to be a member of it.
+create or replace function embedder.own_functions(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  owner oid := (select relowner from pg_class where oid = p.source);
+  is_worker boolean := exists (select from pg_roles where rolname = 'embedder_worker');
+  f record;
+begin
+  for f in
+    select oid::regprocedure as name, proowner, proname from pg_proc
+    where pronamespace = 'embedder'::regnamespace and proname ~ format('^pipeline_%s_', p.id) and prosecdef
+  loop
+    execute format('revoke all on function %s from public', f.name);
+    if is_worker and f.proname ~ '_(read|complete|next)$' then
+      execute format('grant execute on function %s to embedder_worker', f.name);
+    end if;
+    if f.proowner <> owner then
+      if not pg_has_role(current_user, owner, 'MEMBER') then
+        raise exception 'role % may not act for %, the owner of %', current_user, owner::regrole, p.source
+          using errcode = 'insufficient_privilege', hint = format('grant %s to %I;', owner::regrole, current_user);
+      end if;
+      -- To own a function in a schema asks for the right to create there; it is taken back at once.
+      execute format('grant create on schema embedder to %s', owner::regrole);
+      execute format('alter function %s owner to %s', f.name, owner::regrole);
+      execute format('revoke create on schema embedder from %s', owner::regrole);
+      execute format('grant execute on function %s to %I', f.name, current_user);
+    end if;
+  end loop;
+end
+$$;
+
+-- What is wrong with the tables of a pipeline as they are now; null when nothing is.
+create or replace function embedder.pipeline_problem(p embedder.pipeline) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  c embedder.result_column;
+  actual text;
+  lost text;
+begin
+  if not exists (select from pg_class where oid = p.source) then
+    return format('its source table is gone. Drop the pipeline: select embedder.drop_pipeline(%L)', p.name);
+  elsif not exists (select from embedder.key_columns(p.source)) then
+    return format('table %s has lost its primary key. Add it again', p.source);
+  elsif not exists (select from pg_class where oid = p.target_table) then
+    return format('its sidecar table is gone. Drop the pipeline and create it again: select embedder.drop_pipeline(%L)', p.name);
+  end if;
+  begin
+    perform 1 from embedder.parse_input(p.source, p.input);
+    perform embedder.parse_wrapping(p.source, p.chunking ->> 'template');
+  exception when undefined_column or invalid_parameter_value then
+    return format('%s. Add the column again, or drop the pipeline and create it with another input', sqlerrm);
+  end;
+  select min(key) into lost from jsonb_object_keys(p.columns) key
+  where embedder.column_type(p.source, key) is null and not key = any (p.key_columns);
+  if p.filter is not null and lost is not null and p.sidecar then
+    return format('its filter names column "%s", which table %s does not have. Add the column again, or give the pipeline another filter', lost, p.source);
+  end if;
+  foreach c in array embedder.result_columns(p) loop
+    actual := embedder.column_type(p.target_table, c.column_name);
+    if actual is null then
+      return format('column %I of %s is gone. Add it again: alter table %s add column %I %s',
+        c.column_name, p.target_table, p.target_table, c.column_name, c.type_name);
+    elsif not embedder.fits(actual, c) then
+      return format('column %I of %s is %s, and the results of model %s are %s. Change the column''s type back, or drop the pipeline',
+        c.column_name, p.target_table, actual, p.model, c.type_name);
+    end if;
+  end loop;
+  if p.sidecar then
+    select format('column %I of %s does not fit the key column of %s, %s. Change its type as well: alter table %s alter column %I type %s',
+      k.column_name, p.target_table, p.source, k.type_name, p.target_table, k.column_name, k.type_name) into lost
+    from embedder.key_columns(p.source) k
+    where embedder.column_type(p.target_table, k.column_name) is null limit 1;
+    return lost;
+  end if;
+  return null;
+end
+$$;

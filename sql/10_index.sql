@@ -1,0 +1,81 @@
+-- The index on a target. A worker builds it after the first filling, outside any transaction of a user's.
+
+-- The vector indexes on a pipeline's target. One that an interrupted build left behind is not valid.
+create or replace function embedder.target_indexes(p embedder.pipeline) returns table (index regclass, valid boolean)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select x.indexrelid::regclass, x.indisvalid
+  from pg_index x
+  join pg_class c on c.oid = x.indexrelid
+  join pg_am m on m.oid = c.relam and m.amname in ('hnsw', 'ivfflat')
+  join pg_attribute a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
+  where x.indrelid = p.target_table and a.attname = p.target_column
+$$;
+
+-- The statement that makes a pipeline's index.
+create or replace function embedder.index_statement(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('create index concurrently %I on %s using %s (%I %I.%I)%s',
+    format('%s_%s_%s', left(c.relname, 40), p.id, p.index), p.target_table, p.index, p.target_column, n.nspname,
+    coalesce(p.index_options ->> 'operator_class', embedder.vector_kind(p) || '_cosine_ops'),
+    coalesce(' with (' || (
+      select string_agg(format('%s = %s', o.key, o.value), ', ' order by o.key)
+      from jsonb_each_text(
+        -- Lists by pgvector's advice: rows / 1,000 up to a million rows, the square root beyond.
+        case p.index when 'ivfflat' then jsonb_build_object('lists',
+          greatest(1, case when c.reltuples < 1e6 then c.reltuples / 1000 else sqrt(c.reltuples) end)::int) else '{}' end
+        || p.index_options - 'operator_class') o) || ')', ''))
+  from pg_class c, pg_extension e join pg_namespace n on n.oid = e.extnamespace
+  where c.oid = p.target_table and e.extname = 'vector'
+$$;
+
+-- For each filled pipeline without its index: the statements that make it, in order. An index that somebody has made
+-- by hand serves as well. To be run under one lock, since an index that is being built looks like one left behind.
+create or replace function embedder.missing_indexes() returns table (id int, pipeline text, statements text[], advice text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.id, p.name,
+    array(select format('drop index concurrently if exists %s', i.index) from embedder.target_indexes(p) i) || embedder.index_statement(p),
+    embedder.memory_advice(p)
+  from embedder.pipeline p
+  where p.index <> 'none' and p.filled_at is not null and p.error is null and p.index_error is null
+    and exists (select from pg_class c where c.oid = p.target_table)
+    and not exists (select from embedder.target_indexes(p) i where i.valid)
+    and embedder.embedded_rows(p.id) > 0
+$$;
+comment on function embedder.missing_indexes is 'The statements that build the indexes that filled pipelines still lack.';
+
+create or replace function embedder.embedded_rows(pipeline int) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(sum(t.embedded_rows), 0)::bigint from embedder.tally t where t.pipeline_id = embedded_rows.pipeline
+$$;
+
+-- What an HNSW graph takes in memory while it is built: the vector and 2 * m links of about 16 bytes for each row, and a
+-- tenth for the upper layers (the size of pgvector's HnswElement and its neighbours). Null where maintenance_work_mem holds it.
+create or replace function embedder.memory_advice(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when p.index = 'hnsw' and need > given then
+    format('the graph takes about %s and maintenance_work_mem is %s: the build will be slow; raise it for the worker''s role: alter role %I set maintenance_work_mem = %L',
+      pg_size_pretty(need), pg_size_pretty(given), current_user, format('%sMB', need / 1048576 + 64)) end
+  from (
+    select (embedder.embedded_rows(p.id) * 1.1 * (
+        p.dimensions * case embedder.vector_kind(p) when 'halfvec' then 2 else 4 end
+        + coalesce((p.index_options ->> 'm')::int, 16) * 2 * 16 + 150))::bigint as need,
+      pg_size_bytes(current_setting('maintenance_work_mem')) as given) m
+$$;
+
+create or replace function embedder.set_index_error(pipeline int, message text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  update embedder.pipeline p set index_error = message where p.id = set_index_error.pipeline
+$$;
+
+-- What there is to say of a pipeline's index.
+create or replace function embedder.index_state(p embedder.pipeline, out state text)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select case
+    when p.index = 'none' then 'none'
+    when exists (select from embedder.target_indexes(p) i where i.valid) then 'built'
+    else coalesce(
+      (select format('building: %s%s', g.phase, case when g.tuples_total > 0 then format(', %s %%', 100 * g.tuples_done / g.tuples_total)
+          when g.blocks_total > 0 then format(', %s %%', 100 * g.blocks_done / g.blocks_total) else '' end)
+        from pg_stat_progress_create_index g where g.relid = p.target_table and g.datname = current_database() limit 1),
+      p.index_error, 'waiting') end
+$$;

@@ -1,0 +1,183 @@
+-- Backfills: rows that have no result get one. The key order is cut into ranges, each with its checkpoint, and a worker
+-- that has nothing better to do takes rows out of a range as jobs that are leased to it already. So there is never a job
+-- row for each source row, and live changes go first.
+
+-- Rows of a range, as a rule; and the most ranges of a backfill: beyond that they become longer.
+create or replace function embedder.rows_per_range() returns bigint
+language sql immutable
+return 10000;
+create or replace function embedder.most_ranges() returns bigint
+language sql immutable
+return 4000;
+
+create or replace function embedder.backfill(name text, condition text default null, force boolean default false) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline := embedder.find_pipeline(name);
+begin
+  return embedder.start_backfill(p, condition, force);
+end
+$$;
+comment on function embedder.backfill is
+  'Queues the rows that have no result, or with force all; of those the ones that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
+
+create or replace function embedder.start_backfill(p embedder.pipeline, condition text, force boolean) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  run embedder.backfill_run;
+  ranges bigint;
+begin
+  -- One call at a time: two would both find nothing under way.
+  perform 1 from embedder.pipeline e where e.id = p.id for update;
+  select * into run from embedder.backfill_run r
+  where r.pipeline_id = p.id and r.error is null
+    and (r.condition is not distinct from start_backfill.condition or r.condition is null) and r.force >= start_backfill.force;
+  if found then
+    return (select count(*) from embedder.backfill_range r where r.run_id = run.id);
+  end if;
+  if condition is not null then
+    perform embedder.check_condition(p, condition);
+  end if;
+  delete from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null;
+  insert into embedder.backfill_run (pipeline_id, condition, force) values (p.id, start_backfill.condition, start_backfill.force)
+  returning * into run;
+  execute format('insert into embedder.backfill_range (run_id, pipeline_id, place, after_key, to_key, rows_left) '
+    'select $1, $2, c.place, c.after_key, c.to_key, c.row_count from embedder.%I() c', format('pipeline_%s_ranges', p.id))
+    using run.id, p.id;
+  get diagnostics ranges = row_count;
+  if ranges = 0 then
+    delete from embedder.backfill_run r where r.id = run.id;
+  else
+    perform pg_notify('embedder_job', '');
+  end if;
+  return ranges;
+end
+$$;
+
+create or replace function embedder.check_condition(p embedder.pipeline, condition text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  reason text;
+begin
+  -- Declared and never run: the statement must be one, and its condition a condition.
+  execute format(e'prepare embedder_condition as select from %s source where (%s\n)', p.source, condition);
+  deallocate embedder_condition;
+exception
+  when insufficient_privilege then raise;
+  when others then
+    get stacked diagnostics reason = message_text;
+    raise exception 'the condition % does not work on %: %', quote_literal(condition), p.source, reason
+      using errcode = 'invalid_parameter_value', hint = 'It is a condition on a row of the source, as after "where", with every name outside pg_catalog qualified: for example created_at > ''2026-01-01''.';
+end
+$$;
+
+-- Functions of a pipeline's own:
+--   ranges()                                          cuts the key order
+--   next(after, to, condition, force, max)            the next rows of a range that need a job, in key order
+create or replace function embedder.generate_backfill(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  keys text := embedder.key_list(p.source, 'source');
+  row_key text := embedder.key_expression(p.source, 'source');
+begin
+  -- The planner's count is what it was at the last ANALYZE: without one, or for a small table, the cuts are counted out
+  -- along the index. A large table is cut by a sample of its blocks: the ranges are then of about the same length.
+  perform embedder.create_function(p, 'ranges', '() returns table (place int, after_key text, to_key text, row_count bigint)',
+    embedder.key_settings(p.source) || ' set jit = off',
+    format($f$
+declare
+  estimate bigint := (select sum(greatest(c.reltuples, 0)) from pg_class c where c.oid = any (embedder.members_of(%1$L)) and c.relkind = 'r');
+  step bigint := greatest(embedder.rows_per_range(), estimate / embedder.most_ranges());
+  cuts text[];
+begin
+  if estimate > 20 * step then
+    cuts := array(select c.row_key from (
+      select %2$s as row_key, row_number() over (order by %3$s) as place
+      from %4$s source tablesample system (least(100, 100.0 * greatest(20000, 20 * estimate / step) / estimate)) repeatable (1)) c
+      where c.place %% greatest(1, greatest(20000, 20 * estimate / step) * step / estimate) = 0 order by c.place);
+  else
+    cuts := array(select c.row_key from (
+      select %2$s as row_key, row_number() over (order by %3$s) as place from %4$s source) c
+      where c.place %% step = 0 order by c.place);
+  end if;
+  return query select c.place::int, lag(c.cut) over (order by c.place), c.cut, case when c.cut is null then least(step, greatest(estimate, 1)) else step end
+    from unnest(cuts || null::text) with ordinality c(cut, place);
+end$f$, p.source::text, row_key, keys, p.source));
+
+  perform embedder.create_function(p, 'next', '(after_key text, to_key text, condition text, force boolean, max_rows int) returns setof text',
+    embedder.key_settings(p.source) || ' set jit = off set lock_timeout = ''50ms''',
+    format($f$
+begin%6$s
+  return query execute %1$L
+    || case when $1 is null then '' else %2$L end || case when $2 is null then '' else %3$L end
+    || case when $3 is null then '' else format(e' and (%%s\n)', $3) end
+    || case when $4 then '' else %4$L end
+    || %5$L using $1, $2, $5;
+end$f$,
+      format('select %s from %s source where true%s', row_key, p.source, embedder.and_filter(p)),
+      format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
+      format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
+      -- Not those that wait for a person, and none without text: they would come up at every backfill.
+      format(' and %s and not exists (select from embedder.dead_letter d where d.pipeline_id = %s and d.row_key = %s) and %s ~ %L',
+        case when p.sidecar then format('not exists (select from %s t where %s)', p.target_table, embedder.keys_equal(p.source, 't', 'source'))
+          else (select format('source.%I is null', c.column_name) from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end,
+        p.id, row_key, embedder.input_expression(p.source, p.input, 'source'), '\S'),
+      -- Locked, so that nobody is deleting the row meanwhile: its trigger would not see the job, and a vector would stay.
+      format(' order by %s limit $3 for key share of source', keys), embedder.check_names(p)));
+end
+$$;
+
+-- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker.
+create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
+returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  id int;
+  r record;
+  keys text[];
+  reason text;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  foreach id in array pipeline_ids loop
+    -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again.
+    for i in 1..20 loop
+      select f.run_id, f.place, f.after_key, f.to_key, run.condition, run.force into r
+      from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
+      where f.pipeline_id = id and run.error is null
+        and exists (select from embedder.pipeline p where p.id = id and not p.paused)
+      order by f.run_id, f.place limit 1 for update of f skip locked;
+      exit when not found;
+      begin
+        execute format('select array(select embedder.%I($1, $2, $3, $4, $5))', format('pipeline_%s_next', id))
+          into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs;
+      exception
+        when lock_not_available or undefined_table or undefined_column or undefined_function then
+          return; -- The tables have changed; a worker follows them soon.
+        when others then
+          get stacked diagnostics reason = message_text;
+          update embedder.backfill_run run set error = reason where run.id = r.run_id;
+          exit;
+      end;
+      if cardinality(keys) < max_jobs then
+        delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
+        delete from embedder.backfill_run run
+        where run.id = r.run_id and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
+      else
+        update embedder.backfill_range f
+        set after_key = keys[cardinality(keys)], rows_left = greatest(0, f.rows_left - cardinality(keys))
+        where f.run_id = r.run_id and f.place = r.place;
+      end if;
+      if cardinality(keys) > 0 then
+        return query
+          insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
+          select id, k, worker, now() + lease, 1 from unnest(keys) k
+          on conflict (pipeline_id, row_key) do nothing
+          returning j.pipeline_id, j.row_key, j.version, j.attempts;
+        if found then return; end if;
+      end if;
+    end loop;
+  end loop;
+end
+$$;
+comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker.';

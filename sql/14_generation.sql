@@ -1,0 +1,255 @@
+-- Changing a pipeline. What does not touch the results is changed at once. What does (input, model, task, chunking, the
+-- task's options, where they are written) opens the next generation: a second row of embedder.pipeline with a target of
+-- its own, filled beside the live one, while both are kept in step by triggers of their own, until the cutover.
+
+create or replace function embedder.alter_pipeline(
+  name text,
+  input text default null,
+  new_name text default null,
+  model text default null,
+  task text default null,
+  target_column text default null,
+  target_table text default null,
+  chunking jsonb default null,
+  options jsonb default null,
+  filter text default null,
+  index text default null,
+  priority int default null,
+  max_attempts int default null,
+  index_options jsonb default null,
+  auto_cutover boolean default false,
+  drop_old boolean default true
+) returns text
+language plpgsql as $$
+#variable_conflict use_variable
+declare
+  p embedder.pipeline := embedder.find_pipeline(name);
+  before embedder.pipeline := p;
+begin
+  p.input := coalesce(input, p.input);
+  p.model := coalesce(model, p.model);
+  p.task := coalesce(task, p.task);
+  p.chunking := case when chunking is null then p.chunking when chunking::pg_catalog.text in ('null', '{}') then null else chunking end;
+  p.options := coalesce(options, p.options);
+  p.filter := coalesce(filter, p.filter);
+  p.index := coalesce(index, p.index);
+  p.index_options := coalesce(index_options, p.index_options);
+  p.priority := coalesce(priority, p.priority);
+  p.max_attempts := coalesce(max_attempts, p.max_attempts);
+  p.cutover := case when auto_cutover then 'auto' end;
+  p.drop_old := drop_old;
+  return embedder.change_pipeline(before, p, new_name, target_column, target_table, pg_catalog.current_setting('search_path'));
+end
+$$;
+comment on function embedder.alter_pipeline is
+  'Changes a pipeline; null leaves an option as it is, '''' and {} take filter and chunking away. What changes results opens a new generation (see embedder.cutover). Returns what was done: changed, next generation, or unchanged.';
+
+create or replace function embedder.change_pipeline(
+  before embedder.pipeline, p embedder.pipeline, new_name text, target_column text, target_table text, path text) returns text
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  changed_filter boolean := p.filter is distinct from before.filter;
+begin
+  if new_name is not null and new_name <> p.name then
+    perform embedder.check_name(new_name);
+  end if;
+  if target_column is not null and target_table is not null then
+    raise exception 'target_column and target_table exclude each other' using errcode = 'invalid_parameter_value';
+  elsif target_column is not null or target_table is not null then
+    p.sidecar := target_column is null;
+  end if;
+  p := embedder.check_pipeline(p, case when changed_filter then path else 'pg_catalog, pg_temp' end);
+
+  if (p.input, p.model, p.task, p.chunking, p.options, p.sidecar) is distinct from
+     (before.input, before.model, before.task, before.chunking, before.options, before.sidecar)
+    or target_column is not null or target_table is not null
+  then
+    if new_name is not null and new_name <> p.name then
+      raise exception 'a pipeline is renamed by itself' using errcode = 'invalid_parameter_value',
+        hint = 'Rename it in a call of its own, before or after the cutover.';
+    end if;
+    perform embedder.open_generation(before, p, target_column, target_table);
+    return 'next generation';
+  end if;
+
+  update embedder.pipeline e set
+    name = coalesce(new_name, e.name), filter = p.filter, columns = p.columns, index = p.index, index_options = p.index_options,
+    priority = p.priority, max_attempts = p.max_attempts, index_error = null
+  where e.name = before.name;
+  if new_name is not null and new_name <> before.name then
+    perform embedder.rename_view(before, new_name);
+  end if;
+  if changed_filter then
+    perform embedder.start_backfill(e, null, false) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+  end if;
+  perform pg_notify('embedder_job', 'pipeline');
+  return 'changed';
+end
+$$;
+
+create or replace function embedder.open_generation(before embedder.pipeline, p embedder.pipeline, target_column text, target_table text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  target pg_class := (select c from pg_class c where c.oid = before.target_table);
+begin
+  -- A next generation that is still being filled gives way.
+  update embedder.pipeline e set drop_target = true where e.name = before.name and not e.live;
+  delete from embedder.pipeline e where e.name = before.name and not e.live;
+  p.live := false;
+  p.generation := before.generation + 1;
+  p.columns := '{}';
+  p.target_column := coalesce(target_column, case when not p.sidecar then embedder.numbered(before.target_column, p.generation) end);
+  p.target_name := coalesce(target_table, case when p.sidecar then
+    case when before.sidecar then format('%s.%I', target.relnamespace::regnamespace, embedder.numbered(target.relname, p.generation))
+      else quote_ident(format('%s_embedding_%s', left(p.name, 45), p.generation)) end end);
+  p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
+  p := embedder.save_pipeline(p);
+  perform embedder.start_backfill(p, null, false);
+  perform pg_notify('embedder_job', 'pipeline');
+end
+$$;
+
+-- The next generation of a pipeline.
+create or replace function embedder.next_generation(name text) returns embedder.pipeline
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline;
+begin
+  select * into p from embedder.pipeline e where e.name = (embedder.find_pipeline(next_generation.name)).name and not e.live;
+  if not found then
+    raise exception 'pipeline "%" has no next generation', name using errcode = 'object_not_in_prerequisite_state',
+      hint = 'embedder.alter_pipeline opens one when it changes the model, the input, chunking or options.';
+  end if;
+  return p;
+end
+$$;
+
+create or replace function embedder.cutover(name text, drop_old boolean default null) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  next embedder.pipeline := embedder.next_generation(name);
+begin
+  if next.filled_at is null then
+    raise exception 'the next generation of "%" is not filled yet', name using errcode = 'object_not_in_prerequisite_state',
+      hint = format('select next_coverage from embedder.status where pipeline = %L shows how far it is.', name);
+  end if;
+  -- Whoever may write this may have it done.
+  update embedder.pipeline e set cutover = 'now', drop_old = coalesce(cutover.drop_old, e.drop_old) where e.id = next.id;
+  perform embedder.make_live(next.id);
+  perform pg_notify('embedder_job', 'pipeline');
+end
+$$;
+comment on function embedder.cutover is 'Makes the next generation of a pipeline the live one; the old target is dropped, or kept as <target>_<generation>.';
+
+create or replace function embedder.drop_next_generation(name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  next embedder.pipeline := embedder.next_generation(name);
+begin
+  update embedder.pipeline e set drop_target = true where e.id = next.id;
+  delete from embedder.pipeline e where e.id = next.id;
+  perform pg_notify('embedder_job', 'pipeline');
+end
+$$;
+comment on function embedder.drop_next_generation is 'Gives up a change that embedder.alter_pipeline has begun; the live generation stays.';
+
+-- The cutover itself, for a generation whose row says that it is wanted. In one transaction: the old generation goes, the
+-- new one takes its names, and the view shows it.
+create or replace function embedder.make_live(next_id int) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  next embedder.pipeline;
+  old embedder.pipeline;
+  old_name name;
+  next_name name;
+begin
+  select * into next from embedder.pipeline e where e.id = next_id and not e.live and e.cutover is not null and e.filled_at is not null for update;
+  if not found then return; end if;
+  select * into old from embedder.pipeline e where e.name = next.name and e.live for update;
+  -- In the order in which everybody locks: the source, then the targets.
+  execute format('lock table %s in access exclusive mode', next.source);
+  old_name := (select relname from pg_class where oid = old.target_table);
+  next_name := (select relname from pg_class where oid = next.target_table);
+  update embedder.pipeline e set live = false, drop_target = next.drop_old where e.id = old.id;
+  if old.sidecar and next.sidecar and next_name = embedder.numbered(old_name, next.generation) then
+    execute format('alter table %s rename to %I', old.target_table, embedder.numbered(old_name, old.generation));
+    execute format('alter table %s rename to %I', next.target_table, old_name);
+  elsif not old.sidecar and not next.sidecar and next.target_column = embedder.numbered(old.target_column, next.generation) then
+    perform embedder.rename_columns(old, embedder.numbered(old.target_column, old.generation));
+    perform embedder.rename_columns(next, old.target_column);
+    update embedder.pipeline e set target_column = embedder.numbered(old.target_column, old.generation) where e.id = old.id;
+    next.target_column := old.target_column;
+  end if;
+  update embedder.pipeline e set live = true, cutover = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
+  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
+  delete from embedder.pipeline e where e.id = old.id;
+end
+$$;
+
+-- The name of a target of a generation that is not the live one.
+create or replace function embedder.numbered(target_name text, generation int) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return format('%s_%s', left(target_name, 55), generation);
+
+create or replace function embedder.rename_columns(p embedder.pipeline, new_name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  c embedder.result_column;
+begin
+  foreach c in array embedder.result_columns(p) loop
+    execute format('alter table %s rename column %I to %I', p.source, c.column_name, new_name || substr(c.column_name, length(p.target_column) + 1));
+  end loop;
+end
+$$;
+
+-- Generations that a worker is to make live: filled, and indexed where an index is wanted. Each is done in the caller's
+-- transaction; gives back their names.
+create or replace function embedder.auto_cutover() returns setof text
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+  p embedder.pipeline;
+begin
+  for p in select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null loop
+    if p.index = 'none' or p.index_error is not null or embedder.embedded_rows(p.id) = 0
+      or exists (select from embedder.target_indexes(p) i where i.valid) then
+      perform embedder.make_live(p.id);
+      perform pg_notify('embedder_job', 'pipeline');
+      return next p.name;
+    end if;
+  end loop;
+end
+$$;
+
+-- After a change of the filter: rows outside it lose their result.
+create or replace function embedder.leave_filter(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if p.filter is not null then
+    execute format('lock table %s in share row exclusive mode', p.source);
+    if p.sidecar then
+      execute format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
+        embedder.keys_equal(p.source, 'source', 't'),
+        -- Its columns by the source's name, since the sidecar has some of the same name.
+        format('select (%s) from (select source.*) filtered', p.filter));
+    else
+      execute (select format('update %s set %s where (%s) is not true and %I is not null', p.source,
+          string_agg(format('%I = null', c.column_name), ', '), p.filter, (array_agg(c.column_name order by c.place desc))[1])
+        from unnest(embedder.result_columns(p)) c);
+    end if;
+  end if;
+  -- New rows that wait and are outside now must not be counted when their job is done.
+  update embedder.job j set fresh = false where j.pipeline_id = p.id and j.fresh;
+  perform embedder.correct_tally(p.id);
+end
+$$;
+
+create or replace function embedder.rename_view(p embedder.pipeline, new_name text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- By the row, which the caller was let change: the view bears the name that the pipeline had before.
+  if exists (select from embedder.pipeline e where e.id = p.id and e.name = new_name and e.live) and embedder.view_of(p) is not null then
+    perform embedder.drop_view(p);
+    perform embedder.make_view(e) from embedder.pipeline e where e.id = p.id;
+  end if;
+end
+$$;

@@ -1,0 +1,138 @@
+-- What becomes of a pipeline when its tables change: renamed tables, schemas and columns are followed, new partitions get
+-- the triggers, a key of another type is taken over, and what cannot be followed is said on the pipeline.
+
+-- What the functions of a pipeline were made from. When it changes they are made again.
+create or replace function embedder.fingerprint_of(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select md5(concat_ws(' ', p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
+    (select concat(c.relowner, c.relrowsecurity) from pg_class c where c.oid = p.source),
+    (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
+      from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped)))
+$$;
+
+-- Finds columns again by their numbers that have another name now: {"new name": "old name"}.
+create or replace function embedder.renamed_columns(p embedder.pipeline) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(jsonb_object_agg(a.attname, c.key), '{}')
+  from jsonb_each_text(p.columns) c
+  join pg_attribute a on a.attrelid = p.source and a.attnum = c.value::int and not a.attisdropped and a.attname <> c.key
+  where embedder.column_type(p.source, c.key) is null
+$$;
+
+-- A template with the columns under their present names.
+create or replace function embedder.rename_in_template(template text, renamed jsonb) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(coalesce((select format('{%s}', r.key) from jsonb_each_text(renamed) r where piece = format('{%s}', r.value)), piece), '' order by place)
+  from regexp_matches(template, '(\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+)', 'g') with ordinality m(pieces, place)
+  cross join unnest(m.pieces) piece
+$$;
+
+-- The declaration with the present names of its columns. The key of a sidecar is renamed and retyped with it.
+create or replace function embedder.follow_columns(p embedder.pipeline) returns embedder.pipeline
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  renamed jsonb := embedder.renamed_columns(p);
+  filter_columns text[];
+  c record;
+begin
+  if renamed <> '{}' then
+    for c in select key as now, value as before from jsonb_each_text(renamed) loop
+      if p.input = c.before then p.input := c.now; end if;
+      if p.target_column = c.before and not p.sidecar then p.target_column := c.now; end if;
+      if p.sidecar and c.before = any (p.key_columns) and embedder.column_type(p.target_table, c.before) is not null then
+        execute format('alter table %s rename column %I to %I', p.target_table, c.before, c.now);
+      end if;
+    end loop;
+    p.input := embedder.rename_in_template(p.input, renamed);
+    if p.chunking ? 'template' then
+      p.chunking := jsonb_set(p.chunking, '{template}', to_jsonb(embedder.rename_in_template(p.chunking ->> 'template', renamed)));
+    end if;
+  end if;
+  begin
+    select f.checked, f.columns into p.filter, filter_columns
+    from embedder.check_filter(p.source, p.filter, 'pg_catalog, pg_temp', renamed) f;
+    p.columns := embedder.used_columns(p, filter_columns);
+  exception when undefined_column or invalid_parameter_value then
+    null; -- A column is gone; embedder.pipeline_problem says which.
+  end;
+  if p.sidecar then
+    for c in
+      select k.column_name, k.type_name from embedder.key_columns(p.source) k
+      where embedder.column_type(p.target_table, k.column_name) <> k.type_name
+    loop
+      execute format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name);
+    end loop;
+  end if;
+  p.key_columns := coalesce((select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k), p.key_columns);
+  return p;
+end
+$$;
+
+-- Says what is wrong with the pipeline's tables; when nothing is, brings the pipeline up to what they are now: functions,
+-- triggers, view. Rows that its triggers missed, as they could not do their work, are queued. Called by a worker after
+-- an error and when the tables have changed, and by resume_pipeline.
+create or replace function embedder.refresh_pipeline(pipeline int) returns text
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+declare
+  p embedder.pipeline;
+  missed boolean;
+  moved boolean;
+  problem text;
+begin
+  select * into p from embedder.pipeline e where e.id = pipeline for update;
+  if not found then return null; end if;
+  missed := p.trigger_error is not null;
+  moved := p.members is distinct from embedder.members_of(p.source);
+  if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
+    p := embedder.follow_columns(p);
+  end if;
+  problem := embedder.pipeline_problem(p);
+  if problem is not null then return problem; end if;
+
+  update embedder.pipeline e set
+    input = p.input, filter = p.filter, chunking = p.chunking, columns = p.columns, key_columns = p.key_columns,
+    target_column = p.target_column, trigger_error = null, fingerprint = embedder.fingerprint_of(p)
+  where e.id = p.id returning * into p;
+  perform embedder.install(p);
+  if missed or moved then
+    -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
+    execute format('lock table %s in share row exclusive mode', p.source);
+    execute format('select embedder.%I()', format('pipeline_%s_prune', p.id));
+    perform embedder.start_backfill(p, null, missed);
+  end if;
+  return null;
+end
+$$;
+comment on function embedder.refresh_pipeline is 'What is wrong with a pipeline''s tables; null when nothing is, and then its functions are made again.';
+
+-- Looks after the pipelines whose tables have changed. Called by workers every few seconds; one at a time does it.
+-- Gives back what there is to say about each.
+create or replace function embedder.look_after_tables() returns table (pipeline text, message text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline;
+  problem text;
+begin
+  if not pg_try_advisory_xact_lock(7306372120) then return; end if;
+  for p in select * from embedder.pipeline e order by e.id loop
+    if not exists (select from pg_class where oid = p.source) then
+      delete from embedder.pipeline e where e.id = p.id;
+      return query select p.name, 'its source table was dropped, and the pipeline with it'::text;
+    elsif p.trigger_error is not null or p.fingerprint is distinct from embedder.fingerprint_of(p) then
+      begin
+        problem := embedder.refresh_pipeline(p.id);
+        if problem is null then
+          perform embedder.set_pipeline_error(p.id, null);
+          return query select p.name, 'its tables have changed, it follows them'::text;
+        elsif problem is distinct from p.error then
+          perform embedder.set_pipeline_error(p.id, problem);
+          return query select p.name, problem;
+        end if;
+      exception when others then
+        return query select p.name, sqlerrm;
+      end;
+    end if;
+  end loop;
+end
+$$;
+comment on function embedder.look_after_tables is 'Follows changes of the tables of all pipelines. Called by workers.';

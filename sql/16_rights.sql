@@ -1,0 +1,99 @@
+-- Who may do what.
+--
+-- Everybody may use the schema, call the functions for users, and write embedder.pipeline and its like; row level security
+-- then lets each role see and write only the pipelines of tables that it owns (embedder.may_manage). Three roles are made
+-- where the migrating role may make roles, and are used where they are there:
+--   embedder_admin    manages every pipeline
+--   embedder_worker   what a worker needs, and no right on anybody's tables
+--   embedder_reader   sees every pipeline in embedder.status and embedder.failed_job
+-- The owner of the schema is whoever ran migrate; row level security does not bind that role.
+
+do $do$
+declare
+  role_name text;
+  t text;
+begin
+  foreach role_name in array array['embedder_admin', 'embedder_worker', 'embedder_reader'] loop
+    if not exists (select from pg_roles where rolname = role_name) then
+      begin
+        execute format('create role %I nologin', role_name);
+      exception
+        when insufficient_privilege then
+          raise notice 'no role %: % may not create roles', role_name, current_user;
+        when duplicate_object or unique_violation then null; -- Another database of the server was quicker.
+      end;
+    end if;
+  end loop;
+
+  grant usage on schema embedder to public;
+  revoke execute on all functions in schema embedder from public;
+
+  -- The pipelines of one's own tables, and all that belongs to them.
+  foreach t in array array['pipeline', 'job', 'dead_letter', 'tally', 'backfill_run', 'backfill_range'] loop
+    execute format('alter table embedder.%I enable row level security', t);
+    execute format('drop policy if exists owner on embedder.%I', t);
+    execute format('create policy owner on embedder.%I using (%s)', t, case t
+      when 'pipeline' then 'embedder.may_manage(source)'
+      else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source))' end);
+    execute format('grant select, insert, update, delete on embedder.%I to public', t);
+  end loop;
+  grant select on embedder.model to public;
+  -- What a trigger asks of the register.
+  grant select (idle, listening, beat_at) on embedder.worker_process to public;
+end
+$do$;
+
+-- The functions for users, and what these and the triggers call with the caller's rights.
+do $do$
+declare
+  f regprocedure;
+begin
+  for f in
+    select oid from pg_proc where pronamespace = 'embedder'::regnamespace and (
+      proname in (
+        'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
+        'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'schedule_backfill', 'unschedule_backfill',
+        'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'start_backfill',
+        'refresh_pipeline', 'make_live', 'rename_view', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
+        'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
+        'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
+        'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
+        'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of')
+      or proname like 'check\_%'
+      or proname ~ '^pipeline_\d+_rows_')
+  loop
+    execute format('grant execute on function %s to public', f);
+  end loop;
+end
+$do$;
+
+-- The roles.
+do $do$
+declare
+  f regprocedure;
+begin
+  if exists (select from pg_roles where rolname = 'embedder_worker') then
+    grant select, update (error, error_at, index_error) on embedder.pipeline to embedder_worker;
+    drop policy if exists worker on embedder.pipeline;
+    create policy worker on embedder.pipeline for select to embedder_worker using (true);
+    grant select, insert, update on embedder.model to embedder_worker;
+    grant select, insert, update, delete on embedder.worker_process to embedder_worker;
+    for f in
+      select oid from pg_proc where pronamespace = 'embedder'::regnamespace
+        and proname in ('claim_jobs', 'claim_backfill', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
+          'set_pipeline_error', 'mark_filled', 'missing_indexes', 'set_index_error', 'look_after_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline')
+    loop
+      execute format('alter function %s security definer', f);
+      execute format('grant execute on function %s to embedder_worker', f);
+    end loop;
+  end if;
+  for f in
+    select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname in ('count_rows', 'trouble', 'backfill_rows_left', 'index_state')
+  loop
+    -- Behind the views: whoever may read these.
+    execute format('grant execute on function %s to public', f);
+  end loop;
+  -- These show each role what it may see.
+  grant select on embedder.status, embedder.failed_job, embedder.worker, embedder.applied_file to public;
+end
+$do$;
