@@ -4,7 +4,9 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
+import { PairFrame } from './pair-frame.ts';
 import { safeCutOf } from './safe-cut.ts';
+import type { PairTokens } from './types.ts';
 
 /**
  * Characters first looked at for each token that is wanted. English has about 4 to 5 characters a token, so 16 is
@@ -24,12 +26,22 @@ export interface Tokenizer {
   encode(text: string): Int32Array;
 }
 
+/** A tokenizer with what the classification tasks need beside. */
+export interface TextTokenizer extends Tokenizer {
+  /**
+   * For texts that are to be paired with each of these: gives a text's pairs, in the order of `seconds`. Of a text
+   * that is too long the beginning is kept, a second text is never cut.
+   * Raises UserError when one of them leaves the text no room.
+   */
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[];
+}
+
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
  * the limit is `description.maxTokens`, and rows are padded by batch.
  * Raises UserError when a file is missing, broken or of a kind the library does not know.
  */
-export function loadTokenizer(description: ModelDescription): Tokenizer {
+export function loadTokenizer(description: ModelDescription): TextTokenizer {
   const path = join(description.directory, 'tokenizer.json');
   const file = readObject(path);
   // The library ignores these two today; without them it stays so.
@@ -49,9 +61,10 @@ export function loadTokenizer(description: ModelDescription): Tokenizer {
   }
 }
 
-class HeadTokenizer implements Tokenizer {
+class HeadTokenizer implements TextTokenizer {
   readonly maxTokens: number;
   readonly #tokenizer: HubTokenizer;
+  readonly #definition: unknown;
   readonly #mend: (text: string) => string;
   readonly #safeCut: ReturnType<typeof safeCutOf>;
   /** Special tokens before and after a text. */
@@ -60,6 +73,7 @@ class HeadTokenizer implements Tokenizer {
 
   constructor(tokenizer: HubTokenizer, definition: unknown, maxTokens: number) {
     this.#tokenizer = tokenizer;
+    this.#definition = definition;
     this.#mend = menderFor(definition);
     this.#safeCut = safeCutOf(definition);
     this.maxTokens = maxTokens;
@@ -81,6 +95,27 @@ class HeadTokenizer implements Tokenizer {
     const head = Int32Array.from(ids.slice(0, this.maxTokens));
     head.set(ids.slice(ids.length - this.#closing), this.maxTokens - this.#closing);
     return head;
+  }
+
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[] {
+    const frame = new PairFrame(this.#tokenizer, this.#definition);
+    const ids = seconds.map((second) => {
+      const options = { add_special_tokens: false };
+      const encoded: number[] = this.#tokenizer.encode(this.#mend(second), options).ids;
+      const most = this.maxTokens - frame.overhead - 1;
+      if (encoded.length > most) {
+        throw new UserError(
+          `'${second}' has ${encoded.length} tokens, and beside a text there is room for ${most}`,
+          { hint: 'Choose shorter labels or a shorter hypothesis_template' },
+        );
+      }
+      return Int32Array.from(encoded);
+    });
+    return (text) => {
+      const whole = this.encode(text);
+      const plain = whole.subarray(this.#opening, whole.length - this.#closing);
+      return ids.map((second) => frame.join(plain, second, this.maxTokens));
+    };
   }
 
   /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`. */
