@@ -4,6 +4,7 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
+import { type TokenPlace, WordPieceOffsets } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { safeCutOf } from './safe-cut.ts';
 import type { PairTokens } from './types.ts';
@@ -34,6 +35,14 @@ export interface TextTokenizer extends Tokenizer {
    * Raises UserError when one of them leaves the text no room.
    */
   pairsWith(seconds: readonly string[]): (text: string) => PairTokens[];
+  /**
+   * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
+   * those that are not the special tokens around it; the first of these is number `opening` of the ids.
+   * Raises UserError for a tokenizer that is not of the kind WordPiece.
+   */
+  withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
+  /** Tokens as people read them: the parts of words joined, and spaces between words. */
+  join(tokens: readonly string[]): string;
 }
 
 /**
@@ -88,7 +97,11 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   encode(text: string): Int32Array {
-    const ids = this.#encodeEnough(text);
+    return this.#cut(this.#encodeEnough(text).ids);
+  }
+
+  /** The first `maxTokens` ids, the closing special tokens being the last of them. */
+  #cut(ids: readonly number[]): Int32Array {
     if (ids.length <= this.maxTokens) {
       return Int32Array.from(ids);
     }
@@ -118,8 +131,37 @@ class HeadTokenizer implements TextTokenizer {
     };
   }
 
-  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`. */
-  #encodeEnough(text: string): number[] {
+  withPlaces() {
+    let offsets: WordPieceOffsets;
+    try {
+      offsets = new WordPieceOffsets(this.#tokenizer, this.#definition, this.#mend);
+    } catch (error) {
+      throw new UserError(`The tokenizer cannot be used for token-classification: ${messageOf(error)}`, {
+        hint: 'Choose a model of the BERT family',
+        cause: error,
+      });
+    }
+    return (text: string) => {
+      const enough = this.#encodeEnough(text);
+      const places = offsets.places(enough.text);
+      if (places.length !== enough.ids.length - this.#opening - this.#closing) {
+        throw new Error('a text has other tokens when their places are looked for');
+      }
+      const ids = this.#cut(enough.ids);
+      return {
+        ids,
+        places: places.slice(0, ids.length - this.#opening - this.#closing),
+        opening: this.#opening,
+      };
+    };
+  }
+
+  join(tokens: readonly string[]): string {
+    return this.#tokenizer.decoder?.decode([...tokens]) ?? tokens.join(' ');
+  }
+
+  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part. */
+  #encodeEnough(text: string): { text: string; ids: number[] } {
     let from = 0;
     for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
@@ -127,13 +169,14 @@ class HeadTokenizer implements TextTokenizer {
         // One word without a break so far; it has to be seen to its end.
         continue;
       }
-      const ids = this.#ids(text.slice(0, cut));
+      const head = text.slice(0, cut);
+      const ids = this.#ids(head);
       if (ids.length >= this.maxTokens) {
-        return ids;
+        return { text: head, ids };
       }
       from = cut;
     }
-    return this.#ids(text);
+    return { text, ids: this.#ids(text) };
   }
 
   #ids(text: string): number[] {

@@ -1,9 +1,9 @@
-import { UserError } from '../../errors.ts';
 import type { LabelModel } from '../../models/description.ts';
 import { checkTaskOptions } from '../task-options.ts';
 import type { TextTokenizer } from '../tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { textClassification } from './text-classification.ts';
+import { tokenClassification } from './token-classification.ts';
 import { zeroShot } from './zero-shot.ts';
 
 /** The task of a model with its options. Raises UserError when they do not fit. */
@@ -14,6 +14,6 @@ export function labelTask(model: LabelModel, tokenizer: TextTokenizer, options: 
     case 'zero-shot-classification':
       return zeroShot(model, tokenizer, checkTaskOptions(model.task, options));
     case 'token-classification':
-      throw new UserError('token-classification is not there yet');
+      return tokenClassification(model, tokenizer, checkTaskOptions(model.task, options));
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { EngineError } from '../../../src/inference/engine-error.ts';
-import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
+import type { Entity, LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import type { LabelModel, ModelTask } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
@@ -93,3 +93,26 @@ describe('zero-shot-classification beside the reference', () => {
     }
   });
 });
+
+describe('token-classification beside the reference', () => {
+  it.each(['none', 'simple', 'first', 'average', 'max'])('with the strategy %s', async (strategy) => {
+    const model = find('tiny-random-ner', 'token-classification');
+    const rows = goldenLabels('token-classification').filter((row) => row.aggregation_strategy === strategy);
+    const texts = rows.map(({ text }) => text);
+    const results = await label(openEmbedder(), model, texts, { aggregation_strategy: strategy });
+    let worst = 0;
+    for (const [index, { text, entities }] of rows.entries()) {
+      const { detail, ...rest } = results[index]!;
+      expect(rest).toEqual({ label: null, score: null });
+      const found = detail as readonly Entity[];
+      expect(found.map(withoutScore), text).toEqual(entities.map(withoutScore));
+      worst = Math.max(worst, ...entities.map(({ score }, each) => Math.abs(score - found[each]!.score)));
+    }
+    expect(worst).toBeLessThan(1e-4);
+  });
+});
+
+/** The reference gives the token's number beside; its place says more. */
+function withoutScore(entity: object) {
+  return { ...entity, score: undefined, index: undefined };
+}
