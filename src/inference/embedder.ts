@@ -6,6 +6,7 @@ import type { EngineError } from './engine-error.ts';
 import { runIsolated } from './isolate.ts';
 import { LabelCollector } from './label-collector.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
+import type { LabelTaskOptions } from './task-options.ts';
 import type { LabelResult } from './tasks/label-task.ts';
 import { labelTask } from './tasks/tasks.ts';
 import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
@@ -25,8 +26,7 @@ export interface EmbedOptions extends SessionOptions, RunOptions {
 }
 
 /** The options of the model's task (`TaskOptions`), and how to run it. */
-export interface LabelOptions extends RunOptions {
-  readonly [taskOption: string]: unknown;
+export interface LabelOptions extends LabelTaskOptions, RunOptions {
   /** Called as texts are done, with their places in `texts` and their results, in the same order. */
   onBatch?(rows: readonly number[], results: readonly (LabelResult | EngineError)[]): void;
 }

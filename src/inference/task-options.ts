@@ -41,6 +41,13 @@ const schemas = {
 /** The options of a task, complete. */
 export type TaskOptions<Task extends ModelTask> = z.infer<(typeof schemas)[Task]>;
 
+/** The options of the classification tasks together, none of them needed: what a caller may give. */
+export type LabelTaskOptions = Partial<
+  TaskOptions<'text-classification'> &
+    TaskOptions<'zero-shot-classification'> &
+    TaskOptions<'token-classification'>
+>;
+
 /** How tokens become entities. */
 export type AggregationStrategy = TaskOptions<'token-classification'>['aggregation_strategy'];
 

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
@@ -6,6 +5,7 @@ import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { type TokenPlace, WordPieceOffsets } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
+import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
 import type { PairTokens } from './types.ts';
 
@@ -182,25 +182,4 @@ class HeadTokenizer implements TextTokenizer {
   #ids(text: string): number[] {
     return this.#tokenizer.encode(this.#mend(text)).ids;
   }
-}
-
-function readObject(path: string, missing?: Record<string, unknown>): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    if (missing && error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      return missing;
-    }
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, {
-      hint: 'Put the complete file there or fetch the model again',
-      cause: error,
-    });
-  }
-  if (typeof value !== 'object' || value === null) {
-    throw new UserError(`${path} does not hold a JSON object`, {
-      hint: 'Put the original file of the model there',
-    });
-  }
-  return value;
 }
