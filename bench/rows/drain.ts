@@ -17,7 +17,7 @@ export const drain: Row = {
   title: 'drain against a bare onnxruntime loop',
   async measure({ server, quick, say }) {
     const texts = await glosses(quick ? 4_000 : 20_000);
-    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
     const bare = await Rival.start('bare-loop.mjs', { ...model, threads: physicalCores() });
     const drainer = await Drainer.start(server, 'drain', texts);
     try {

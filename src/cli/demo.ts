@@ -103,7 +103,7 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
 
 /** Has the model loaded; what goes wrong shows when it is wanted. */
 function warmUp(embedder: CountingEmbedder, { store }: Environment): void {
-  embedder.embedTexts(store.find(DEFAULT_MODEL), ['']).catch(() => {});
+  embedder.embedTexts(store.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
 }
 
 async function play(stage: Stage, query: string, options: DemoOptions): Promise<void> {
@@ -124,7 +124,7 @@ async function play(stage: Stage, query: string, options: DemoOptions): Promise<
   const dictionary: Dictionary = {
     database,
     pipeline: await findSearchable(database, TABLE),
-    model: environment.store.find(DEFAULT_MODEL),
+    model: environment.store.find(DEFAULT_MODEL, 'feature-extraction'),
     embedder,
     rows: filling.rows,
     count: options.k,

@@ -28,7 +28,7 @@ export function embedCommand(): Command {
 
 async function run(text: string, options: EmbedOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model);
+  const model = environment.store.find(options.model, 'feature-extraction');
   await withEmbedder(environment, async (embedder) => {
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [text], { prompt });

@@ -24,7 +24,7 @@ export function foundModels(store: ModelStore, logger: Logger): KnownModel[] {
     .filter(({ task, bundled }) => task === 'feature-extraction' && !bundled)
     .flatMap(({ name }) => {
       try {
-        const { task, dimensions, maxTokens } = store.find(name);
+        const { task, dimensions, maxTokens } = store.find(name, 'feature-extraction');
         return [{ name, task, dimensions, max_tokens: maxTokens }];
       } catch (error) {
         logger.warn({ model: name, reason: messageOf(error) }, 'model left out');

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
+import { classifyCommand } from './classify.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { embedCommand } from './embed.ts';
@@ -24,6 +25,7 @@ export function createProgram(): Command {
     .addCommand(retryCommand())
     .addCommand(searchCommand())
     .addCommand(embedCommand())
+    .addCommand(classifyCommand())
     .addCommand(doctorCommand())
     .helpCommand(false)
     .addHelpText('after', GETTING_STARTED);

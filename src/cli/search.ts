@@ -38,7 +38,7 @@ async function run(name: string, query: string, options: SearchOptions): Promise
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
     const pipeline = await findSearchable(database, name);
-    const model = environment.store.find(pipeline.model);
+    const model = environment.store.find(pipeline.model, 'feature-extraction');
     await withEmbedder(environment, async (embedder) => {
       const begin = performance.now();
       const vector = await embedQuery(embedder, model, query, pipeline.options);

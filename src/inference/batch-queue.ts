@@ -1,6 +1,6 @@
 import { EngineError } from './engine-error.ts';
 import type { EngineReply, RunRequest } from './protocol.ts';
-import type { RowResult, SessionSpec } from './types.ts';
+import { idsOf, type RowResult, type Sequence, type SessionSpec } from './types.ts';
 
 /** A batch on its way, with the promise that waits for it. */
 export interface Batch {
@@ -22,7 +22,7 @@ export class BatchQueue {
   }
 
   /** Puts a batch in its place and returns the promise of its results. */
-  add(session: SessionSpec, sequences: readonly Int32Array[], ahead: boolean): Promise<RowResult[]> {
+  add(session: SessionSpec, sequences: readonly Sequence[], ahead: boolean): Promise<RowResult[]> {
     const { promise, resolve, reject } = withResolvers<RowResult[]>();
     const request: RunRequest = { type: 'run', id: ++this.#lastId, session, ...flatten(sequences) };
     const place = ahead ? this.#batches.findIndex((batch) => !batch.ahead) : -1;
@@ -58,28 +58,43 @@ export function settle(batch: Batch, reply: Extract<EngineReply, { type: 'result
     );
     return;
   }
-  const rows = batch.request.lengths.length;
-  const dimensions = reply.vectors.length / rows;
-  const results: RowResult[] = Array.from({ length: rows }, (_, row) =>
-    reply.vectors.subarray(row * dimensions, (row + 1) * dimensions),
-  );
+  const results: RowResult[] = splitRows(reply.values, batch.request);
   for (const row of reply.notFinite) {
-    results[row] = new EngineError('not-finite', `The model gave no finite vector for the row`, {
+    const what = batch.request.session.output === 'vector' ? 'vector' : 'scores';
+    results[row] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
       hint: 'Change its text or choose another model',
     });
   }
   batch.resolve(results);
 }
 
-function flatten(sequences: readonly Int32Array[]): { lengths: Int32Array; ids: Int32Array } {
-  const lengths = Int32Array.from(sequences, (sequence) => sequence.length);
+/** Each row's part of a batch's numbers: the same for every row, or the same for every token. */
+function splitRows(values: Float32Array, { lengths, session }: RunRequest): Float32Array[] {
+  const perToken = session.output === 'token-logits';
+  const sets = perToken ? lengths.reduce((sum, length) => sum + length, 0) : lengths.length;
+  const size = values.length / sets;
+  let at = 0;
+  return Array.from(lengths, (length) => {
+    const from = at;
+    at += size * (perToken ? length : 1);
+    return values.subarray(from, at);
+  });
+}
+
+function flatten(sequences: readonly Sequence[]): Pick<RunRequest, 'lengths' | 'ids' | 'secondFrom'> {
+  const lengths = Int32Array.from(sequences, (sequence) => idsOf(sequence).length);
   const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
   let at = 0;
   for (const sequence of sequences) {
-    ids.set(sequence, at);
-    at += sequence.length;
+    ids.set(idsOf(sequence), at);
+    at += idsOf(sequence).length;
   }
-  return { lengths, ids };
+  const pairs = sequences.some((sequence) => !(sequence instanceof Int32Array));
+  return { lengths, ids, secondFrom: pairs ? Int32Array.from(sequences, secondFrom) : null };
+}
+
+function secondFrom(sequence: Sequence): number {
+  return sequence instanceof Int32Array ? sequence.length : sequence.secondFrom;
 }
 
 /** Promise.withResolvers, which Node 20 does not have. */

@@ -1,11 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ModelDescription } from '../models/description.ts';
+import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
 import { cpuTokenBudget, cutBatches } from './batcher.ts';
 import type { Engine } from './engine.ts';
+import type { EngineError } from './engine-error.ts';
 import { runIsolated } from './isolate.ts';
-import { type SessionOptions, sessionSpec } from './session-spec.ts';
-import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
-import type { RowResult, RunOptions } from './types.ts';
+import { LabelCollector } from './label-collector.ts';
+import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
+import type { LabelTaskOptions } from './task-options.ts';
+import type { LabelResult } from './tasks/label-task.ts';
+import { labelTask } from './tasks/tasks.ts';
+import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
+import { idsOf, type RowResult, type RunOptions, type Sequence, type SessionSpec } from './types.ts';
 
 export interface EmbedderOptions {
   readonly engine: Engine;
@@ -20,18 +25,24 @@ export interface EmbedOptions extends SessionOptions, RunOptions {
   onBatch?(rows: readonly number[], results: readonly RowResult[]): void;
 }
 
+/** The options of the model's task (`TaskOptions`), and how to run it. */
+export interface LabelOptions extends LabelTaskOptions, RunOptions {
+  /** Called as texts are done, with their places in `texts` and their results, in the same order. */
+  onBatch?(rows: readonly number[], results: readonly (LabelResult | EngineError)[]): void;
+}
+
 /**
  * Time after which tokenizing lets others have a turn, in ms: results that came meanwhile are taken and the engine
  * is given its next batch.
  */
 const tokenizeSliceMs = 5;
 
-/** From texts to vectors: what the worker, the command line and the HTTP server use. */
+/** From texts to vectors and labels: what the worker, the command line and the HTTP server use. */
 export class Embedder {
   readonly #engine: Engine;
   readonly #tokenBudget: number;
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
-  readonly #tokenizers = new Map<string, Tokenizer>();
+  readonly #tokenizers = new Map<string, TextTokenizer>();
 
   constructor({ engine, tokenBudget = cpuTokenBudget }: EmbedderOptions) {
     this.#engine = engine;
@@ -40,10 +51,7 @@ export class Embedder {
 
   /** The tokenizer of a model, loaded once. Raises UserError when it cannot be loaded. */
   tokenizer(description: ModelDescription): Tokenizer {
-    const key = `${description.directory}#${description.maxTokens}`;
-    const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(description);
-    this.#tokenizers.set(key, tokenizer);
-    return tokenizer;
+    return this.#textTokenizer(description);
   }
 
   /**
@@ -53,57 +61,93 @@ export class Embedder {
    * `onBatch` was given until then stays good.
    *
    * @example
-   * const [vector] = await embedder.embedTexts(store.find('all-MiniLM-L6-v2'), ['a small cat']);
+   * const [vector] = await embedder.embedTexts(store.find('all-MiniLM-L6-v2', 'feature-extraction'), ['a cat']);
    */
   async embedTexts(
-    description: ModelDescription,
+    description: FeatureExtractionModel,
     texts: readonly string[],
     options: EmbedOptions = {},
   ): Promise<RowResult[]> {
-    const session = sessionSpec(description, options);
-    const sequences = await this.#tokenize(description, texts, options.prompt ?? '');
+    const tokenizer = this.tokenizer(description);
+    const prompt = options.prompt ?? '';
+    const sequences = await inSlices(texts, (text) => tokenizer.encode(prompt + text));
     const results = new Array<RowResult>(texts.length);
-    const batches = cutBatches(
-      sequences.map((sequence) => sequence.length),
-      this.#tokenBudget,
-    );
-    const runs = await Promise.allSettled(
-      batches.map(async (rows) => {
-        const done = await runIsolated(
-          this.#engine,
-          session,
-          rows.map((row) => sequences[row]!),
-          options,
+    await this.#run(sessionSpec(description, options), sequences, options, (rows, done) => {
+      rows.forEach((row, index) => {
+        results[row] = done[index]!;
+      });
+      options.onBatch?.(rows, done);
+    });
+    return results;
+  }
+
+  /**
+   * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
+   * of the model's task (`checkTaskOptions`). Any string is taken, and rejections are as with `embedTexts`.
+   * Raises UserError when the options do not fit the task.
+   *
+   * @example
+   * const model = store.find('pgembedder/minilm-spam-detector', 'text-classification');
+   * const [result] = await embedder.labelTexts(model, ['You have won'], { top_k: 1 });
+   */
+  async labelTexts(
+    description: LabelModel,
+    texts: readonly string[],
+    { ahead = false, onBatch, ...taskOptions }: LabelOptions = {},
+  ): Promise<(LabelResult | EngineError)[]> {
+    const task = labelTask(description, this.#textTokenizer(description), taskOptions);
+    const collected = new LabelCollector(await inSlices(texts, task));
+    await this.#run(logitsSpec(description), collected.sequences, { ahead }, (rows, done) => {
+      const finished = collected.add(rows, done);
+      if (finished.length > 0) {
+        onBatch?.(
+          finished,
+          finished.map((text) => collected.results[text]!),
         );
-        rows.forEach((row, index) => {
-          results[row] = done[index]!;
-        });
-        options.onBatch?.(rows, done);
+      }
+    });
+    return collected.results;
+  }
+
+  /** Runs sequences in batches of like length; `onBatch` is given their places and what became of them. */
+  async #run(
+    session: SessionSpec,
+    sequences: readonly Sequence[],
+    options: RunOptions,
+    onBatch: (rows: readonly number[], results: readonly RowResult[]) => void,
+  ): Promise<void> {
+    const lengths = sequences.map((sequence) => idsOf(sequence).length);
+    const runs = await Promise.allSettled(
+      cutBatches(lengths, this.#tokenBudget).map(async (rows) => {
+        const batch = rows.map((row) => sequences[row]!);
+        onBatch(rows, await runIsolated(this.#engine, session, batch, options));
       }),
     );
     // Only now, when no batch is under way any more: what `onBatch` has not been given by then it will never be given.
     const failed = runs.find((run) => run.status === 'rejected');
     if (failed) throw failed.reason;
-    return results;
   }
 
-  async #tokenize(
-    description: ModelDescription,
-    texts: readonly string[],
-    prompt: string,
-  ): Promise<Int32Array[]> {
-    const tokenizer = this.tokenizer(description);
-    const sequences: Int32Array[] = [];
-    let turn = performance.now();
-    for (const text of texts) {
-      sequences.push(tokenizer.encode(prompt + text));
-      if (performance.now() - turn > tokenizeSliceMs) {
-        await nextTurn();
-        turn = performance.now();
-      }
-    }
-    return sequences;
+  #textTokenizer(description: ModelDescription): TextTokenizer {
+    const key = `${description.directory}#${description.maxTokens}`;
+    const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(description);
+    this.#tokenizers.set(key, tokenizer);
+    return tokenizer;
   }
+}
+
+/** Does something with each text, letting others have a turn now and then. */
+async function inSlices<Result>(texts: readonly string[], each: (text: string) => Result): Promise<Result[]> {
+  const results: Result[] = [];
+  let turn = performance.now();
+  for (const text of texts) {
+    results.push(each(text));
+    if (performance.now() - turn > tokenizeSliceMs) {
+      await nextTurn();
+      turn = performance.now();
+    }
+  }
+  return results;
 }
 
 /** What the worker needs of an Embedder; benchmarks of the queue alone give one that answers at once. */

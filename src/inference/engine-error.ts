@@ -13,7 +13,7 @@ import { UserError } from '../errors.ts';
  * - `timeout`: it ran for too long and the process was killed.
  *
  * One row:
- * - `not-finite`: its vector holds NaN or an infinity, or is zero where a length of 1 was asked for.
+ * - `not-finite`: its numbers hold NaN or an infinity, or are zero where a length of 1 was asked for.
  *
  * Nobody:
  * - `stopped`: the engine was stopped before the batch ran.

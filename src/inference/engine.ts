@@ -7,7 +7,7 @@ import { physicalCores } from './cores.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
 import { died, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
 import type { EngineReply, EngineSettings } from './protocol.ts';
-import type { RowResult, RunOptions, SessionSpec } from './types.ts';
+import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
 
 export interface EngineOptions {
   readonly logger: Logger;
@@ -103,16 +103,12 @@ export class Engine extends EventEmitter<EngineEvents> {
 
   /**
    * Runs a batch.
-   * @param sequences token ids, special tokens included, one array a row; none may be empty
-   * @returns for each row its vector of `session.dimensions` floats, or an EngineError of kind `not-finite`. Vectors
+   * @param sequences token ids, special tokens included, one a row; none may be empty
+   * @returns for each row its numbers, as the session's output has them, or an EngineError of kind `not-finite`. Rows
    *   of a batch share one buffer: copy one that is to be kept for long.
    * Rejects with an EngineError of any other kind when there is nothing for any of the rows.
    */
-  run(
-    session: SessionSpec,
-    sequences: readonly Int32Array[],
-    options: RunOptions = {},
-  ): Promise<RowResult[]> {
+  run(session: SessionSpec, sequences: readonly Sequence[], options: RunOptions = {}): Promise<RowResult[]> {
     if (this.#stopping) {
       return Promise.reject(stopped());
     }

@@ -1,3 +1,9 @@
+/** A batch's numbers, one row after the other, and the rows of which they are of no use. */
+export interface BatchValues {
+  readonly values: Float32Array;
+  readonly notFinite: number[];
+}
+
 /** How the session's output becomes the row's vector. */
 export interface Finish {
   /** Scale to length 1. */
@@ -13,11 +19,7 @@ export interface Finish {
  * @param lengths tokens of each row
  * @returns the same array, and the rows that hold NaN or an infinity, or that cannot be scaled since they are zero
  */
-export function finishVectors(
-  output: Float32Array,
-  lengths: Int32Array,
-  finish: Finish,
-): { vectors: Float32Array; notFinite: number[] } {
+export function finishVectors(output: Float32Array, lengths: Int32Array, finish: Finish): BatchValues {
   const dimensions = output.length / lengths.length;
   const notFinite: number[] = [];
   lengths.forEach((length, row) => {
@@ -36,5 +38,5 @@ export function finishVectors(
       }
     }
   });
-  return { vectors: output, notFinite };
+  return { values: output, notFinite };
 }

@@ -1,18 +1,18 @@
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-error.ts';
-import type { RowResult, RunOptions, SessionSpec } from './types.ts';
+import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
 
 /**
- * Runs a batch so that one bad row does not cost its neighbours their vectors: a batch that fails is halved until the
+ * Runs a batch so that one bad row does not cost its neighbours their results: a batch that fails is halved until the
  * row stands alone.
  *
- * @returns for each row its vector, or the EngineError that it alone caused (`run`, `died`, `timeout`, `not-finite`)
+ * @returns for each row its numbers, or the EngineError that it alone caused (`run`, `died`, `timeout`, `not-finite`)
  * Rejects with an EngineError that concerns every row alike (`load`, `start`, `stopped`).
  */
 export async function runIsolated(
   engine: Engine,
   session: SessionSpec,
-  sequences: readonly Int32Array[],
+  sequences: readonly Sequence[],
   options: RunOptions = {},
 ): Promise<RowResult[]> {
   try {

@@ -1,30 +1,22 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../errors.ts';
 import { EngineError } from './engine-error.ts';
-import { finishVectors } from './finish-vectors.ts';
+import { type BatchTokens, feedsFor, type KnownInput, knownInputs, longestOf } from './feeds.ts';
+import { finishLogits } from './finish-logits.ts';
+import { type BatchValues, finishVectors } from './finish-vectors.ts';
+import { logitsGraph } from './logits-graph.ts';
 import { readOutline } from './onnx-outline.ts';
 import { type PooledGraph, planPooling } from './pooled-graph.ts';
 import type { EngineSettings } from './protocol.ts';
 import type { SessionSpec } from './types.ts';
 
-/** The inputs that are known; a model that wants another cannot be run. */
-const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids'] as const;
-type KnownInput = (typeof knownInputs)[number];
-
-/** A batch's vectors, one after the other, and the rows of which they are of no use. */
-export interface BatchVectors {
-  readonly vectors: Float32Array;
-  readonly notFinite: number[];
-}
-
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */
 export class ModelSession {
   readonly #session: InferenceSession;
   readonly #graph: PooledGraph;
-  readonly #dimensions: number;
   readonly #padTokenId: number;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
   readonly #inputs: ReadonlyMap<KnownInput, boolean>;
@@ -32,13 +24,12 @@ export class ModelSession {
   private constructor(session: InferenceSession, graph: PooledGraph, spec: SessionSpec) {
     this.#session = session;
     this.#graph = graph;
-    this.#dimensions = spec.dimensions;
     this.#padTokenId = spec.padTokenId;
     this.#inputs = inputsOf(session, spec);
   }
 
   /**
-   * Reads the ONNX file, checks it, adds the pooling and makes the session of just the bytes that were checked.
+   * Reads the ONNX file, checks it, adds what it lacks and makes the session of just the bytes that were checked.
    * Raises EngineError of kind `load`.
    */
   static async load(spec: SessionSpec, settings: EngineSettings): Promise<ModelSession> {
@@ -47,30 +38,34 @@ export class ModelSession {
     let graph: PooledGraph;
     try {
       const outline = readOutline(bytes);
-      graph = planPooling(outline, spec.pooling, spec.usePooledOutput);
+      graph =
+        spec.output === 'vector'
+          ? planPooling(outline, spec.pooling, spec.usePooledOutput)
+          : logitsGraph(outline, spec.output);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
       session = await InferenceSession.create(model, sessionOptions(spec, settings));
     } catch (error) {
       throw loadError(spec, `cannot be loaded: ${messageOf(error)}`, error);
     }
     const loaded = new ModelSession(session, graph, spec);
-    await loaded.#checkDimensions(spec);
+    await loaded.#checkOutput(spec);
     return loaded;
   }
 
   /**
-   * The vectors of a batch.
-   * @param lengths tokens of each row
-   * @param ids token ids of all rows, one row after the other
+   * The numbers of a batch's rows, made as `spec` says: one that has the key this session was loaded with.
    * Raises what ONNX Runtime raises.
    */
-  async run(lengths: Int32Array, ids: Int32Array, normalize: boolean): Promise<BatchVectors> {
-    const output = await this.#runGraph(lengths, ids);
-    return finishVectors(output, lengths, { normalize, isSum: this.#graph.isSum });
+  async run(batch: BatchTokens, spec: SessionSpec): Promise<BatchValues> {
+    const { lengths } = batch;
+    const output = await this.#runGraph(batch);
+    return spec.output === 'vector'
+      ? finishVectors(output, lengths, { normalize: spec.normalize, isSum: this.#graph.isSum })
+      : finishLogits(output, lengths, longestOf(lengths), spec.output === 'token-logits');
   }
 
-  async #runGraph(lengths: Int32Array, ids: Int32Array): Promise<Float32Array> {
-    const feeds = this.#feeds(lengths, ids);
+  async #runGraph(batch: BatchTokens): Promise<Float32Array> {
+    const feeds = feedsFor(batch, this.#inputs, this.#padTokenId);
     const results = await this.#session.run(feeds, [this.#graph.output]);
     const data = results[this.#graph.output]?.data;
     if (!(data instanceof Float32Array)) {
@@ -79,70 +74,21 @@ export class ModelSession {
     return data;
   }
 
-  #feeds(lengths: Int32Array, ids: Int32Array): Record<string, Tensor> {
-    const longest = lengths.reduce((most, length) => Math.max(most, length), 1);
-    const dims = [lengths.length, longest];
-    const feeds: Record<string, Tensor> = {};
-    for (const [name, isInt32] of this.#inputs) {
-      const tensor = integerTensor(lengths.length * longest, isInt32);
-      if (name !== 'token_type_ids') {
-        fillRows(tensor, lengths, longest, name === 'input_ids' ? ids : null, this.#padTokenId);
-      }
-      feeds[name] = new Tensor(isInt32 ? 'int32' : 'int64', tensor.data, dims);
-    }
-    return feeds;
-  }
-
   /** Runs two padding tokens: the cheapest way to learn what the model really gives, and its first warm-up. */
-  async #checkDimensions(spec: SessionSpec): Promise<void> {
+  async #checkOutput(spec: SessionSpec): Promise<void> {
     let given: number;
     try {
-      given = (await this.#runGraph(Int32Array.of(2), new Int32Array(2).fill(this.#padTokenId))).length;
+      const ids = new Int32Array(2).fill(this.#padTokenId);
+      given = (await this.#runGraph({ lengths: Int32Array.of(2), ids, secondFrom: null })).length;
     } catch (error) {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
-    if (given !== this.#dimensions) {
-      throw loadError(spec, `gives ${given} dimensions where ${this.#dimensions} are expected`);
+    const size = given / (spec.output === 'token-logits' ? 2 : 1);
+    const [what, expected] =
+      spec.output === 'vector' ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
+    if (size !== expected) {
+      throw loadError(spec, `gives ${size} ${what} where ${expected} are expected`);
     }
-  }
-}
-
-/** `words` are 32-bit words of `data`, `stride` of them for each number. */
-interface IntegerTensor {
-  readonly data: BigInt64Array | Int32Array;
-  readonly words: Int32Array;
-  readonly stride: number;
-}
-
-/**
- * Zeros for `count` numbers. int64 numbers are written as their low words, the high words staying 0: eight times
- * faster than through BigInts. It asks for a little-endian machine, and ONNX Runtime has no other.
- */
-function integerTensor(count: number, isInt32: boolean): IntegerTensor {
-  if (isInt32) {
-    const words = new Int32Array(count);
-    return { data: words, words, stride: 1 };
-  }
-  const data = new BigInt64Array(count);
-  return { data, words: new Int32Array(data.buffer), stride: 2 };
-}
-
-/** Writes each row's ids and then padding, or for the mask (`ids` null) ones and then zeros. */
-function fillRows(
-  { words, stride }: IntegerTensor,
-  lengths: Int32Array,
-  longest: number,
-  ids: Int32Array | null,
-  padTokenId: number,
-): void {
-  const filler = ids ? padTokenId : 0;
-  let source = 0;
-  let target = 0;
-  for (const length of lengths) {
-    for (let column = 0; column < longest; column++, target += stride) {
-      words[target] = column >= length ? filler : ids ? ids[source + column]! : 1;
-    }
-    source += length;
   }
 }
 

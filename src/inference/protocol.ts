@@ -18,6 +18,8 @@ export interface RunRequest {
   readonly lengths: Int32Array;
   /** The token ids of all rows, one row after the other. Two flat arrays cost less to send than one for each row. */
   readonly ids: Int32Array;
+  /** For rows that are pairs: where the tokens of type 1 begin in each. Null when all tokens are of type 0. */
+  readonly secondFrom: Int32Array | null;
 }
 
 /** Engine process to client. */
@@ -29,9 +31,9 @@ export type EngineReply =
   | {
       readonly type: 'result';
       readonly id: number;
-      /** All vectors, one after the other: rows x dimensions. */
-      readonly vectors: Float32Array;
-      /** Rows whose vector is of no use. */
+      /** The numbers of all rows, one row after the other; see `RowResult`. */
+      readonly values: Float32Array;
+      /** Rows whose numbers are of no use. */
       readonly notFinite: readonly number[];
     }
   | {

@@ -48,7 +48,7 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
       const session = await sessionFor(request);
       await send({ type: 'started', id: request.id });
       await hooks.beforeRun?.(request.ids);
-      const result = await session.run(request.lengths, request.ids, request.session.normalize);
+      const result = await session.run(request, request.session);
       return { type: 'result', id: request.id, ...result };
     } catch (error) {
       const kind = error instanceof EngineError ? error.kind : 'run';

@@ -1,5 +1,5 @@
-import type { ModelDescription, Pooling } from '../models/description.ts';
-import type { SessionSpec } from './types.ts';
+import type { FeatureExtractionModel, LabelModel, Pooling } from '../models/description.ts';
+import type { LogitsSpec, VectorSpec } from './types.ts';
 
 /** What a pipeline may ask for other than what the model's authors chose. */
 export interface SessionOptions {
@@ -8,7 +8,7 @@ export interface SessionOptions {
 }
 
 /** The engine's view of a model and the options of a pipeline. Pure: opens no file. */
-export function sessionSpec(description: ModelDescription, options: SessionOptions = {}): SessionSpec {
+export function sessionSpec(description: FeatureExtractionModel, options: SessionOptions = {}): VectorSpec {
   const pooling = options.pooling ?? description.pooling;
   const normalize = options.normalize ?? description.normalize;
   // A file that pools inside usually scales inside as well. Scaling once more does no harm; undoing it is impossible.
@@ -18,10 +18,24 @@ export function sessionSpec(description: ModelDescription, options: SessionOptio
     model: description.name,
     onnxPath: description.onnxPath,
     expectedSha256: description.expectedSha256,
+    padTokenId: description.padTokenId,
+    output: 'vector',
     pooling,
     usePooledOutput,
     normalize,
     dimensions: description.dimensions,
+  };
+}
+
+/** The engine's view of a model that gives labels. No option of a pipeline changes what the session does. */
+export function logitsSpec(description: LabelModel): LogitsSpec {
+  return {
+    key: `${description.onnxPath}#logits`,
+    model: description.name,
+    onnxPath: description.onnxPath,
+    expectedSha256: description.expectedSha256,
     padTokenId: description.padTokenId,
+    output: description.task === 'token-classification' ? 'token-logits' : 'row-logits',
+    labels: description.labels.length,
   };
 }

@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
+import { type TokenPlace, WordPieceOffsets } from './offsets.ts';
+import { PairFrame } from './pair-frame.ts';
+import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
+import type { PairTokens } from './types.ts';
 
 /**
  * Characters first looked at for each token that is wanted. English has about 4 to 5 characters a token, so 16 is
@@ -24,12 +27,30 @@ export interface Tokenizer {
   encode(text: string): Int32Array;
 }
 
+/** A tokenizer with what the classification tasks need beside. */
+export interface TextTokenizer extends Tokenizer {
+  /**
+   * For texts that are to be paired with each of these: gives a text's pairs, in the order of `seconds`. Of a text
+   * that is too long the beginning is kept, a second text is never cut.
+   * Raises UserError when one of them leaves the text no room.
+   */
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[];
+  /**
+   * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
+   * those that are not the special tokens around it; the first of these is number `opening` of the ids.
+   * Raises UserError for a tokenizer that is not of the kind WordPiece.
+   */
+  withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
+  /** Tokens as people read them: the parts of words joined, and spaces between words. */
+  join(tokens: readonly string[]): string;
+}
+
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
  * the limit is `description.maxTokens`, and rows are padded by batch.
  * Raises UserError when a file is missing, broken or of a kind the library does not know.
  */
-export function loadTokenizer(description: ModelDescription): Tokenizer {
+export function loadTokenizer(description: ModelDescription): TextTokenizer {
   const path = join(description.directory, 'tokenizer.json');
   const file = readObject(path);
   // The library ignores these two today; without them it stays so.
@@ -49,9 +70,10 @@ export function loadTokenizer(description: ModelDescription): Tokenizer {
   }
 }
 
-class HeadTokenizer implements Tokenizer {
+class HeadTokenizer implements TextTokenizer {
   readonly maxTokens: number;
   readonly #tokenizer: HubTokenizer;
+  readonly #definition: unknown;
   readonly #mend: (text: string) => string;
   readonly #safeCut: ReturnType<typeof safeCutOf>;
   /** Special tokens before and after a text. */
@@ -60,6 +82,7 @@ class HeadTokenizer implements Tokenizer {
 
   constructor(tokenizer: HubTokenizer, definition: unknown, maxTokens: number) {
     this.#tokenizer = tokenizer;
+    this.#definition = definition;
     this.#mend = menderFor(definition);
     this.#safeCut = safeCutOf(definition);
     this.maxTokens = maxTokens;
@@ -74,7 +97,11 @@ class HeadTokenizer implements Tokenizer {
   }
 
   encode(text: string): Int32Array {
-    const ids = this.#encodeEnough(text);
+    return this.#cut(this.#encodeEnough(text).ids);
+  }
+
+  /** The first `maxTokens` ids, the closing special tokens being the last of them. */
+  #cut(ids: readonly number[]): Int32Array {
     if (ids.length <= this.maxTokens) {
       return Int32Array.from(ids);
     }
@@ -83,8 +110,58 @@ class HeadTokenizer implements Tokenizer {
     return head;
   }
 
-  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`. */
-  #encodeEnough(text: string): number[] {
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[] {
+    const frame = new PairFrame(this.#tokenizer, this.#definition);
+    const ids = seconds.map((second) => {
+      const options = { add_special_tokens: false };
+      const encoded: number[] = this.#tokenizer.encode(this.#mend(second), options).ids;
+      const most = this.maxTokens - frame.overhead - 1;
+      if (encoded.length > most) {
+        throw new UserError(
+          `'${second}' has ${encoded.length} tokens, and beside a text there is room for ${most}`,
+          { hint: 'Choose shorter labels or a shorter hypothesis_template' },
+        );
+      }
+      return Int32Array.from(encoded);
+    });
+    return (text) => {
+      const whole = this.encode(text);
+      const plain = whole.subarray(this.#opening, whole.length - this.#closing);
+      return ids.map((second) => frame.join(plain, second, this.maxTokens));
+    };
+  }
+
+  withPlaces() {
+    let offsets: WordPieceOffsets;
+    try {
+      offsets = new WordPieceOffsets(this.#tokenizer, this.#definition, this.#mend);
+    } catch (error) {
+      throw new UserError(`The tokenizer cannot be used for token-classification: ${messageOf(error)}`, {
+        hint: 'Choose a model of the BERT family',
+        cause: error,
+      });
+    }
+    return (text: string) => {
+      const enough = this.#encodeEnough(text);
+      const places = offsets.places(enough.text);
+      if (places.length !== enough.ids.length - this.#opening - this.#closing) {
+        throw new Error('a text has other tokens when their places are looked for');
+      }
+      const ids = this.#cut(enough.ids);
+      return {
+        ids,
+        places: places.slice(0, ids.length - this.#opening - this.#closing),
+        opening: this.#opening,
+      };
+    };
+  }
+
+  join(tokens: readonly string[]): string {
+    return this.#tokenizer.decoder?.decode([...tokens]) ?? tokens.join(' ');
+  }
+
+  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part. */
+  #encodeEnough(text: string): { text: string; ids: number[] } {
     let from = 0;
     for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
@@ -92,37 +169,17 @@ class HeadTokenizer implements Tokenizer {
         // One word without a break so far; it has to be seen to its end.
         continue;
       }
-      const ids = this.#ids(text.slice(0, cut));
+      const head = text.slice(0, cut);
+      const ids = this.#ids(head);
       if (ids.length >= this.maxTokens) {
-        return ids;
+        return { text: head, ids };
       }
       from = cut;
     }
-    return this.#ids(text);
+    return { text, ids: this.#ids(text) };
   }
 
   #ids(text: string): number[] {
     return this.#tokenizer.encode(this.#mend(text)).ids;
   }
-}
-
-function readObject(path: string, missing?: Record<string, unknown>): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    if (missing && error instanceof Error && 'code' in error && error.code === 'ENOENT') {
-      return missing;
-    }
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, {
-      hint: 'Put the complete file there or fetch the model again',
-      cause: error,
-    });
-  }
-  if (typeof value !== 'object' || value === null) {
-    throw new UserError(`${path} does not hold a JSON object`, {
-      hint: 'Put the original file of the model there',
-    });
-  }
-  return value;
 }

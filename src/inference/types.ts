@@ -1,11 +1,8 @@
 import type { Pooling } from '../models/description.ts';
 import type { EngineError } from './engine-error.ts';
 
-/**
- * Everything the engine process needs to give vectors: which file to load and how to finish what comes out.
- * Plain data, so that it can be sent. Made by `sessionSpec`.
- */
-export interface SessionSpec {
+/** What the engine process needs to load a model. Plain data, so that it can be sent. Made by `sessionSpec`. */
+interface SessionFile {
   /** Names the loaded session: specs with the same key share one. */
   readonly key: string;
   /** The model's name, for messages. */
@@ -14,6 +11,13 @@ export interface SessionSpec {
   readonly onnxPath: string;
   /** SHA-256 of that file in lower-case hex, or null to take it as it is. */
   readonly expectedSha256: string | null;
+  /** Token that fills rows up to the longest of the batch; masked, so it has no influence. */
+  readonly padTokenId: number;
+}
+
+/** A session that gives a vector for each row. */
+export interface VectorSpec extends SessionFile {
+  readonly output: 'vector';
   readonly pooling: Pooling;
   /**
    * Whether an output of the file that is one vector a row may be taken as the result. False when the pooling or
@@ -24,11 +28,35 @@ export interface SessionSpec {
   readonly normalize: boolean;
   /** Numbers the model gives per row; anything else is a `load` error. */
   readonly dimensions: number;
-  /** Token that fills rows up to the longest of the batch; masked, so it has no influence. */
-  readonly padTokenId: number;
 }
 
-/** What became of one row: its vector (`dimensions` floats), or why there is none. */
+/** A session that gives logits: one set for each row, or one for each token of it. */
+export interface LogitsSpec extends SessionFile {
+  readonly output: 'row-logits' | 'token-logits';
+  /** Numbers in a set; anything else is a `load` error. */
+  readonly labels: number;
+}
+
+export type SessionSpec = VectorSpec | LogitsSpec;
+
+/** Two texts as one row; a model that tells them apart takes a token type for each token. */
+export interface PairTokens {
+  readonly ids: Int32Array;
+  /** Place of the first token of type 1; those before it are of type 0. */
+  readonly secondFrom: number;
+}
+
+/** The token ids of a row, special tokens included. */
+export type Sequence = Int32Array | PairTokens;
+
+export function idsOf(sequence: Sequence): Int32Array {
+  return sequence instanceof Int32Array ? sequence : sequence.ids;
+}
+
+/**
+ * What became of one row: its numbers, or why there are none. A vector has `dimensions` floats, logits of a row
+ * `labels`, logits of tokens `labels` for each of the row's tokens, one token after the other.
+ */
 export type RowResult = Float32Array | EngineError;
 
 /** How a batch is to be run. */

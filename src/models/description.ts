@@ -7,11 +7,17 @@ export interface Prompts {
   readonly passage: string;
 }
 
-/** A feature-extraction model on this machine: where its files lie and how its vectors are made. */
-export interface ModelDescription {
+/** What a model can be for; decided by its architecture. */
+export type ModelTask =
+  | 'feature-extraction'
+  | 'text-classification'
+  | 'zero-shot-classification'
+  | 'token-classification';
+
+/** What is known of every model on this machine: where its files lie and how much text it takes. */
+interface ModelFiles {
   /** The catalog name, else `ORG/NAME` or the name of the folder. */
   readonly name: string;
-  readonly task: 'feature-extraction';
   /** Absolute path of the folder with `config.json` and `tokenizer.json`. */
   readonly directory: string;
   /** Absolute path of the ONNX file. */
@@ -20,24 +26,62 @@ export interface ModelDescription {
   readonly expectedSha256: string | null;
   /** SPDX identifier, or null when the catalog does not know the model. */
   readonly licence: string | null;
-  /** Numbers in a vector. */
-  readonly dimensions: number;
   /** Tokens that count, special tokens included. */
   readonly maxTokens: number;
-  readonly pooling: Pooling;
-  /** Whether vectors are scaled to length 1. */
-  readonly normalize: boolean;
-  readonly prompts: Prompts;
   /** The token that fills the rows of a batch up to the same length. */
   readonly padTokenId: number;
 }
 
-/** What a model can be for; decided by its architecture. */
-export type ModelTask =
-  | 'feature-extraction'
-  | 'text-classification'
-  | 'zero-shot-classification'
-  | 'token-classification';
+/** A model that gives a vector for a text. */
+export interface FeatureExtractionModel extends ModelFiles {
+  readonly task: 'feature-extraction';
+  /** Numbers in a vector. */
+  readonly dimensions: number;
+  readonly pooling: Pooling;
+  /** Whether vectors are scaled to length 1. */
+  readonly normalize: boolean;
+  readonly prompts: Prompts;
+}
+
+/** What is known of a model that gives logits: numbers without bounds, one for each label, that become scores. */
+interface LabelFiles extends ModelFiles {
+  /** The labels in the order of the logits. */
+  readonly labels: readonly string[];
+}
+
+/**
+ * How logits become scores: they compete and sum to 1 (softmax), each stands for itself from 0 to 1 (sigmoid), or
+ * they are taken as they are (none: the model was trained to give a quantity).
+ */
+export type Activation = 'softmax' | 'sigmoid' | 'none';
+
+/** A model that gives labels for a text. */
+export interface TextClassificationModel extends LabelFiles {
+  readonly task: 'text-classification';
+  readonly activation: Activation;
+}
+
+/** A model that tells whether one sentence follows from another; labels of the user's own come from it. */
+export interface ZeroShotModel extends LabelFiles {
+  readonly task: 'zero-shot-classification';
+  /** Places of these two among the labels. */
+  readonly entailment: number;
+  readonly contradiction: number;
+}
+
+/** A model that gives a label for each token of a text. */
+export interface TokenClassificationModel extends LabelFiles {
+  readonly task: 'token-classification';
+}
+
+/** A model for one of the classification tasks. */
+export type LabelModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
+
+/** A model on this machine and how its results are made. */
+export type ModelDescription = FeatureExtractionModel | LabelModel;
+
+/** The description of a model for this task. */
+export type ModelOf<Task extends ModelTask> = Extract<ModelDescription, { task: Task }>;
 
 /** A model that was found in a models folder; nothing but its `config.json` was read. */
 export interface ModelListing {

@@ -12,7 +12,9 @@ const configSchema = z.looseObject({
   hidden_size: z.int().positive().optional(),
   max_position_embeddings: z.int().positive().optional(),
   pad_token_id: z.int().nonnegative().nullish(),
+  id2label: z.record(z.string(), z.string()).optional(),
   label2id: z.record(z.string(), z.number()).optional(),
+  problem_type: z.string().nullish(),
 });
 
 /** sentence-transformers' `1_Pooling/config.json`: exactly one of its `pooling_mode_*` fields is true. */
@@ -67,10 +69,15 @@ export function taskOf(config: ModelConfig): ModelTask {
   }
   if (architecture.endsWith('ForSequenceClassification')) {
     // A model that was trained on inference between sentences has a label for it; that is what zero-shot asks for.
-    const labels = Object.keys(config.label2id ?? {}).map((label) => label.toLowerCase());
-    return labels.includes('entailment') ? 'zero-shot-classification' : 'text-classification';
+    const labels = config.id2label ? Object.values(config.id2label) : Object.keys(config.label2id ?? {});
+    return labels.some(isEntailment) ? 'zero-shot-classification' : 'text-classification';
   }
   return 'feature-extraction';
+}
+
+/** Whether a label says that one sentence follows from another: 'entailment' in most models, 'entail' in some. */
+export function isEntailment(label: string): boolean {
+  return label.toLowerCase().startsWith('entail');
 }
 
 /** Path of the ONNX file to load on the CPU, relative to the folder; null when there is none. */

@@ -2,27 +2,22 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
 import { bundledModelsDirectory, type CatalogEntry, catalog, catalogEntryOf } from './catalog.ts';
-import type { ModelDescription, ModelListing } from './description.ts';
-import {
-  onnxFileOf,
-  readMaxTokens,
-  readModelConfig,
-  readNormalize,
-  readPadTokenId,
-  readPooling,
-  taskOf,
-} from './model-folder.ts';
+import { describeModel, requireTask } from './describe.ts';
+import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
+import { onnxFileOf, readModelConfig, taskOf } from './model-folder.ts';
 
 /** Finds models in folders on this machine; it never fetches anything. */
 export interface ModelStore {
   /** The folders it looks in, in this order; the package's own is the last. */
   readonly directories: readonly string[];
   /**
-   * The feature-extraction model of this name: a catalog name, `ORG/NAME`, or the name of a folder.
-   * What the catalog says wins over the model's own files.
-   * Raises UserError when it is not there, incomplete, of another task, or of a kind pgembedder cannot run.
+   * The model of this name: a catalog name, `ORG/NAME`, or the name of a folder. What the catalog says wins over the
+   * model's own files; what the model is for follows from them.
+   * Raises UserError when it is not there, incomplete, or of a kind pgembedder cannot run.
    */
   find(name: string): ModelDescription;
+  /** The same, and a UserError when the model is not for this task. */
+  find<Task extends ModelTask>(name: string, task: Task): ModelOf<Task>;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
 }
@@ -38,14 +33,25 @@ export function createModelStore(options: { directories: readonly string[] }): M
       resolve(bundledModelsDirectory),
     ]),
   ];
-  return {
-    directories,
-    find: (name) => findModel(directories, name),
-    list: () => listModels(directories),
-  };
+  function find(name: string): ModelDescription;
+  function find<Task extends ModelTask>(name: string, task: Task): ModelOf<Task>;
+  function find(name: string, task?: ModelTask): ModelDescription {
+    const { directory, entry } = findFolder(directories, name);
+    const shown = entry?.name ?? name;
+    const found = entry?.task ?? taskOf(readModelConfig(directory));
+    if (task !== undefined) {
+      requireTask(shown, found, task);
+    }
+    return describeModel(directory, shown, found, entry);
+  }
+  return { directories, find, list: () => listModels(directories) };
 }
 
-function findModel(directories: readonly string[], name: string): ModelDescription {
+/** The folder of a model and what the catalog says about it. */
+function findFolder(
+  directories: readonly string[],
+  name: string,
+): { directory: string; entry: CatalogEntry | undefined } {
   if (!namePattern.test(name)) {
     throw new UserError(`'${name}' is not a model name`, {
       hint: 'Use a catalog name such as all-MiniLM-L6-v2, or ORG/NAME',
@@ -63,57 +69,7 @@ function findModel(directories: readonly string[], name: string): ModelDescripti
       hint: `Put its files in one of these folders (PGEMBEDDER_MODELS_DIR names yours); known by name are ${known}`,
     });
   }
-  return describe(directory, entry?.name ?? name, entry);
-}
-
-function describe(directory: string, name: string, entry: CatalogEntry | undefined): ModelDescription {
-  const config = readModelConfig(directory);
-  const task = entry?.task ?? taskOf(config);
-  if (task !== 'feature-extraction') {
-    throw new UserError(`Model '${name}' is for ${task}, not for feature-extraction`, {
-      hint: `Choose a model that gives vectors, or create the pipeline with task => '${task}'`,
-    });
-  }
-  const own = entry ? null : readPooling(directory);
-  const dimensions = entry?.dimensions ?? own?.dimensions ?? config.hidden_size;
-  if (!dimensions) {
-    throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
-      hint: 'Add hidden_size to it, or a 1_Pooling/config.json with word_embedding_dimension',
-    });
-  }
-  requireFile(directory, 'tokenizer.json', name);
-  return {
-    name,
-    task,
-    directory,
-    onnxPath: join(directory, onnxFile(directory, name, entry)),
-    expectedSha256: entry?.variants.q8.sha256 ?? null,
-    licence: entry?.licence ?? null,
-    dimensions,
-    maxTokens: entry?.max_tokens ?? readMaxTokens(directory, config),
-    pooling: entry?.pooling ?? own?.pooling ?? 'mean',
-    normalize: entry?.normalize ?? readNormalize(directory),
-    prompts: entry?.prompts ?? { query: '', passage: '' },
-    padTokenId: readPadTokenId(directory, config),
-  };
-}
-
-/** The ONNX file to load, relative to the folder: the one the catalog has a checksum for, else what is there. */
-function onnxFile(directory: string, name: string, entry: CatalogEntry | undefined): string {
-  if (entry) {
-    requireFile(directory, entry.variants.q8.path, name);
-    return entry.variants.q8.path;
-  }
-  return onnxFileOf(directory) ?? requireFile(directory, 'onnx/model_quantized.onnx', name);
-}
-
-function requireFile(directory: string, file: string, name: string): string {
-  if (!existsSync(join(directory, file))) {
-    throw new UserError(`Model '${name}' is incomplete: ${join(directory, file)} is missing`, {
-      hint: 'Fetch the model again or copy the file there',
-    });
-  }
-  return file;
+  return { directory, entry };
 }
 
 function listModels(directories: readonly string[]): ModelListing[] {

@@ -5,7 +5,7 @@ import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
-import type { ModelDescription } from '../models/description.ts';
+import type { FeatureExtractionModel } from '../models/description.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */
 export interface SearchablePipeline {
@@ -81,7 +81,7 @@ export async function findSearchable(database: Database, name: string): Promise<
  */
 export async function embedQuery(
   embedder: Pick<TextEmbedder, 'embedTexts'>,
-  model: ModelDescription,
+  model: FeatureExtractionModel,
   query: string,
   options: Pick<PipelineOptions, 'pooling' | 'normalize'> = {},
 ): Promise<Float32Array> {

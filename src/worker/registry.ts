@@ -1,6 +1,6 @@
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { ModelDescription } from '../models/description.ts';
+import type { FeatureExtractionModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -8,7 +8,7 @@ import { persist, type WorkerContext } from './context.ts';
 /** A pipeline that this worker can serve, and the model it does it with. */
 export interface ServedPipeline {
   readonly pipeline: Pipeline;
-  readonly model: ModelDescription;
+  readonly model: FeatureExtractionModel;
   /** Put before each text. */
   readonly prompt: string;
 }
@@ -120,7 +120,7 @@ export class Registry {
   }
 
   #serve(pipeline: Pipeline): ServedPipeline {
-    const model = this.#store.find(pipeline.model);
+    const model = this.#store.find(pipeline.model, 'feature-extraction');
     if (model.dimensions !== pipeline.dimensions) {
       throw new UserError(
         `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,

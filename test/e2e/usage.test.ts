@@ -15,6 +15,7 @@ const COMMANDS = [
   'retry',
   'search',
   'embed',
+  'classify',
   'doctor',
 ];
 

@@ -8,7 +8,7 @@ import type { EngineError } from '../../src/inference/engine-error.ts';
 import type { Tokenizer } from '../../src/inference/tokenizer.ts';
 import type { RowResult } from '../../src/inference/types.ts';
 import { catalog } from '../../src/models/catalog.ts';
-import type { ModelDescription } from '../../src/models/description.ts';
+import type { FeatureExtractionModel } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import { createWorker, type DrainResult, type Worker, type WorkerOptions } from '../../src/worker/worker.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from './postgres.ts';
@@ -121,7 +121,7 @@ export function wrongKeys(
 export function openReference(): { embed(texts: string[]): Promise<Float32Array[]>; close(): Promise<void> } {
   const engine = new Engine({ logger: silent });
   const embedder = new Embedder({ engine });
-  const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+  const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
   return {
     async embed(texts) {
       const vectors: Float32Array[] = [];
@@ -178,7 +178,7 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
   }
 
   async embedTexts(
-    model: ModelDescription,
+    model: FeatureExtractionModel,
     texts: readonly string[],
     options: EmbedOptions = {},
   ): Promise<RowResult[]> {
@@ -194,7 +194,7 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     return results;
   }
 
-  tokenizer({ maxTokens }: ModelDescription): Tokenizer {
+  tokenizer({ maxTokens }: FeatureExtractionModel): Tokenizer {
     return { maxTokens, encode: () => new Int32Array(2) };
   }
 }

@@ -14,7 +14,7 @@ export async function checkModels(
   await withEmbedder(environment, async (embedder) => {
     for (const name of names) {
       try {
-        const model = environment.store.find(name);
+        const model = environment.store.find(name, 'feature-extraction');
         const checksum = model.expectedSha256 === null ? 'no checksum known' : 'checksum right';
         add(ok('model', `${name}: ${model.onnxPath}`));
         const begin = performance.now();

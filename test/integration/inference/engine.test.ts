@@ -7,7 +7,9 @@ import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import { copyOfBundledModel, exits, faultyEntry, hangs, next, refuses, row, startEngine } from './support.ts';
 
-const bundled = sessionSpec(createModelStore({ directories: [] }).find('all-MiniLM-L6-v2'));
+const bundled = sessionSpec(
+  createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction'),
+);
 const wide = () => tinySpec({ table: Array.from({ length: 2100 }, (_, id) => [id, 1, 0]) });
 
 describe('a batch', () => {
@@ -87,7 +89,7 @@ describe('a model', () => {
     const { engine } = startEngine();
     const { folder, directory } = copyOfBundledModel();
     damage(join(directory, 'onnx', 'model_quantized.onnx'));
-    const model = createModelStore({ directories: [folder] }).find('all-MiniLM-L6-v2');
+    const model = createModelStore({ directories: [folder] }).find('all-MiniLM-L6-v2', 'feature-extraction');
     await expect(engine.run(sessionSpec(model), [row(2023)])).rejects.toMatchObject({
       kind: 'load',
       message: expect.stringMatching(/model_quantized\.onnx is damaged: its SHA-256 is/),

@@ -12,7 +12,7 @@ import { startEngine } from './support.ts';
 async function cosines(model: string, golden: 'minilm' | 'bge-small') {
   const { engine } = startEngine();
   const embedder = new Embedder({ engine });
-  const description = createModelStore({ directories: [extraModels] }).find(model);
+  const description = createModelStore({ directories: [extraModels] }).find(model, 'feature-extraction');
   const rows = goldenRows(golden).filter((row) => row.text.trim() !== '');
   const embed = async (texts: string[]) => {
     const results = await embedder.embedTexts(description, texts);

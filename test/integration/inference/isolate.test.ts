@@ -93,7 +93,7 @@ describe('embedTexts', () => {
   it('gives results in the order of the texts, and batch by batch', async () => {
     const { engine } = startEngine();
     const embedder = new Embedder({ engine, tokenBudget: 64 });
-    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
     const texts = Array.from({ length: 40 }, (_, index) => 'cat '.repeat(1 + ((index * 7) % 30)));
     const seen = new Map<number, unknown>();
     const results = await embedder.embedTexts(model, ['', ...texts], {
@@ -114,7 +114,7 @@ describe('embedTexts', () => {
   it('puts the prompt before each text', async () => {
     const { engine } = startEngine();
     const embedder = new Embedder({ engine });
-    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+    const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
     const [prompted] = await embedder.embedTexts(model, ['cats'], { prompt: 'about ' });
     const [written] = await embedder.embedTexts(model, ['about cats']);
     expect(prompted).toEqual(written);
@@ -138,7 +138,7 @@ describe('embedTexts', () => {
       { length: 100 },
       (_, index) => `text number ${index}${index === 42 ? ' with poison' : ''}`,
     );
-    const model = createModelStore({ directories: [folder] }).find('all-MiniLM-L6-v2');
+    const model = createModelStore({ directories: [folder] }).find('all-MiniLM-L6-v2', 'feature-extraction');
     const results = await embedder.embedTexts(model, texts);
     expect(results.flatMap((result, index) => (result instanceof EngineError ? [index] : []))).toEqual([42]);
     expect(results[42]).toMatchObject({ kind: 'run', message: expect.stringMatching(/999999/) });

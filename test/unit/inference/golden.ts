@@ -11,8 +11,43 @@ export interface GoldenRow {
 
 /** The reference's answers for a model; see `model` and `reference` in the file. */
 export function goldenRows(name: 'minilm' | 'bge-small'): GoldenRow[] {
-  const path = join(packageRoot, 'test', 'fixtures', 'golden', `feature-extraction.${name}.json`);
-  return JSON.parse(readFileSync(path, 'utf8')).rows;
+  return readRows(`feature-extraction.${name}`);
+}
+
+type Scores = Record<string, number>;
+
+/** The reference's answers of the classification tasks, by the name of the file. */
+export interface GoldenLabels {
+  'text-classification.spam': { text: string; scores: Scores };
+  'text-classification.multilabel': { text: string; sigmoid: Scores; softmax: Scores };
+  'zero-shot-classification': {
+    text: string;
+    labels: string[];
+    hypothesis_template: string;
+    multi_label: boolean;
+    result: { labels: string[]; scores: number[] };
+  };
+  'token-classification': {
+    text: string;
+    aggregation_strategy: string;
+    entities: {
+      entity?: string;
+      entity_group?: string;
+      score: number;
+      word: string;
+      start: number;
+      end: number;
+    }[];
+  };
+}
+
+export function goldenLabels<Name extends keyof GoldenLabels>(name: Name): GoldenLabels[Name][] {
+  return readRows(name);
+}
+
+function readRows<Row>(name: string): Row[] {
+  return JSON.parse(readFileSync(join(packageRoot, 'test', 'fixtures', 'golden', `${name}.json`), 'utf8'))
+    .rows;
 }
 
 /** Models that are too large to come with the package; tests that need them are left out where they are not there. */

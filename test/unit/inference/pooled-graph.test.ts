@@ -3,16 +3,22 @@ import { describe, expect, it } from 'vitest';
 import { ModelSession } from '../../../src/inference/model-session.ts';
 import { readOutline } from '../../../src/inference/onnx-outline.ts';
 import { planPooling, pooledOutput } from '../../../src/inference/pooled-graph.ts';
-import type { SessionSpec } from '../../../src/inference/types.ts';
+import type { VectorSpec } from '../../../src/inference/types.ts';
 import { type TinyModel, tinyModel, tinySpec } from './tiny-model.ts';
 
 const settings = { threads: 1, spinning: false };
 
+const batch = (...rows: number[][]) => ({
+  lengths: Int32Array.from(rows, (ids) => ids.length),
+  ids: Int32Array.from(rows.flat()),
+  secondFrom: null,
+});
+
 /** Rows of one and three tokens, so that the first is padded. */
-async function vectors(model: TinyModel, spec: Partial<SessionSpec> = {}): Promise<number[][]> {
+async function vectors(model: TinyModel, spec: Partial<VectorSpec> = {}): Promise<number[][]> {
   const full = tinySpec(model, spec);
   const session = await ModelSession.load(full, settings);
-  const { vectors: all } = await session.run(Int32Array.of(1, 3), Int32Array.of(3, 1, 2, 2), full.normalize);
+  const { values: all } = await session.run(batch([3], [1, 2, 2]), full);
   return [Array.from(all.subarray(0, 3)), Array.from(all.subarray(3))];
 }
 
@@ -114,7 +120,7 @@ describe('the graph with pooling', () => {
     const spec = tinySpec({ externalFile: 'table.bin' });
     expect(dirname(spec.onnxPath)).not.toBe(process.cwd());
     const session = await ModelSession.load(spec, settings);
-    expect([...(await session.run(Int32Array.of(1), Int32Array.of(2), false)).vectors]).toEqual([3, 4, 0]);
+    expect([...(await session.run(batch([2]), spec)).values]).toEqual([3, 4, 0]);
   });
 
   it('names the rows without a usable vector', async () => {
@@ -124,15 +130,16 @@ describe('the graph with pooling', () => {
       [0, 0, 0],
       [Number.POSITIVE_INFINITY, 0, 0],
     ];
-    const session = await ModelSession.load(tinySpec({ table }, { padTokenId: 1 }), settings);
-    const four = Int32Array.of(1, 1, 1, 1);
-    expect((await session.run(four, Int32Array.of(0, 1, 2, 3), true)).notFinite).toEqual([0, 2, 3]);
-    expect((await session.run(four, Int32Array.of(0, 1, 2, 3), false)).notFinite).toEqual([0, 3]);
+    const spec = tinySpec({ table }, { padTokenId: 1 });
+    const session = await ModelSession.load(spec, settings);
+    const four = batch([0], [1], [2], [3]);
+    expect((await session.run(four, { ...spec, normalize: true })).notFinite).toEqual([0, 2, 3]);
+    expect((await session.run(four, spec)).notFinite).toEqual([0, 3]);
   });
 });
 
 describe('a model that cannot be loaded', () => {
-  it.each<[string, TinyModel, Partial<SessionSpec>, RegExp]>([
+  it.each<[string, TinyModel, Partial<VectorSpec>, RegExp]>([
     ['has other dimensions', {}, { dimensions: 384 }, /gives 3 dimensions where 384 are expected/],
     [
       'has another checksum',

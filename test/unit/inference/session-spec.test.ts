@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { sessionSpec } from '../../../src/inference/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 
-const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
 
 describe('sessionSpec', () => {
   it('takes the model as its authors made it', () => {

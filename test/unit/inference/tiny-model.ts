@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onnx } from '../../../src/inference/onnx-outline.ts';
 import { bytesField, varintField } from '../../../src/inference/protobuf.ts';
-import type { SessionSpec } from '../../../src/inference/types.ts';
+import type { VectorSpec } from '../../../src/inference/types.ts';
 
 export interface TinyModel {
   /** Version of the operator set. */
@@ -61,7 +61,7 @@ export function tinyModel(options: TinyModel = {}): Buffer {
 }
 
 /** Writes the model (and its table) to a new folder and returns the spec to load it with. */
-export function tinySpec(options: TinyModel = {}, spec: Partial<SessionSpec> = {}): SessionSpec {
+export function tinySpec(options: TinyModel = {}, spec: Partial<VectorSpec> = {}): VectorSpec {
   const directory = mkdtempSync(join(tmpdir(), 'pgembedder-tiny-'));
   const onnxPath = join(directory, 'model.onnx');
   writeFileSync(onnxPath, tinyModel(options));
@@ -73,6 +73,7 @@ export function tinySpec(options: TinyModel = {}, spec: Partial<SessionSpec> = {
     model: 'tiny',
     onnxPath,
     expectedSha256: null,
+    output: 'vector',
     pooling: 'mean',
     usePooledOutput: true,
     normalize: false,

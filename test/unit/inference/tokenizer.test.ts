@@ -9,7 +9,7 @@ import { createModelStore } from '../../../src/models/store.ts';
 import { extraModels, goldenRows, hasExtraModels } from './golden.ts';
 
 const store = createModelStore({ directories: [extraModels] });
-const minilm = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+const minilm = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
 const definition = JSON.parse(readFileSync(join(minilm.directory, 'tokenizer.json'), 'utf8'));
 const hub = new HubTokenizer(definition, {});
 const mend = menderFor(definition);

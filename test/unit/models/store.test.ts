@@ -138,7 +138,7 @@ describe('a plain folder', () => {
   it('may lie right in the models folder, or be a link', () => {
     write(plain);
     symlinkSync(join(folder, 'org', 'plain'), join(folder, 'linked'));
-    expect(find('linked').dimensions).toBe(32);
+    expect(find('linked')).toMatchObject({ dimensions: 32 });
   });
 });
 
@@ -170,10 +170,21 @@ describe('a model that is not as it should be', () => {
       /pooling mean_tokens \+ cls_token/,
     ],
     [
-      'another task',
+      'no labels',
       'org/plain',
       { 'org/plain/config.json': { architectures: ['BertForTokenClassification'] } },
-      /is for token-classification, not for feature-extraction/,
+      /config\.json does not name the model's labels/,
+    ],
+    [
+      'a gap in the labels',
+      'org/plain',
+      {
+        'org/plain/config.json': {
+          architectures: ['BertForSequenceClassification'],
+          id2label: { 0: 'a', 2: 'b' },
+        },
+      },
+      /config\.json does not name the model's labels/,
     ],
   ])('%s (%s) is a UserError that says what to do', (_, name, files, message) => {
     write({ ...plain, ...files });
@@ -194,6 +205,71 @@ describe('a model that is not as it should be', () => {
       expect(() => find()).toThrow(/is missing/);
     },
   );
+});
+
+describe('a model for a classification task', () => {
+  const config = (architecture: string, id2label: Record<number, string>, more = {}) => ({
+    ...plain,
+    'org/plain/config.json': {
+      ...plain['org/plain/config.json'],
+      architectures: [architecture],
+      id2label,
+      ...more,
+    },
+  });
+
+  it.each([
+    ['softmax', { 0: 'ham', 1: 'spam' }, {}],
+    ['softmax', { 0: 'ham', 1: 'spam' }, { problem_type: 'single_label_classification' }],
+    ['sigmoid', { 0: 'ham', 1: 'spam' }, { problem_type: 'multi_label_classification' }],
+    ['sigmoid', { 0: 'spam' }, {}],
+    ['none', { 0: 'stars' }, { problem_type: 'regression' }],
+  ])('has %s for %j with %j', (activation, id2label, more) => {
+    write(config('BertForSequenceClassification', id2label, more));
+    expect(find()).toMatchObject({
+      task: 'text-classification',
+      labels: Object.values(id2label),
+      activation,
+      maxTokens: 64,
+      padTokenId: 5,
+    });
+  });
+
+  it.each([
+    [{ 0: 'contradiction', 1: 'neutral', 2: 'entailment' }, 2, 0],
+    [{ 0: 'ENTAILMENT', 1: 'NEUTRAL', 2: 'CONTRADICTION' }, 0, 2],
+    [{ 0: 'neutral', 1: 'contradiction', 2: 'entailment' }, 2, 1],
+    [{ 0: 'entailment', 1: 'not_entailment' }, 0, 1],
+    [{ 0: 'not_entailment', 1: 'entailment' }, 1, 0],
+  ])('knows entailment and contradiction in %j', (id2label, entailment, contradiction) => {
+    write(config('BertForSequenceClassification', id2label));
+    expect(find()).toMatchObject({ task: 'zero-shot-classification', entailment, contradiction });
+  });
+
+  it('labels tokens', () => {
+    write(config('BertForTokenClassification', { 0: 'O', 1: 'B-PER' }));
+    expect(find()).toMatchObject({ task: 'token-classification', labels: ['O', 'B-PER'] });
+  });
+
+  it.each([
+    ['feature-extraction', /is for text-classification, not for feature-extraction$/],
+    ['token-classification', /is for text-classification, not for token-classification$/],
+    [
+      'zero-shot-classification',
+      /is for text-classification, not for zero-shot-classification: it has no label entailment$/,
+    ],
+  ] as const)('is a UserError when it is asked for %s', (task, message) => {
+    write(config('BertForSequenceClassification', { 0: 'ham', 1: 'spam' }));
+    const store = createModelStore({ directories: [folder] });
+    expect(store.find('org/plain', 'text-classification').labels).toEqual(['ham', 'spam']);
+    expect(() => store.find('org/plain', task)).toThrow(
+      expect.objectContaining({
+        name: 'UserError',
+        message: expect.stringMatching(message),
+        hint: expect.stringMatching(/./),
+      }),
+    );
+  });
 });
 
 describe('list', () => {

@@ -1,0 +1,136 @@
+import { Command } from 'commander';
+import { UserError } from '../errors.ts';
+import { EngineError } from '../inference/engine-error.ts';
+import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
+import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
+import type { LabelModel, ModelDescription } from '../models/description.ts';
+import { withEmbedder } from './embedder.ts';
+import { UsageError } from './errors.ts';
+import { oneLine, shortFloat } from './format.ts';
+import { colours, print, printJson } from './output.ts';
+import { readEnvironment } from './session.ts';
+import { formatTable } from './table.ts';
+
+interface ClassifyOptions {
+  model: string;
+  labels?: string[];
+  label?: string[];
+  hypothesisTemplate?: string;
+  multiLabel?: boolean;
+  topK?: number;
+  aggregationStrategy?: string;
+  json?: boolean;
+}
+
+/** `pgembedder classify` */
+export function classifyCommand(): Command {
+  return new Command('classify')
+    .description("print a text's labels, or its entities, by a model for such a task; needs no database")
+    .argument('<text>')
+    .requiredOption('--model <name>', 'ORG/NAME of a classification model in PGEMBEDDER_MODELS_DIR')
+    .option('--labels <a,b>', 'zero-shot: the labels to choose from', splitLabels)
+    .option('--label <label>', 'zero-shot: one label, which may hold commas; can be repeated', collect)
+    .option(
+      '--hypothesis-template <text>',
+      "zero-shot: the sentence that is tried, such as 'It is about {}.'",
+    )
+    .option('--multi-label', 'several labels may hold: each has a score of its own')
+    .option('--top-k <count>', 'how many labels to print', Number)
+    .option('--aggregation-strategy <name>', 'entities: none, simple (default), first, average or max')
+    .option('--json', 'print model, task, label, score and detail as JSON')
+    .addHelpText(
+      'after',
+      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model org/nli-model --labels sport,politics`,
+    )
+    .action(run);
+}
+
+function splitLabels(text: string): string[] {
+  return text
+    .split(',')
+    .map((label) => label.trim())
+    .filter((label) => label !== '');
+}
+
+function collect(label: string, before: string[] = []): string[] {
+  return [...before, label];
+}
+
+async function run(text: string, options: ClassifyOptions): Promise<void> {
+  const environment = readEnvironment();
+  const model = environment.store.find(options.model);
+  requireLabels(model);
+  const taskOptions = taskOptionsOf(model, options);
+  await withEmbedder(environment, async (embedder) => {
+    const [result] = await embedder.labelTexts(model, [text], taskOptions);
+    if (result instanceof EngineError) throw result;
+    const rounded = roundScores(result!);
+    if (options.json) printJson({ model: model.name, task: model.task, ...rounded });
+    else for (const line of formatResult(rounded)) print(line);
+  });
+}
+
+function requireLabels(model: ModelDescription): asserts model is LabelModel {
+  if (model.task === 'feature-extraction') {
+    throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
+      hint: 'pgembedder embed prints its vectors',
+    });
+  }
+}
+
+/** The flags as the task's options; flags that the task does not take are wrong use. */
+function taskOptionsOf({ task }: LabelModel, options: ClassifyOptions): LabelTaskOptions {
+  const labels = [...(options.labels ?? []), ...(options.label ?? [])];
+  try {
+    return checkTaskOptions(task, {
+      labels: labels.length > 0 ? labels : undefined,
+      hypothesis_template: options.hypothesisTemplate,
+      multi_label: options.multiLabel,
+      top_k: options.topK,
+      aggregation_strategy: options.aggregationStrategy,
+    });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UsageError(error.message, {
+      cause: error,
+      ...(error.hint !== undefined && { hint: error.hint }),
+    });
+  }
+}
+
+/** Scores with the digits that a real has. */
+function roundScores({ label, score, detail }: LabelResult): LabelResult {
+  return {
+    label,
+    score: score === null ? null : shortFloat(score),
+    detail: isEntities(detail)
+      ? detail.map((entity) => ({ ...entity, score: shortFloat(entity.score) }))
+      : Object.fromEntries(Object.entries(detail).map(([name, each]) => [name, shortFloat(each)])),
+  };
+}
+
+function isEntities(detail: LabelResult['detail']): detail is readonly Entity[] {
+  return Array.isArray(detail);
+}
+
+/** The result as a table for people. */
+export function formatResult({ detail }: LabelResult): string[] {
+  if (isEntities(detail)) {
+    if (detail.length === 0) return ['No entities.'];
+    return formatTable(detail, [
+      { title: 'start', align: 'right', text: ({ start }) => String(start) },
+      { title: 'end', align: 'right', text: ({ end }) => String(end) },
+      {
+        title: 'entity',
+        text: (each) => ('entity' in each ? each.entity : each.entity_group),
+        paint: (shown) => colours.cyan(shown),
+      },
+      { title: 'score', align: 'right', text: ({ score }) => score.toFixed(4) },
+      { title: 'word', text: ({ word }) => oneLine(word, 80) },
+    ]);
+  }
+  return formatTable(Object.entries(detail), [
+    { title: 'score', align: 'right', text: ([, score]) => score.toFixed(4) },
+    { title: 'label', text: ([label]) => oneLine(label, 80), paint: (shown) => colours.cyan(shown) },
+  ]);
+}

@@ -1,0 +1,108 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '../errors.ts';
+import type { CatalogEntry } from './catalog.ts';
+import type { ModelDescription, ModelTask } from './description.ts';
+import { activationOf, contradictionOf, entailmentOf, labelsOf } from './labels.ts';
+import {
+  onnxFileOf,
+  readMaxTokens,
+  readModelConfig,
+  readNormalize,
+  readPadTokenId,
+  readPooling,
+} from './model-folder.ts';
+
+/**
+ * The description of the model in a folder, for the task it is for. Raises UserError when the folder lacks a file,
+ * or its `config.json` something that the task needs.
+ */
+export function describeModel(
+  directory: string,
+  name: string,
+  task: ModelTask,
+  entry: CatalogEntry | undefined,
+): ModelDescription {
+  const config = readModelConfig(directory);
+  const files = () => {
+    requireFile(directory, 'tokenizer.json', name);
+    return {
+      name,
+      directory,
+      onnxPath: join(directory, onnxFile(directory, name, entry)),
+      expectedSha256: entry?.variants.q8.sha256 ?? null,
+      licence: entry?.licence ?? null,
+      maxTokens: entry?.max_tokens ?? readMaxTokens(directory, config),
+      padTokenId: readPadTokenId(directory, config),
+    };
+  };
+  if (task === 'feature-extraction') {
+    const own = entry ? null : readPooling(directory);
+    const dimensions = entry?.dimensions ?? own?.dimensions ?? config.hidden_size;
+    if (!dimensions) {
+      throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
+        hint: 'Add hidden_size to it, or a 1_Pooling/config.json with word_embedding_dimension',
+      });
+    }
+    return {
+      ...files(),
+      task,
+      dimensions,
+      pooling: entry?.pooling ?? own?.pooling ?? 'mean',
+      normalize: entry?.normalize ?? readNormalize(directory),
+      prompts: entry?.prompts ?? { query: '', passage: '' },
+    };
+  }
+  const labels = labelsOf(directory, config);
+  switch (task) {
+    case 'text-classification':
+      return { ...files(), task, labels, activation: activationOf(labels, config) };
+    case 'zero-shot-classification':
+      return {
+        ...files(),
+        task,
+        labels,
+        entailment: entailmentOf(labels),
+        contradiction: contradictionOf(labels),
+      };
+    case 'token-classification':
+      return { ...files(), task, labels };
+  }
+}
+
+/** Raises UserError unless the model is for this task. */
+export function requireTask(name: string, found: ModelTask, wanted: ModelTask): void {
+  if (found === wanted) {
+    return;
+  }
+  const why =
+    wanted === 'zero-shot-classification' && found === 'text-classification'
+      ? ': it has no label entailment'
+      : '';
+  throw new UserError(`Model '${name}' is for ${found}, not for ${wanted}${why}`, { hint: hints[wanted] });
+}
+
+const hints: Record<ModelTask, string> = {
+  'feature-extraction': 'Choose a model that gives vectors, or name the task it is for',
+  'text-classification': 'Choose a model that was trained to classify texts, or name the task it is for',
+  'zero-shot-classification': 'Choose a model that was trained on natural language inference (NLI)',
+  'token-classification': 'Choose a model that was trained to label tokens, or name the task it is for',
+};
+
+/** The ONNX file to load, relative to the folder: the one the catalog has a checksum for, else what is there. */
+function onnxFile(directory: string, name: string, entry: CatalogEntry | undefined): string {
+  if (entry) {
+    requireFile(directory, entry.variants.q8.path, name);
+    return entry.variants.q8.path;
+  }
+  return onnxFileOf(directory) ?? requireFile(directory, 'onnx/model_quantized.onnx', name);
+}
+
+function requireFile(directory: string, file: string, name: string): string {
+  if (!existsSync(join(directory, file))) {
+    throw new UserError(`Model '${name}' is incomplete: ${join(directory, file)} is missing`, {
+      hint: 'Fetch the model again or copy the file there',
+    });
+  }
+  return file;
+}

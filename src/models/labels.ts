@@ -1,0 +1,48 @@
+import { join } from 'node:path';
+import { UserError } from '../errors.ts';
+import type { Activation } from './description.ts';
+import { isEntailment, type ModelConfig } from './model-folder.ts';
+
+/**
+ * The labels of a model in the order of its logits: `id2label` of `config.json`, else `label2id`.
+ * Raises UserError when neither names every label from 0 on.
+ */
+export function labelsOf(directory: string, config: ModelConfig): string[] {
+  const byId = new Map(
+    config.id2label
+      ? Object.entries(config.id2label).map(([id, label]) => [Number(id), label])
+      : Object.entries(config.label2id ?? {}).map(([label, id]) => [id, label]),
+  );
+  const labels = Array.from(byId, (_, id) => byId.get(id));
+  if (labels.length === 0 || !labels.every((label) => label !== undefined)) {
+    throw new UserError(`${join(directory, 'config.json')} does not name the model's labels`, {
+      hint: 'Add id2label to it: {"0": "...", "1": "..."}, in the order of the logits',
+    });
+  }
+  return labels;
+}
+
+/**
+ * How the logits of a text-classification model become scores, as transformers' pipeline decides it: by
+ * `problem_type`, else sigmoid for a single label and softmax for several.
+ */
+export function activationOf(labels: readonly string[], config: ModelConfig): Activation {
+  if (config.problem_type === 'regression') {
+    return 'none';
+  }
+  return config.problem_type === 'multi_label_classification' || labels.length === 1 ? 'sigmoid' : 'softmax';
+}
+
+/** Place of the label that says 'it follows'. There is one: it is what makes a model one for zero-shot. */
+export function entailmentOf(labels: readonly string[]): number {
+  return labels.findIndex(isEntailment);
+}
+
+/**
+ * Place of the label that says 'it is not so'. Where none has that name (a model that knows entailment and the rest
+ * only) it is the first or, when entailment is the first, the last: transformers' rule.
+ */
+export function contradictionOf(labels: readonly string[]): number {
+  const named = labels.findIndex((label) => label.toLowerCase().startsWith('contradict'));
+  return named >= 0 ? named : entailmentOf(labels) === 0 ? labels.length - 1 : 0;
+}

@@ -1,0 +1,132 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { Embedder } from '../../../src/inference/embedder.ts';
+import { EngineError } from '../../../src/inference/engine-error.ts';
+import { logitsSpec } from '../../../src/inference/session-spec.ts';
+import { createModelStore } from '../../../src/models/store.ts';
+import { tinyModelsFolder } from '../../support/tiny-models.ts';
+import { row, startEngine } from './support.ts';
+
+const store = createModelStore({ directories: [tinyModelsFolder()] });
+const multilabel = store.find('pgembedder/tiny-random-multilabel', 'text-classification');
+const nli = store.find('pgembedder/tiny-random-nli', 'zero-shot-classification');
+const ner = store.find('pgembedder/tiny-random-ner', 'token-classification');
+
+describe('a session of logits', () => {
+  it('gives a set for each row', async () => {
+    const { engine } = startEngine();
+    const results = await engine.run(logitsSpec(multilabel), [row(2023), row(2023, 2003, 1037)]);
+    expect(results.map((result) => result instanceof Float32Array && result.length)).toEqual([3, 3]);
+  });
+
+  it('gives a set for each token, without padding, the same alone and in a batch', async () => {
+    const { engine } = startEngine();
+    const rows = [row(2023), row(2023, 2003, 1037), row()];
+    const together = await engine.run(logitsSpec(ner), rows);
+    expect(together.map((result) => result instanceof Float32Array && result.length)).toEqual([21, 35, 14]);
+    for (const [index, each] of rows.entries()) {
+      const [alone] = await engine.run(logitsSpec(ner), [each]);
+      (alone as Float32Array).forEach((logit, place) => {
+        expect((together[index] as Float32Array)[place]).toBeCloseTo(logit, 4);
+      });
+    }
+  });
+
+  it.each([
+    [
+      'another number of labels',
+      { ...multilabel, labels: ['a', 'b'] },
+      /gives 3 labels where 2 are expected/,
+    ],
+    [
+      'logits of the other kind',
+      { ...ner, onnxPath: nli.onnxPath },
+      /\(logits\) holds the logits of each token/,
+    ],
+  ])('of %s is an error of kind load', async (_, model, message) => {
+    const { engine } = startEngine();
+    await expect(engine.run(logitsSpec(model), [row(2023)])).rejects.toMatchObject({
+      kind: 'load',
+      message: expect.stringMatching(message),
+    });
+  });
+});
+
+describe('labelTexts', () => {
+  it('gives results in the order of the texts, and each once as it is done', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine, tokenBudget: 64 });
+    const texts = Array.from({ length: 30 }, (_, index) => 'cat '.repeat((index * 7) % 30));
+    const seen = new Map<number, unknown>();
+    const results = await embedder.labelTexts(nli, texts, {
+      labels: ['a', 'a label of more than one word', 'c'],
+      ahead: true,
+      onBatch: (places, batch) => {
+        expect(places.length).toBe(batch.length);
+        places.forEach((place, index) => {
+          expect(seen.has(place)).toBe(false);
+          seen.set(place, batch[index]);
+        });
+      },
+    });
+    expect(results).toHaveLength(30);
+    expect(results.every((result, place) => result === seen.get(place))).toBe(true);
+    expect(await embedder.labelTexts(nli, [], { labels: ['a'] })).toEqual([]);
+  });
+
+  it('keeps the top_k best in detail', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const [all] = await embedder.labelTexts(multilabel, ['woolly monkeys']);
+    const [two] = await embedder.labelTexts(multilabel, ['woolly monkeys'], { top_k: 2 });
+    expect(Object.entries((two as typeof two & { detail: object }).detail)).toEqual(
+      Object.entries((all as typeof all & { detail: object }).detail).slice(0, 2),
+    );
+  });
+
+  it('raises a UserError for options of another task', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine });
+    await expect(embedder.labelTexts(multilabel, ['x'], { labels: ['a'] })).rejects.toThrow(/"labels"/);
+    await expect(embedder.labelTexts(nli, ['x'])).rejects.toThrow(/labels has to be a list/);
+  });
+
+  it('cuts the text and never the label, and says when a label leaves no room', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const short = { ...nli, maxTokens: 16 };
+    const options = { labels: ['music', 'sport'] };
+    // [CLS] text [SEP] this example is music . [SEP]: 8 tokens of the text count.
+    const [long] = await embedder.labelTexts(
+      short,
+      ['one two three four five six seven eight nine ten'],
+      options,
+    );
+    const [fits] = await embedder.labelTexts(short, ['one two three four five six seven eight'], options);
+    const [less] = await embedder.labelTexts(short, ['one two three four five six seven'], options);
+    expect(long).toEqual(fits);
+    expect(long).not.toEqual(less);
+    await expect(embedder.labelTexts(short, ['x'], { labels: ['word '.repeat(20)] })).rejects.toThrow(
+      /has 24 tokens, and beside a text there is room for 12/,
+    );
+  });
+
+  it('finds the one text that the model refuses, whatever it shares a batch with', async () => {
+    const folder = tinyModelsFolder();
+    const path = join(folder, 'pgembedder', 'tiny-random-nli', 'tokenizer.json');
+    const tokenizer = JSON.parse(readFileSync(path, 'utf8'));
+    tokenizer.added_tokens.push({
+      ...tokenizer.added_tokens[0],
+      id: 999_999,
+      content: 'poison',
+      special: false,
+    });
+    writeFileSync(path, JSON.stringify(tokenizer));
+    const model = createModelStore({ directories: [folder] }).find(
+      'pgembedder/tiny-random-nli',
+      'zero-shot-classification',
+    );
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const texts = Array.from({ length: 20 }, (_, index) => `text ${index}${index === 7 ? ' poison' : ''}`);
+    const results = await embedder.labelTexts(model, texts, { labels: ['a', 'b', 'c'] });
+    expect(results.flatMap((result, index) => (result instanceof EngineError ? [index] : []))).toEqual([7]);
+    expect(results[7]).toMatchObject({ kind: 'run' });
+  });
+});

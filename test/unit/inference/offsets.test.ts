@@ -1,0 +1,146 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { describe, expect, it } from 'vitest';
+import { menderFor } from '../../../src/inference/bert-text.ts';
+import { WordPieceOffsets } from '../../../src/inference/offsets.ts';
+import { sourceText } from '../../../src/inference/source-text.ts';
+import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
+import { createModelStore } from '../../../src/models/store.ts';
+
+const minilm = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
+const definition = JSON.parse(readFileSync(join(minilm.directory, 'tokenizer.json'), 'utf8'));
+const hub = new HubTokenizer(definition, {});
+const offsets = new WordPieceOffsets(hub, definition, menderFor(definition));
+
+/** Each token with the part of the text it stands for, counted in code points. */
+function parts(text: string): [string, string][] {
+  const characters = Array.from(text);
+  return offsets.places(text).map(({ token, start, end }) => [token, characters.slice(start, end).join('')]);
+}
+
+describe('places of tokens', () => {
+  it.each<[string, [string, string][]]>([
+    [
+      'Zoë lives',
+      [
+        ['zoe', 'Zoë'],
+        ['lives', 'lives'],
+      ],
+    ],
+    [
+      '  Århus.',
+      [
+        ['ar', 'År'],
+        ['##hus', 'hus'],
+        ['.', '.'],
+      ],
+    ],
+    // An accent of its own is dropped, and the place ends before it: so the reference has it.
+    [
+      'cafe\u0301 x',
+      [
+        ['cafe', 'cafe'],
+        ['x', 'x'],
+      ],
+    ],
+    [
+      '東京 is',
+      [
+        ['東', '東'],
+        ['京', '京'],
+        ['is', 'is'],
+      ],
+    ],
+    [
+      '😀 cat 👍🏽 dog',
+      [
+        ['[UNK]', '😀'],
+        ['cat', 'cat'],
+        ['[UNK]', '👍🏽'],
+        ['dog', 'dog'],
+      ],
+    ],
+    [
+      'a\u0000b\u200bc dog',
+      [
+        ['abc', 'a\u0000b\u200bc'],
+        ['dog', 'dog'],
+      ],
+    ],
+    [
+      'cat[MASK]dog',
+      [
+        ['cat', 'cat'],
+        ['[MASK]', '[MASK]'],
+        ['dog', 'dog'],
+      ],
+    ],
+    [
+      '𠀀𠀁 cat',
+      [
+        ['[UNK]', '𠀀'],
+        ['[UNK]', '𠀁'],
+        ['cat', 'cat'],
+      ],
+    ],
+    [
+      `${'x'.repeat(101)} cat`,
+      [
+        ['[UNK]', 'x'.repeat(101)],
+        ['cat', 'cat'],
+      ],
+    ],
+    ['', []],
+    [' \n\u200b', []],
+  ])('%j', (text, expected) => {
+    expect(parts(text)).toEqual(expected);
+  });
+
+  it('are those of a Hangul syllable for each of its letters', () => {
+    const [first, ...letters] = offsets.places('x 한국');
+    expect(first).toMatchObject({ start: 0, end: 1 });
+    expect(letters.length).toBeGreaterThan(2);
+    expect(new Set(letters.map(({ start, end }) => `${start}-${end}`))).toEqual(new Set(['2-3', '3-4']));
+  });
+
+  it('belong to the ids that the text has, also when it is cut', () => {
+    for (const maxTokens of [5, 12, 256]) {
+      const tokenizer = loadTokenizer({ ...minilm, maxTokens });
+      const encode = tokenizer.withPlaces();
+      for (const text of ['', 'Zoë lives in Århus with 東京 and 😀 [SEP] more ', 'unaffable '.repeat(400)]) {
+        const { ids, places, opening } = encode(text);
+        expect([...ids]).toEqual([...tokenizer.encode(text)]);
+        expect(places.map(({ token }) => hub.token_to_id(token))).toEqual([...ids.slice(opening, -1)]);
+      }
+    }
+  });
+
+  it('are refused for a tokenizer of another kind', () => {
+    const bytes = { ...definition, model: { type: 'BPE', vocab: {}, merges: [] } };
+    expect(() => new WordPieceOffsets(hub, bytes, (text) => text)).toThrow(/its kind is BPE/);
+  });
+});
+
+describe('sourceText', () => {
+  it('takes a character with its marks where they become one', () => {
+    const { text, starts, ends } = sourceText('xe\u0301y', (part) => part.normalize('NFC'));
+    expect([text, starts, ends]).toEqual(['xéy', [0, 1, 3], [1, 3, 4]]);
+  });
+
+  it('takes a word where its characters depend on each other', () => {
+    const { starts, ends } = sourceText('ab ΟΔΟΣ', (part) => part.toLowerCase(), 10);
+    expect(starts).toEqual([10, 11, 12, 13, 13, 13, 13]);
+    expect(ends).toEqual([11, 12, 13, 17, 17, 17, 17]);
+  });
+
+  it('takes all where words do', () => {
+    const { text, starts, ends } = sourceText(' a ', (part) => part.trim());
+    expect([text, starts, ends]).toEqual(['a', [1], [2]]);
+    expect(sourceText('ab', (part) => `>${part}`)).toEqual({
+      text: '>ab',
+      starts: [0, 0, 0],
+      ends: [2, 2, 2],
+    });
+  });
+});
