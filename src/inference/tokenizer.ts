@@ -22,6 +22,8 @@ export interface Tokenizer {
    * special tokens put after them. Takes any string, also '' and one with lone surrogates.
    */
   encode(text: string): Int32Array;
+  /** How many tokens a text has, however many: without the model's special tokens and without a limit. */
+  count(text: string): number;
 }
 
 /**
@@ -81,6 +83,10 @@ class HeadTokenizer implements Tokenizer {
     const head = Int32Array.from(ids.slice(0, this.maxTokens));
     head.set(ids.slice(ids.length - this.#closing), this.maxTokens - this.#closing);
     return head;
+  }
+
+  count(text: string): number {
+    return this.#tokenizer.encode(this.#mend(text), { add_special_tokens: false }).ids.length;
   }
 
   /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`. */

@@ -195,7 +195,7 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
   }
 
   tokenizer({ maxTokens }: ModelDescription): Tokenizer {
-    return { maxTokens, encode: () => new Int32Array(2) };
+    return { maxTokens, encode: () => new Int32Array(2), count: () => 0 };
   }
 }
 
