@@ -26,13 +26,11 @@ export function* packPieces(
       budget = size;
     } else if (tokens > size && window.length > 1) {
       queue.putBack(fresh);
-      // Fewer in the proportion in which there are too many, and in any case fewer.
-      const estimated = tokensOf(window);
-      budget = Math.min(estimated - 1, Math.floor((estimated * size) / tokens));
+      budget = smaller(tokensOf(window), size / tokens);
     } else {
       yield span;
       // Without its first piece, so that each chunk starts behind the start of the one before.
-      repeated = lastWithin(window.slice(1), overlap);
+      repeated = lastCounted(window.slice(1), overlap, index);
       budget = size;
     }
   }
@@ -48,6 +46,24 @@ function takeWindow(queue: PieceQueue, repeated: readonly Piece[], budget: numbe
     fresh.push(queue.take());
   }
   return { kept, fresh };
+}
+
+/** About the longest end of a list that has at most so many tokens when they are counted. */
+function lastCounted(pieces: readonly Piece[], limit: number, index: TokenIndex): readonly Piece[] {
+  let last = lastWithin(pieces, limit);
+  while (last.length > 0) {
+    const tokens = index.exact(last[0]!.start, last.at(-1)!.end);
+    if (tokens <= limit) {
+      break;
+    }
+    last = lastWithin(last, smaller(tokensOf(last), limit / tokens));
+  }
+  return last;
+}
+
+/** The next estimate to try when one had too many tokens: less by the same share, and in any case less. */
+function smaller(estimate: number, share: number): number {
+  return Math.min(estimate - 1, Math.floor(estimate * share));
 }
 
 /** The longest end of a list that has at most so many tokens. */
