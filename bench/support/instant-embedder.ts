@@ -12,6 +12,6 @@ export const instantEmbedder: TextEmbedder = {
     return results;
   },
   tokenizer({ maxTokens }) {
-    return { maxTokens, encode: () => new Int32Array(2) };
+    return { maxTokens, encode: () => new Int32Array(2), count: () => 0 };
   },
 };

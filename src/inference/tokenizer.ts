@@ -25,6 +25,8 @@ export interface Tokenizer {
    * special tokens put after them. Takes any string, also '' and one with lone surrogates.
    */
   encode(text: string): Int32Array;
+  /** How many tokens a text has, however many: without the model's special tokens and without a limit. */
+  count(text: string): number;
 }
 
 /** A tokenizer with what the classification tasks need beside. */
@@ -158,6 +160,10 @@ class HeadTokenizer implements TextTokenizer {
 
   join(tokens: readonly string[]): string {
     return this.#tokenizer.decoder?.decode([...tokens]) ?? tokens.join(' ');
+  }
+
+  count(text: string): number {
+    return this.#tokenizer.encode(this.#mend(text), { add_special_tokens: false }).ids.length;
   }
 
   /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part. */

@@ -8,7 +8,7 @@ import type { EngineError } from '../../src/inference/engine-error.ts';
 import type { Tokenizer } from '../../src/inference/tokenizer.ts';
 import type { RowResult } from '../../src/inference/types.ts';
 import { catalog } from '../../src/models/catalog.ts';
-import type { FeatureExtractionModel } from '../../src/models/description.ts';
+import type { FeatureExtractionModel, ModelDescription } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import { createWorker, type DrainResult, type Worker, type WorkerOptions } from '../../src/worker/worker.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from './postgres.ts';
@@ -194,8 +194,8 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     return results;
   }
 
-  tokenizer({ maxTokens }: FeatureExtractionModel): Tokenizer {
-    return { maxTokens, encode: () => new Int32Array(2) };
+  tokenizer({ maxTokens }: ModelDescription): Tokenizer {
+    return { maxTokens, encode: () => new Int32Array(2), count: () => 0 };
   }
 }
 

@@ -16,6 +16,7 @@ export class CountingEmbedder extends Embedder {
     const tokenizer = super.tokenizer(description);
     return {
       maxTokens: tokenizer.maxTokens,
+      count: (text) => tokenizer.count(text),
       encode: (text) => {
         const ids = tokenizer.encode(text);
         this.#texts++;

@@ -61,6 +61,18 @@ describe('token ids', () => {
   });
 });
 
+describe('a count', () => {
+  const tokenizer = loadTokenizer(minilm);
+
+  it('leaves out the special tokens and has no limit', () => {
+    expect(tokenizer.count('')).toBe(0);
+    expect(tokenizer.count('unbelievable 𠀀𠀁 \ud800')).toBe(
+      tokenizer.encode('unbelievable 𠀀𠀁 \ud800').length - 2,
+    );
+    expect(tokenizer.count('word '.repeat(1_000))).toBe(1_000);
+  });
+});
+
 describe('a long text', () => {
   const pieces = [
     'word ',

@@ -1,0 +1,54 @@
+import { z } from 'zod';
+import { UserError } from '../errors.ts';
+import type { Chunking } from './chunking.ts';
+
+const strategies = ['tokens', 'recursive', 'markdown'] as const;
+
+const schema = z
+  .strictObject({
+    strategy: z.enum(strategies),
+    size: z.int().min(8).max(8192).default(256),
+    overlap: z.int().min(0).optional(),
+    separators: z
+      // A lone surrogate would cut a character in two.
+      .array(
+        z
+          .string()
+          .min(1)
+          .max(100)
+          .regex(/^\P{Surrogate}*$/u, 'must be well-formed text'),
+      )
+      .min(1)
+      .max(20)
+      .optional(),
+  })
+  .transform(({ overlap, ...given }) => ({
+    ...given,
+    overlap: overlap ?? Math.min(32, Math.floor(given.size / 8)),
+  }))
+  .refine(({ overlap, size }) => overlap < size / 2, {
+    path: ['overlap'],
+    message: 'must be less than half of size',
+  })
+  .refine(({ strategy, separators }) => strategy !== 'tokens' || !separators, {
+    path: ['separators'],
+    message: 'go with the strategies recursive and markdown only',
+  });
+
+/**
+ * Checks the chunking that a user gave as JSON: `{"strategy": "recursive", "size": 256, "overlap": 32}`. Without
+ * `size` it is 256, without `overlap` it is 32, or an eighth of a smaller size.
+ * @throws UserError naming in one line all that does not fit
+ */
+export function parseChunking(value: unknown): Chunking {
+  const result = schema.safeParse(value);
+  if (result.success) {
+    return result.data;
+  }
+  const problems = result.error.issues.map(({ path, message }) => [...path, message].join(': '));
+  throw new UserError(`The chunking is not right: ${problems.join('; ')}`, {
+    hint:
+      'It looks like {"strategy": "recursive", "size": 256, "overlap": 32}; strategies: ' +
+      `${strategies.join(', ')}`,
+  });
+}
