@@ -13,6 +13,13 @@ export interface Schema {
 
 type Timestamp = ColumnType<Date, Date | string | undefined, Date | string>;
 
+/** What a pipeline does with its texts. */
+export type PipelineTask =
+  | 'feature-extraction'
+  | 'text-classification'
+  | 'zero-shot-classification'
+  | 'token-classification';
+
 interface PipelineTable {
   id: Generated<number>;
   name: string;
@@ -20,16 +27,19 @@ interface PipelineTable {
   key_columns: string[];
   input: string;
   model: string;
-  task: string;
+  task: PipelineTask;
   target_table: string;
   target_column: string;
   sidecar: boolean;
-  dimensions: number;
+  dimensions: number | null;
   options: PipelineOptions;
+  chunking: object | null;
+  filter: string | null;
   index: 'hnsw' | 'ivfflat' | 'none';
   priority: number;
   max_attempts: number;
   generation: number;
+  live: boolean;
   paused: boolean;
   error: string | null;
   error_at: Timestamp | null;
@@ -38,12 +48,18 @@ interface PipelineTable {
   created_at: Timestamp;
 }
 
-/** The options of a feature-extraction pipeline, as embedder.create_pipeline has checked them. */
+/** The options of a pipeline's task, as embedder.create_pipeline has checked them. */
 export interface PipelineOptions {
   pooling?: 'mean' | 'cls';
   normalize?: boolean;
   prompt?: string;
   dimensions?: number;
+  vector_type?: 'vector' | 'halfvec';
+  top_k?: number;
+  labels?: string[];
+  hypothesis_template?: string;
+  multi_label?: boolean;
+  aggregation_strategy?: 'none' | 'simple' | 'first' | 'average' | 'max';
 }
 
 interface ModelTable {
@@ -88,6 +104,14 @@ interface StatusView {
   failed: number;
   coverage: string | null;
   oldest_due_age: string | null;
+  rows_per_second: string;
+  backfill_rows_estimate: number;
+  time_left_estimate: string | null;
+  index_state: string;
+  next_generation: number | null;
+  next_model: string | null;
+  next_state: string | null;
+  next_coverage: string | null;
   target_table: string;
   target_column: string;
   index: string;

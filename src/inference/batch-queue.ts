@@ -1,18 +1,19 @@
 import { EngineError } from './engine-error.ts';
 import type { EngineReply, RunRequest } from './protocol.ts';
-import { idsOf, type RowResult, type Sequence, type SessionSpec } from './types.ts';
+import { idsOf, type RowResult, type RunOptions, type Sequence, type SessionSpec } from './types.ts';
 
 /** A batch on its way, with the promise that waits for it. */
 export interface Batch {
   readonly request: RunRequest;
-  readonly ahead: boolean;
+  /** 0 goes before 1, and 1 before 2. */
+  readonly rank: number;
   /** Whether the process has said that it runs it. */
   started: boolean;
   resolve(results: RowResult[]): void;
   reject(error: EngineError): void;
 }
 
-/** Batches that wait for the engine process: first come, first served, those that are `ahead` before the others. */
+/** Batches that wait for the engine process: those `ahead`, then the others, then those `behind`; each in their order. */
 export class BatchQueue {
   #batches: Batch[] = [];
   #lastId = 0;
@@ -22,11 +23,16 @@ export class BatchQueue {
   }
 
   /** Puts a batch in its place and returns the promise of its results. */
-  add(session: SessionSpec, sequences: readonly Sequence[], ahead: boolean): Promise<RowResult[]> {
+  add(
+    session: SessionSpec,
+    sequences: readonly Sequence[],
+    { ahead, behind }: RunOptions,
+  ): Promise<RowResult[]> {
     const { promise, resolve, reject } = withResolvers<RowResult[]>();
     const request: RunRequest = { type: 'run', id: ++this.#lastId, session, ...flatten(sequences) };
-    const place = ahead ? this.#batches.findIndex((batch) => !batch.ahead) : -1;
-    const batch = { request, ahead, started: false, resolve, reject };
+    const rank = ahead ? 0 : behind ? 2 : 1;
+    const place = this.#batches.findIndex((batch) => batch.rank > rank);
+    const batch = { request, rank, started: false, resolve, reject };
     this.#batches.splice(place < 0 ? this.#batches.length : place, 0, batch);
     return promise;
   }

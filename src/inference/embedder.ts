@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
 import { cpuTokenBudget, cutBatches } from './batcher.ts';
+import { vectorCutter } from './cut-vector.ts';
 import type { Engine } from './engine.ts';
 import type { EngineError } from './engine-error.ts';
 import { runIsolated } from './isolate.ts';
@@ -21,6 +22,8 @@ export interface EmbedderOptions {
 export interface EmbedOptions extends SessionOptions, RunOptions {
   /** Put before each text; for a model's own see `ModelDescription.prompts`. */
   readonly prompt?: string | undefined;
+  /** Numbers kept of each vector, the first ones: for models trained so (Matryoshka). Cut first, then scaled. */
+  readonly dimensions?: number | undefined;
   /** Called as each batch is done, with the places of its rows in `texts` and their results, in the same order. */
   onBatch?(rows: readonly number[], results: readonly RowResult[]): void;
 }
@@ -72,7 +75,10 @@ export class Embedder {
     const prompt = options.prompt ?? '';
     const sequences = await inSlices(texts, (text) => tokenizer.encode(prompt + text));
     const results = new Array<RowResult>(texts.length);
-    await this.#run(sessionSpec(description, options), sequences, options, (rows, done) => {
+    const session = sessionSpec(description, options);
+    const cut = vectorCutter(session, options.dimensions);
+    await this.#run(session, sequences, options, (rows, uncut) => {
+      const done = uncut.map(cut);
       rows.forEach((row, index) => {
         results[row] = done[index]!;
       });
@@ -93,11 +99,11 @@ export class Embedder {
   async labelTexts(
     description: LabelModel,
     texts: readonly string[],
-    { ahead = false, onBatch, ...taskOptions }: LabelOptions = {},
+    { ahead = false, behind = false, onBatch, ...taskOptions }: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
     const collected = new LabelCollector(await inSlices(texts, task));
-    await this.#run(logitsSpec(description), collected.sequences, { ahead }, (rows, done) => {
+    await this.#run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) => {
       const finished = collected.add(rows, done);
       if (finished.length > 0) {
         onBatch?.(
@@ -151,4 +157,4 @@ async function inSlices<Result>(texts: readonly string[], each: (text: string) =
 }
 
 /** What the worker needs of an Embedder; benchmarks of the queue alone give one that answers at once. */
-export type TextEmbedder = Pick<Embedder, 'embedTexts' | 'tokenizer'>;
+export type TextEmbedder = Pick<Embedder, 'embedTexts' | 'labelTexts' | 'tokenizer'>;

@@ -115,7 +115,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     if (sequences.length === 0) {
       return Promise.resolve([]);
     }
-    const result = this.#queue.add(session, sequences, options.ahead ?? false);
+    const result = this.#queue.add(session, sequences, options);
     this.#feed();
     return result;
   }

@@ -63,4 +63,6 @@ export type RowResult = Float32Array | EngineError;
 export interface RunOptions {
   /** Ahead of all batches that wait without it: for a caller who waits for the answer. */
   readonly ahead?: boolean;
+  /** Behind all batches that wait without it: for what nobody waits for. */
+  readonly behind?: boolean;
 }

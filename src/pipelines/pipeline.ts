@@ -1,15 +1,18 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import type { PipelineOptions } from '../database/schema.ts';
+import type { PipelineOptions, PipelineTask } from '../database/schema.ts';
 
 /** A declared pipeline, as far as a worker needs it. */
 export interface Pipeline {
   readonly id: number;
   readonly name: string;
   readonly model: string;
-  readonly task: string;
-  readonly dimensions: number;
+  readonly task: PipelineTask;
+  /** Numbers in a vector of the target; null for a task without vectors. */
+  readonly dimensions: number | null;
   readonly options: PipelineOptions;
+  /** How its texts are cut, as embedder.create_pipeline has checked it; null where rows are taken whole. */
+  readonly chunking: object | null;
   readonly priority: number;
   readonly maxAttempts: number;
   readonly paused: boolean;
@@ -30,6 +33,7 @@ export async function loadPipelines(database: Database): Promise<Pipeline[]> {
       'task',
       'dimensions',
       'options',
+      'chunking',
       'priority',
       'max_attempts',
       'paused',

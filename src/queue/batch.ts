@@ -3,29 +3,77 @@ import type { Database } from '../database/database.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 import type { Job } from './jobs.ts';
 
-/** A job and what came out of it; a null vector empties the target. */
+/** What a classification task gives; the columns label, score and detail of the target. */
+export interface Labels {
+  readonly label: string | null;
+  readonly score: number | null;
+  readonly detail: object;
+}
+
+/** What a task gives for a text. */
+export type Output = Float32Array | Labels;
+
+/** One chunk of a row and what came out of it. */
+export interface ChunkResult {
+  readonly text: string;
+  /** Where it stands in the row's input, in code points: from `start` to before `end`. */
+  readonly start: number;
+  readonly end: number;
+  /** The path of headings above it; null where there is none. */
+  readonly heading: string | null;
+  /** The md5 of what the model was given, as a UUID. */
+  readonly hash: string;
+  /** Null: a chunk of the same hash is there already, and keeps what it has. */
+  readonly output: Output | null;
+}
+
+/** A job and what came out of it: of the whole row, or of each of its chunks in their order. Null empties the target. */
 export interface Result {
   readonly job: Job;
-  readonly vector: Float32Array | null;
+  readonly output: Output | readonly ChunkResult[] | null;
+}
+
+/** How the target of a pipeline is written. */
+export interface TargetShape {
+  readonly id: number;
+  readonly task: string;
+  readonly chunked: boolean;
+}
+
+/** The input of a row, as the server gives it. */
+export interface RowInput {
+  /** Null where the row is gone, its input is NULL, or the filter leaves it out. */
+  readonly text: string | null;
+  /** Of a chunked pipeline: what goes before and after each chunk, and the hashes of the chunks that are there. */
+  readonly before: string;
+  readonly after: string;
+  readonly hashes: readonly string[];
 }
 
 /**
- * Reads the input text of each job's row, all of one pipeline.
+ * Reads the input of each job's row, all of one pipeline.
  * @param maxCharacters texts are cut to this length by the server
- * @returns texts in the order of `jobs`; null where the row is gone or its input is NULL
+ * @returns inputs in the order of `jobs`
  */
 export async function readInputs(
   database: Database,
   jobs: readonly Job[],
   maxCharacters: number,
-): Promise<(string | null)[]> {
-  const { rows } = await sql<{ place: number; input: string | null }>`
-    select place, input from ${pipelineFunction(jobs, 'read')}(${jobs.map((job) => job.rowKey)}::text[], ${maxCharacters})`.execute(
+): Promise<RowInput[]> {
+  const { rows } = await sql<{
+    place: number;
+    input: string | null;
+    before?: string;
+    after?: string;
+    hashes?: string[];
+  }>`
+    select * from ${pipelineFunction(jobs[0]!.pipelineId, 'read')}(${jobs.map((job) => job.rowKey)}::text[], ${maxCharacters})`.execute(
     database,
   );
-  const texts: (string | null)[] = new Array(jobs.length).fill(null);
-  for (const row of rows) texts[row.place - 1] = row.input;
-  return texts;
+  const inputs: RowInput[] = jobs.map(() => ({ text: null, before: '', after: '', hashes: [] }));
+  for (const { place, input, before = '', after = '', hashes = [] } of rows)
+    inputs[place - 1] = { text: input, before, after, hashes };
+  return inputs;
 }
 
 /**
@@ -35,24 +83,62 @@ export async function readInputs(
  */
 export async function completeJobs(
   database: Database,
+  target: TargetShape,
   results: readonly Result[],
   model: string,
   vectorOid: number,
 ): Promise<Set<string>> {
   const jobs = results.map((result) => result.job);
-  const vectors = encodeVectors(
-    results.map((result) => result.vector),
-    vectorOid,
-  );
+  const pieces = target.chunked ? chunkColumns(results) : [];
+  const outputs = target.chunked
+    ? results.flatMap(({ output }) => chunksOf(output).map((chunk) => chunk.output))
+    : results.map(({ output }) => output as Output | null);
+  const parameters = [
+    sql`${jobs.map((job) => job.rowKey)}::text[]`,
+    sql`${jobs.map((job) => job.version)}::xid8[]`,
+    sql`${model}::text`,
+    ...pieces,
+    ...outputColumns(target.task, outputs, vectorOid),
+  ];
   const { rows } = await sql<{ row_key: string }>`
-    select row_key from ${pipelineFunction(jobs, 'complete')}(
-      ${jobs.map((job) => job.rowKey)}::text[], ${jobs.map((job) => job.version)}::xid8[], ${vectors}, ${model}) row_key`.execute(
+    select row_key from ${pipelineFunction(target.id, 'complete')}(${sql.join(parameters)}) row_key`.execute(
     database,
   );
   return new Set(rows.map((row) => row.row_key));
 }
 
+/** The chunks of a result; none where the target is to be emptied. */
+export function chunksOf(output: Result['output']): readonly ChunkResult[] {
+  return Array.isArray(output) ? output : [];
+}
+
+function chunkColumns(results: readonly Result[]) {
+  const rows = results.flatMap(({ output }, place) =>
+    chunksOf(output).map((chunk, number) => ({ place: place + 1, number, ...chunk })),
+  );
+  return [
+    sql`${rows.map(({ place }) => place)}::int[]`,
+    sql`${rows.map(({ number }) => number)}::int[]`,
+    sql`${rows.map(({ text }) => text)}::text[]`,
+    sql`${rows.map(({ start }) => start)}::int[]`,
+    sql`${rows.map(({ end }) => end)}::int[]`,
+    sql`${rows.map(({ heading }) => heading)}::text[]`,
+    sql`${rows.map(({ hash }) => hash)}::uuid[]`,
+  ];
+}
+
+function outputColumns(task: string, outputs: readonly (Output | null)[], vectorOid: number) {
+  if (task === 'feature-extraction')
+    return [sql`${encodeVectors(outputs as (Float32Array | null)[], vectorOid)}`];
+  const labels = outputs as (Labels | null)[];
+  return [
+    sql`${labels.map((row) => row?.label ?? null)}::text[]`,
+    sql`${labels.map((row) => row?.score ?? null)}::real[]`,
+    sql`${labels.map((row) => (row ? JSON.stringify(row.detail) : null))}::jsonb[]`,
+  ];
+}
+
 /** The pipeline's own function of that name; see sql/05_batch.sql. */
-function pipelineFunction(jobs: readonly Job[], verb: 'read' | 'complete') {
-  return sql.id('embedder', `pipeline_${jobs[0]!.pipelineId}_${verb}`);
+function pipelineFunction(pipelineId: number, verb: 'read' | 'complete') {
+  return sql.id('embedder', `pipeline_${pipelineId}_${verb}`);
 }

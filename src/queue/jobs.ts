@@ -10,6 +10,8 @@ export interface Job {
   readonly version: string;
   /** Claims so far, this one included. */
   readonly attempts: number;
+  /** Of a backfill: everything else goes first. */
+  readonly backfill: boolean;
 }
 
 /** A worker's number and the time its claims hold. */
@@ -19,15 +21,36 @@ export interface Claimant {
 }
 
 /** Claims up to `limit` jobs of the given pipelines, in their order, the oldest due first. */
-export async function claimJobs(
+export function claimJobs(
   database: Database,
   claimant: Claimant,
   pipelineIds: readonly number[],
   limit: number,
 ): Promise<Job[]> {
+  return claim(database, claimant, pipelineIds, limit, false);
+}
+
+/** Claims up to `limit` rows out of the backfills of the given pipelines. */
+export function claimBackfill(
+  database: Database,
+  claimant: Claimant,
+  pipelineIds: readonly number[],
+  limit: number,
+): Promise<Job[]> {
+  return claim(database, claimant, pipelineIds, limit, true);
+}
+
+async function claim(
+  database: Database,
+  claimant: Claimant,
+  pipelineIds: readonly number[],
+  limit: number,
+  backfill: boolean,
+): Promise<Job[]> {
+  const claimFunction = sql.id('embedder', backfill ? 'claim_backfill' : 'claim_jobs');
   const { rows } = await sql<{ pipeline_id: number; row_key: string; version: string; attempts: number }>`
     select pipeline_id, row_key, version, attempts
-    from embedder.claim_jobs(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
+    from ${claimFunction}(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
     database,
   );
   return rows.map((row) => ({
@@ -35,6 +58,7 @@ export async function claimJobs(
     rowKey: row.row_key,
     version: row.version,
     attempts: row.attempts,
+    backfill,
   }));
 }
 

@@ -1,9 +1,9 @@
 import { sql } from 'kysely';
 import { messageOf } from '../errors.ts';
-import { claimJobs, type Job } from '../queue/jobs.ts';
+import { claimBackfill, claimJobs, type Job } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { Holdings } from './holdings.ts';
-import { type IndexBuilder, markFilled } from './housekeeping.ts';
+import type { Housekeeping } from './housekeeping.ts';
 import type { Registry } from './registry.ts';
 import { Signal } from './signal.ts';
 
@@ -18,16 +18,15 @@ const DEAF_POLL_LIMIT_MS = 1_000;
 const REFUSED_MS = 1_000;
 /** Declarations are read again this often, for the case that their notification was lost. */
 const RELOAD_MS = 5_000;
-/** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
-const QUIET_MS = 3_000;
 
 /**
  * Looks for jobs and hands them on. Its states:
  *
  * - full: it holds two windows of jobs, one at the engine and one that is read and tokenized meanwhile. It claims
  *   nothing until a whole window has come free, since a window is what is sorted by length. Next: busy.
- * - busy: it claims up to a window, again and again, until nothing is due; then it looks each 20 ms while batches are
- *   under way. Next: full, or idle when the last of them is done.
+ * - busy: it claims up to a window, again and again, until nothing is due; then it takes rows out of backfills, up to two
+ *   windows beside; and looks each 20 ms while batches are under way. Next: full, or idle when the last of them is done.
+ *   What a backfill has given waits behind everything else at the engine, and does not count towards full.
  * - idle: it writes `idle` on its row of the register, which makes triggers notify, and looks once more, for jobs
  *   committed before anybody could see that it sleeps. Then it waits: for NOTIFY, and for a poll that starts at 50 ms,
  *   doubles up to 5 s, and finds the jobs of transactions that looked at the register before and committed after.
@@ -37,7 +36,7 @@ export class ClaimLoop {
   readonly #context: WorkerContext;
   readonly #registry: Registry;
   readonly #holdings: Holdings;
-  readonly #indexes: IndexBuilder;
+  readonly #housekeeping: Housekeeping;
   readonly #window: number;
   readonly #take: (jobs: Job[]) => void;
   readonly #listening: () => boolean;
@@ -48,20 +47,18 @@ export class ClaimLoop {
   #idleWrite: Promise<unknown> = Promise.resolve();
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
-  #lastClaim = performance.now();
-  #houseKept = false;
 
   constructor(
     context: WorkerContext,
     registry: Registry,
     holdings: Holdings,
-    indexes: IndexBuilder,
+    housekeeping: Housekeeping,
     options: { window: number; take: (jobs: Job[]) => void; listening: () => boolean },
   ) {
     this.#context = context;
     this.#registry = registry;
     this.#holdings = holdings;
-    this.#indexes = indexes;
+    this.#housekeeping = housekeeping;
     this.#window = options.window;
     this.#take = options.take;
     this.#listening = options.listening;
@@ -72,7 +69,7 @@ export class ClaimLoop {
   wake(payload: string): void {
     if (payload === 'pipeline') {
       this.#reloadAt = 0;
-      this.#houseKept = false;
+      this.#housekeeping.changed();
     }
     this.#signal.give();
   }
@@ -101,7 +98,7 @@ export class ClaimLoop {
   /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
   async #step(untilEmpty: boolean): Promise<boolean> {
     await this.#reload();
-    if (this.#holdings.size > this.#window) {
+    if (this.#holdings.size - this.#holdings.backfill > this.#window) {
       await this.#signal.wait(RELOAD_MS);
       return false;
     }
@@ -113,27 +110,27 @@ export class ClaimLoop {
     } else if (holding) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (untilEmpty) {
-      await markFilled(this.#context);
-      await this.#indexes.build();
-      return true;
+      return this.#housekeeping.finish();
     } else {
       await this.#sleep();
     }
     return false;
   }
 
+  /** Jobs that are due; else, unless two windows of them are under way, rows out of backfills. */
   async #claim(): Promise<Job[]> {
     const pipelines = this.#registry.claimable();
     if (pipelines.length === 0) return [];
     const { database, claimant } = this.#context;
-    return persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
+    const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
+    if (jobs.length > 0 || this.#holdings.backfill > this.#window) return jobs;
+    return persist(this.#context, () => claimBackfill(database, claimant, pipelines, this.#window));
   }
 
   #becomeBusy(jobs: Job[]): void {
     this.#setIdle(false);
     this.#pollMs = IDLE_POLL_MS;
-    this.#lastClaim = performance.now();
-    this.#houseKept = false;
+    this.#housekeeping.claimed();
     this.#holdings.add(jobs);
     this.#context.events.emit('claimed', jobs.length);
     this.#take(jobs);
@@ -145,15 +142,6 @@ export class ClaimLoop {
       this.#setIdle(true);
       await this.#idleWrite;
       return;
-    }
-    if (this.#registry.filling()) await this.#markFilled();
-    if (!this.#houseKept && performance.now() - this.#lastClaim > QUIET_MS) {
-      this.#houseKept = true;
-      // Not waited for: an index can take hours, and new rows must not.
-      this.#indexes.build().catch((error: unknown) => {
-        this.#houseKept = false;
-        this.#context.logger.warn({ reason: messageOf(error) }, 'could not look after the indexes');
-      });
     }
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
@@ -177,14 +165,10 @@ export class ClaimLoop {
       );
   }
 
-  async #markFilled(): Promise<void> {
-    const filled = await persist(this.#context, () => markFilled(this.#context));
-    if (filled.length > 0) await this.#registry.reload();
-  }
-
   async #reload(): Promise<void> {
     if (performance.now() < this.#reloadAt) return;
     this.#reloadAt = performance.now() + RELOAD_MS;
     await this.#registry.reload();
+    this.#housekeeping.tick();
   }
 }

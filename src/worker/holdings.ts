@@ -5,9 +5,15 @@ import type { Job } from '../queue/jobs.ts';
 export class Holdings extends EventEmitter<{ freed: [] }> {
   readonly #jobs = new Map<number, Map<string, Job>>();
   #size = 0;
+  #backfill = 0;
 
   get size(): number {
     return this.#size;
+  }
+
+  /** How many of them are a backfill's. */
+  get backfill(): number {
+    return this.#backfill;
   }
 
   add(jobs: readonly Job[]): void {
@@ -15,7 +21,9 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
       const ofPipeline = this.#jobs.get(job.pipelineId) ?? new Map<string, Job>();
       this.#jobs.set(job.pipelineId, ofPipeline);
       // A row whose lease ran out can come back to this worker: it is held once, by the later claim.
-      if (!ofPipeline.has(job.rowKey)) this.#size++;
+      const before = ofPipeline.get(job.rowKey);
+      if (before) this.#count(before, -1);
+      this.#count(job, 1);
       ofPipeline.set(job.rowKey, job);
     }
   }
@@ -25,9 +33,14 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
       const ofPipeline = this.#jobs.get(job.pipelineId);
       if (ofPipeline?.get(job.rowKey) !== job) continue;
       ofPipeline.delete(job.rowKey);
-      this.#size--;
+      this.#count(job, -1);
     }
     this.emit('freed');
+  }
+
+  #count(job: Job, change: 1 | -1): void {
+    this.#size += change;
+    if (job.backfill) this.#backfill += change;
   }
 
   /** What is held, one list a pipeline; pipelines of which nothing is held are left out. */

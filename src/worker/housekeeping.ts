@@ -1,70 +1,125 @@
 import { sql } from 'kysely';
-import { codeOf } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
-import type { WorkerContext } from './context.ts';
+import { persist, type WorkerContext } from './context.ts';
+import type { IndexBuilder } from './index-builder.ts';
+import type { Registry } from './registry.ts';
 
-// Any number, as long as it is always this one: one worker at a time builds indexes.
-const INDEX_LOCK = 7_306_372_119;
-const QUERY_CANCELED = '57014';
-
-/** Notes which pipelines have ended their first filling, and returns their names. */
-export async function markFilled({ database, logger }: WorkerContext): Promise<string[]> {
-  const { rows } = await sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(
-    database,
-  );
-  for (const { name } of rows) logger.info({ pipeline: name }, 'first filling has ended');
-  return rows.map(({ name }) => name);
-}
+/** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
+const QUIET_MS = 3_000;
+/** Where there is no such gap, they are built after this. */
+const NEVER_QUIET_MS = 60_000;
+/** Counts are summed up this often. */
+const FOLD_MS = 30_000;
 
 /**
- * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
- * it may not run in a transaction.
+ * What a worker does beside the queue: follows changes of the tables, notes which pipelines are filled, has indexes built
+ * and generations made live. Nobody waits for it: an index can take hours, and new rows must not.
  */
-export class IndexBuilder {
+export class Housekeeping {
   readonly #context: WorkerContext;
-  /** The server's process that builds at the moment. */
-  #backend: number | undefined;
-  #cancelled = false;
+  readonly #registry: Registry;
+  readonly #indexes: IndexBuilder;
+  #lastClaim = performance.now();
+  #lastFold = 0;
+  /** Since when indexes are to be looked after; undefined when they are as they should be. */
+  #indexesDueSince: number | undefined = performance.now();
+  #under: Promise<void> | undefined;
+  #finished = false;
 
-  constructor(context: WorkerContext) {
+  constructor(context: WorkerContext, registry: Registry, indexes: IndexBuilder) {
     this.#context = context;
+    this.#registry = registry;
+    this.#indexes = indexes;
   }
 
-  /** Builds what is missing, unless another worker is at it. */
-  async build(): Promise<void> {
-    const { database, logger, events } = this.#context;
-    await database.connection().execute(async (connection) => {
-      const lock = await sql<{ taken: boolean; backend: number }>`
-        select pg_try_advisory_lock(${INDEX_LOCK}) as taken, pg_backend_pid() as backend`.execute(connection);
-      if (!lock.rows[0]?.taken) return;
-      this.#backend = lock.rows[0].backend;
-      try {
-        const { rows } = await sql<{ pipeline: string; statements: string[] }>`
-          select pipeline, statements from embedder.missing_indexes()`.execute(connection);
-        for (const { pipeline, statements } of rows) {
-          if (this.#cancelled) return;
-          const begin = performance.now();
-          try {
-            for (const statement of statements) await sql.raw(statement).execute(connection);
-            const seconds = Math.round(performance.now() - begin) / 1_000;
-            logger.info({ pipeline, seconds }, 'index built');
-            events.emit('indexed', { pipeline });
-          } catch (error) {
-            if (codeOf(error) === QUERY_CANCELED) logger.info({ pipeline }, 'index build was cancelled');
-            else logger.error({ pipeline, reason: messageOf(error) }, 'index could not be built');
-          }
-        }
-      } finally {
-        this.#backend = undefined;
-        await sql`select pg_advisory_unlock(${INDEX_LOCK})`.execute(connection);
-      }
-    });
+  /** Jobs were claimed. */
+  claimed(): void {
+    this.#lastClaim = performance.now();
   }
 
-  /** Ends a build that is under way; what it leaves behind, the next build drops. */
-  async cancel(): Promise<void> {
-    this.#cancelled = true;
-    if (this.#backend === undefined) return;
-    await sql`select pg_cancel_backend(${this.#backend})`.execute(this.#context.database);
+  /** A declaration has changed. */
+  changed(): void {
+    this.#indexesDueSince ??= performance.now();
+  }
+
+  /** To be called every few seconds. */
+  tick(): void {
+    this.#under ??= this.#keep()
+      .catch((error: unknown) => {
+        if (!this.#context.signal.aborted)
+          this.#context.logger.warn({ reason: messageOf(error) }, 'could not keep house');
+      })
+      .finally(() => {
+        this.#under = undefined;
+      });
+  }
+
+  /** The end of a drain: does all that is to be done. False: look for jobs once more, tables have changed. */
+  async finish(): Promise<boolean> {
+    await this.#under;
+    if (!this.#finished && (await this.#lookAfterTables())) {
+      this.#finished = true;
+      return false;
+    }
+    await this.#markFilled();
+    await this.#indexes.build();
+    await this.#cutOver();
+    await this.#fold();
+    return true;
+  }
+
+  /** Ends what is under way. */
+  async stop(): Promise<void> {
+    await this.#indexes.cancel();
+    await this.#under;
+  }
+
+  async #keep(): Promise<void> {
+    await this.#lookAfterTables();
+    if (this.#registry.filling() && (await this.#markFilled())) this.#indexesDueSince ??= performance.now();
+    const now = performance.now();
+    if (now - this.#lastFold > FOLD_MS) await this.#fold();
+    if (this.#indexesDueSince === undefined) return;
+    if (now - this.#lastClaim < QUIET_MS && now - this.#indexesDueSince < NEVER_QUIET_MS) return;
+    this.#indexesDueSince = undefined;
+    await this.#indexes.build();
+    await this.#cutOver();
+  }
+
+  /** Whether a pipeline has changed with its tables. */
+  async #lookAfterTables(): Promise<boolean> {
+    const { database, logger } = this.#context;
+    const { rows } = await persist(this.#context, () =>
+      sql<{ pipeline: string; message: string }>`
+        select pipeline, message from embedder.look_after_tables()`.execute(database),
+    );
+    for (const { pipeline, message } of rows) logger.info({ pipeline, reason: message }, 'tables changed');
+    if (rows.length > 0) await this.#registry.reload();
+    return rows.length > 0;
+  }
+
+  /** Whether a first filling has ended. */
+  async #markFilled(): Promise<boolean> {
+    const { database, logger } = this.#context;
+    const { rows } = await persist(this.#context, () =>
+      sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(database),
+    );
+    for (const { name } of rows) logger.info({ pipeline: name }, 'first filling has ended');
+    if (rows.length > 0) await this.#registry.reload();
+    return rows.length > 0;
+  }
+
+  async #cutOver(): Promise<void> {
+    const { database, logger } = this.#context;
+    const { rows } = await persist(this.#context, () =>
+      sql<{ name: string }>`select name from embedder.auto_cutover() name`.execute(database),
+    );
+    for (const { name } of rows) logger.info({ pipeline: name }, 'the next generation is live');
+    if (rows.length > 0) await this.#registry.reload();
+  }
+
+  async #fold(): Promise<void> {
+    this.#lastFold = performance.now();
+    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(this.#context.database));
   }
 }

@@ -1,6 +1,8 @@
+import type { Chunking } from '../chunking/chunking.ts';
+import { parseChunking } from '../chunking/parse-chunking.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { FeatureExtractionModel } from '../models/description.ts';
+import type { ModelDescription } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -8,9 +10,11 @@ import { persist, type WorkerContext } from './context.ts';
 /** A pipeline that this worker can serve, and the model it does it with. */
 export interface ServedPipeline {
   readonly pipeline: Pipeline;
-  readonly model: FeatureExtractionModel;
+  readonly model: ModelDescription;
   /** Put before each text. */
   readonly prompt: string;
+  /** How its texts are cut; null where rows are taken whole. */
+  readonly chunking: Chunking | null;
 }
 
 /** A pipeline in error is tried again after this, and then after twice as long each time, up to the limit. */
@@ -120,8 +124,8 @@ export class Registry {
   }
 
   #serve(pipeline: Pipeline): ServedPipeline {
-    const model = this.#store.find(pipeline.model, 'feature-extraction');
-    if (model.dimensions !== pipeline.dimensions) {
+    const model = this.#store.find(pipeline.model, pipeline.task);
+    if (model.task === 'feature-extraction' && model.dimensions < pipeline.dimensions!) {
       throw new UserError(
         `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,
         {
@@ -134,6 +138,13 @@ export class Registry {
     } catch (error) {
       throw error instanceof UserError ? error : new UserError(messageOf(error), { cause: error });
     }
-    return { pipeline, model, prompt: pipeline.options.prompt ?? model.prompts.passage };
+    const prompt =
+      model.task === 'feature-extraction' ? (pipeline.options.prompt ?? model.prompts.passage) : '';
+    return { pipeline, model, prompt, chunking: pipeline.chunking && chunkingOf(pipeline.chunking) };
   }
+}
+
+/** The template belongs to what the server gives; the rest says how to cut. */
+function chunkingOf(given: object): Chunking {
+  return parseChunking(Object.fromEntries(Object.entries(given).filter(([key]) => key !== 'template')));
 }

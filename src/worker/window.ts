@@ -1,22 +1,17 @@
 import { bisect } from '../bisect.ts';
 import { isRowError } from '../database/errors.ts';
+import { UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
-import { sessionSpec } from '../inference/session-spec.ts';
-import { readInputs } from '../queue/batch.ts';
+import { type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
+import { computePieces, sharedBatchKey } from './compute.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { Registry, ServedPipeline } from './registry.ts';
+import { Row } from './row.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
 import type { Writer } from './writer.ts';
-
-/** A job with the text that is to be embedded, its pipeline's prompt in front. */
-interface Row {
-  readonly served: ServedPipeline;
-  readonly job: Job;
-  readonly text: string;
-}
 
 /**
  * Characters read for each token that the model takes. A word of more than 100 characters is one unknown token to
@@ -24,9 +19,14 @@ interface Row {
  */
 const CHARACTERS_PER_TOKEN = 100;
 
+/** Rows of a chunked pipeline that are worked on at once: each may be a book. */
+const CHUNKED_ROWS = 64;
+/** Longest text that is cut into chunks, in characters: it is all in memory, with its chunks. */
+const CHUNKED_CHARACTERS = 10_000_000;
+
 /**
- * Works on a window of claimed jobs: reads their texts, and embeds them in batches by length, across pipelines that
- * share a session. What comes out goes to the writer, batch by batch.
+ * Works on a window of claimed jobs: reads their texts, and gives them to the model in batches by length, across
+ * pipelines that share a session. What comes out goes to the writer, batch by batch.
  */
 export class WindowRunner {
   readonly #context: WorkerContext;
@@ -49,13 +49,23 @@ export class WindowRunner {
     this.#setbacks = setbacks;
   }
 
+  /** All jobs are of a backfill or none is: what is none goes ahead of it. */
   async run(jobs: readonly Job[]): Promise<void> {
-    const byPipeline = groupBy(jobs, (job) => job.pipelineId);
-    const rows = await Promise.all(
-      [...byPipeline].map(([pipelineId, group]) => this.#read(pipelineId, group)),
-    );
-    const bySession = groupBy(rows.flat(), ({ served }) => runKey(served));
-    await Promise.all([...bySession.values()].map((group) => this.#embed(group)));
+    const groups = [...groupBy(jobs, (job) => job.pipelineId)];
+    const isChunked = ([id]: [number, Job[]]) => this.#registry.find(id)?.pipeline.chunking != null;
+    await Promise.all([
+      this.#work(groups.filter((group) => !isChunked(group))),
+      ...groups.filter(isChunked).map(async ([id, group]) => {
+        for (let at = 0; at < group.length; at += CHUNKED_ROWS)
+          await this.#work([[id, group.slice(at, at + CHUNKED_ROWS)]]);
+      }),
+    ]);
+  }
+
+  async #work(groups: readonly [number, Job[]][]): Promise<void> {
+    const rows = await Promise.all(groups.map(([pipelineId, group]) => this.#read(pipelineId, group)));
+    const batches = groupBy(rows.flat(), ({ served }) => sharedBatchKey(served));
+    await Promise.all([...batches.values()].map((group) => this.#compute(group)));
   }
 
   /** The rows of one pipeline that have text. Those without go straight to the writer, to have their target emptied. */
@@ -69,14 +79,18 @@ export class WindowRunner {
     const rows: Row[] = [];
     const empty: Job[] = [];
     const failures: Failure[] = [];
+    const most = served.chunking ? CHUNKED_CHARACTERS + 1 : served.model.maxTokens * CHARACTERS_PER_TOKEN;
     const read = async (part: readonly Job[]) => {
-      const texts = await persist(this.#context, () =>
-        readInputs(this.#context.database, part, served.model.maxTokens * CHARACTERS_PER_TOKEN),
-      );
+      const inputs = await persist(this.#context, () => readInputs(this.#context.database, part, most));
       part.forEach((job, i) => {
-        const text = texts[i];
-        if (text == null || text.trim() === '') empty.push(job);
-        else rows.push({ served, job, text: served.prompt + text });
+        try {
+          const row = this.#makeRow(served, job, inputs[i]!);
+          if (row) rows.push(row);
+          else empty.push(job);
+        } catch (error) {
+          if (!(error instanceof UserError)) throw error;
+          failures.push({ job, error });
+        }
       });
     };
     try {
@@ -91,11 +105,20 @@ export class WindowRunner {
     if (empty.length > 0) {
       this.#writer.add(
         served,
-        empty.map((job) => ({ job, vector: null })),
+        empty.map((job) => ({ job, output: null })),
         rows.length > 0,
       );
     }
     return rows;
+  }
+
+  #makeRow(served: ServedPipeline, job: Job, input: RowInput): Row | null {
+    if (!served.chunking) return Row.whole(served, job, input);
+    if (input.text !== null && input.text.length > CHUNKED_CHARACTERS)
+      throw new UserError('the text has more than 10,000,000 characters', {
+        hint: 'Divide it over several rows.',
+      });
+    return Row.chunked(served, job, input, this.#embedder.tokenizer(served.model));
   }
 
   /** Jobs that were claimed more often than they may be were never reported on: each time, their worker died. */
@@ -110,53 +133,47 @@ export class WindowRunner {
     return jobs.filter((job) => job.attempts <= maxAttempts);
   }
 
-  /** Embeds rows that share a session. */
-  async #embed(rows: readonly Row[]): Promise<void> {
+  /** Works on rows that share batches. */
+  async #compute(rows: readonly Row[]): Promise<void> {
     const { served } = rows[0]!;
+    const left = new Set(rows);
     const waiting = new Map<ServedPipeline, number>();
     for (const row of rows) waiting.set(row.served, (waiting.get(row.served) ?? 0) + 1);
-    const left = new Set(rows);
+    const settle = (settled: readonly Row[]) => {
+      for (const row of settled) left.delete(row);
+      for (const [of, group] of groupBy(settled, (row) => row.served)) {
+        const more = waiting.get(of)! - group.length;
+        waiting.set(of, more);
+        this.#deliver(of, group, more > 0);
+      }
+    };
     try {
-      await this.#embedder.embedTexts(
-        served.model,
-        rows.map(({ text }) => text),
-        {
-          ...served.pipeline.options,
-          prompt: '',
-          onBatch: (places, results) => {
-            const outcomes = places.map((place, i) => ({ row: rows[place]!, result: results[i]! }));
-            for (const { row } of outcomes) left.delete(row);
-            for (const [of, group] of groupBy(outcomes, ({ row }) => row.served)) {
-              const more = waiting.get(of)! - group.length;
-              waiting.set(of, more);
-              this.#deliver(of, group, more > 0);
-            }
-          },
-        },
+      // A row whose chunks are all in the target as they are has nothing to compute, and places that may have moved.
+      settle(rows.filter((row) => row.done));
+      await computePieces(
+        this.#embedder,
+        served,
+        [...left].flatMap((row) => row.pieces),
+        rows[0]!.job.backfill,
+        (pieces) => settle([...new Set(pieces.map(({ row }) => row))].filter((row) => row.done)),
       );
     } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
-      const jobsOf = groupBy(left, (row) => row.served);
-      for (const [of, group] of jobsOf) {
+      if (!(error instanceof EngineError || error instanceof UserError)) throw error;
+      for (const [of, group] of groupBy(left, (row) => row.served)) {
         const jobs = group.map(({ job }) => job);
-        if (error.kind === 'stopped') await this.#setbacks.release(jobs);
+        if (error instanceof EngineError && error.kind === 'stopped') await this.#setbacks.release(jobs);
         else await this.#setbacks.failPipeline(of, jobs, error);
       }
     }
   }
 
-  #deliver(
-    served: ServedPipeline,
-    outcomes: { row: Row; result: Float32Array | EngineError }[],
-    more: boolean,
-  ): void {
-    const failures: Failure[] = [];
-    const results = outcomes.flatMap(({ row: { job }, result }) => {
-      if (!(result instanceof EngineError)) return [{ job, vector: result }];
-      failures.push({ job, error: result });
-      return [];
-    });
-    this.#writer.add(served, results, more);
+  #deliver(served: ServedPipeline, rows: readonly Row[], more: boolean): void {
+    const failures = rows.flatMap(({ job, error }): Failure[] => (error ? [{ job, error }] : []));
+    this.#writer.add(
+      served,
+      rows.filter((row) => !row.error).map((row) => row.result()),
+      more,
+    );
     this.#setbacks.failRows(served, failures).catch((error: unknown) => {
       this.#context.logger.error(
         { err: error },
@@ -164,10 +181,4 @@ export class WindowRunner {
       );
     });
   }
-}
-
-/** Pipelines with the same key can share a batch: the same session, and vectors finished in the same way. */
-function runKey({ model, pipeline }: ServedPipeline): string {
-  const { key, normalize } = sessionSpec(model, pipeline.options);
-  return `${key} ${normalize}`;
 }

@@ -11,7 +11,8 @@ import { ClaimLoop } from './claim-loop.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
 import { Holdings } from './holdings.ts';
-import { IndexBuilder } from './housekeeping.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { IndexBuilder } from './index-builder.ts';
 import { deregister, Heartbeat, register } from './registration.ts';
 import { Registry } from './registry.ts';
 import { Setbacks } from './setbacks.ts';
@@ -152,13 +153,13 @@ class PipelineWorker implements Worker {
     const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
     const listening = () => this.#listener !== null;
     const heartbeat = new Heartbeat(context, this.#holdings, listening);
-    const indexes = new IndexBuilder(context);
-    const loop = new ClaimLoop(context, registry, this.#holdings, indexes, {
+    const housekeeping = new Housekeeping(context, registry, new IndexBuilder(context));
+    const loop = new ClaimLoop(context, registry, this.#holdings, housekeeping, {
       window: this.#options.window ?? 2048,
       take: (jobs) => this.#work(runner, jobs),
       listening,
     });
-    this.#parts = { context, registry, setbacks, writer, heartbeat, indexes, loop };
+    this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop };
     await heartbeat.rescue();
     heartbeat.start();
     this.#listener?.on('wake', (payload) => loop.wake(payload));
@@ -230,7 +231,7 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     await this.#engine.stop(engineMs);
-    await parts?.indexes.cancel();
+    await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);
     await parts?.writer.drain();
@@ -253,6 +254,6 @@ interface Parts {
   readonly setbacks: Setbacks;
   readonly writer: Writer;
   readonly heartbeat: Heartbeat;
-  readonly indexes: IndexBuilder;
+  readonly housekeeping: Housekeeping;
   readonly loop: ClaimLoop;
 }

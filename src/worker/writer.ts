@@ -1,6 +1,6 @@
 import { bisect } from '../bisect.ts';
 import { isRowError } from '../database/errors.ts';
-import { completeJobs, type Result } from '../queue/batch.ts';
+import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
@@ -8,7 +8,7 @@ import type { Holdings } from './holdings.ts';
 import type { ServedPipeline } from './registry.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
 
-/** Most rows of one statement. From 512 on a larger one is no faster. */
+/** Most rows of one statement, chunks counted one by one. From 512 on a larger one is no faster. */
 const ROWS_PER_STATEMENT = 512;
 /** How long results wait for more of their pipeline, so that a drain writes by hundreds. A lone row does not wait. */
 const LINGER_MS = 50;
@@ -51,8 +51,8 @@ export class Writer {
     queue.served = served;
     this.#queues.set(id, queue);
     queue.results.push(...results);
-    while (queue.results.length >= ROWS_PER_STATEMENT)
-      this.#write(queue, queue.results.splice(0, ROWS_PER_STATEMENT));
+    for (let full = fullStatement(queue.results); full > 0; full = fullStatement(queue.results))
+      this.#write(queue, queue.results.splice(0, full));
     if (!moreComing) this.#flush(queue);
     else if (queue.results.length > 0) queue.timer ??= setTimeout(() => this.#flush(queue), LINGER_MS);
   }
@@ -108,7 +108,7 @@ export class Writer {
     results: readonly Result[],
     failures: readonly Failure[],
   ): Promise<void> {
-    if (failures.length > 0 && failures.length === results.filter(({ vector }) => vector).length) {
+    if (failures.length > 0 && failures.length === results.filter(({ output }) => output).length) {
       const problem = await this.#setbacks.findProblem(served);
       if (problem != null) {
         await this.#setbacks.failPipeline(
@@ -126,10 +126,12 @@ export class Writer {
   /** Writes results until each is committed, found to be superseded, or given back because it stays locked. */
   async #complete(served: ServedPipeline, results: readonly Result[]): Promise<void> {
     const { database, vectorOid } = this.#context;
+    const { id, task, chunking } = served.pipeline;
+    const target = { id, task, chunked: chunking !== null };
     let left = results;
     for (let attempt = 0; left.length > 0; attempt++) {
       const done = await persist(this.#context, () =>
-        completeJobs(database, left, served.model.name, vectorOid),
+        completeJobs(database, target, left, served.model.name, vectorOid),
       );
       this.#count(
         served,
@@ -155,10 +157,20 @@ export class Writer {
 
   #count(served: ServedPipeline, done: readonly Result[]): void {
     if (done.length === 0) return;
-    const embedded = done.filter(({ vector }) => vector).length;
+    const embedded = done.filter(({ output }) => output).length;
     const emptied = done.length - embedded;
     this.#stats.embedded += embedded;
     this.#stats.emptied += emptied;
     this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied });
   }
+}
+
+/** How many results make a statement that is full; 0 when all together do not. */
+function fullStatement(results: readonly Result[]): number {
+  let rows = 0;
+  const last = results.findIndex(({ output }) => {
+    rows += Math.max(1, chunksOf(output).length);
+    return rows >= ROWS_PER_STATEMENT;
+  });
+  return last + 1;
 }

@@ -141,8 +141,10 @@ describe('read', () => {
       rowKey,
       version: '0',
       attempts: 1,
+      backfill: false,
     }));
-    expect(await readInputs(database.kysely, jobs, 6)).toEqual(['text 3', null, null, 'text 1']);
+    const inputs = await readInputs(database.kysely, jobs, 6);
+    expect(inputs.map(({ text }) => text)).toEqual(['text 3', null, null, 'text 1']);
   });
 });
 
@@ -151,9 +153,10 @@ describe.each(['first', 'second'] as const)('complete, pipeline %s', (name) => {
   const complete = (jobs: readonly Job[], text = (job: Job): string | null => `text ${job.rowKey}`) =>
     completeJobs(
       database.kysely,
+      { id: pipeline(), task: 'feature-extraction', chunked: false },
       jobs.map((job) => {
         const of = text(job);
-        return { job, vector: of === null ? null : fakeVector(of) };
+        return { job, output: of === null ? null : fakeVector(of) };
       }),
       'm',
       vectorOid,

@@ -2,13 +2,14 @@ import { EventEmitter, once } from 'node:events';
 import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrator.ts';
-import { Embedder, type EmbedOptions, type TextEmbedder } from '../../src/inference/embedder.ts';
+import { Embedder, type EmbedOptions, type LabelOptions, type TextEmbedder } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine.ts';
 import type { EngineError } from '../../src/inference/engine-error.ts';
+import type { LabelResult } from '../../src/inference/tasks/label-task.ts';
 import type { Tokenizer } from '../../src/inference/tokenizer.ts';
 import type { RowResult } from '../../src/inference/types.ts';
 import { catalog } from '../../src/models/catalog.ts';
-import type { FeatureExtractionModel, ModelDescription } from '../../src/models/description.ts';
+import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import { createWorker, type DrainResult, type Worker, type WorkerOptions } from '../../src/worker/worker.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from './postgres.ts';
@@ -58,6 +59,19 @@ export async function takeQueued(database: TestDatabase, pipeline: string): Prom
     [pipeline],
   );
   return rows.map((row) => row.row_key).sort();
+}
+
+/** Makes jobs of the rows that backfills have yet to walk, so that a test finds them on the queue. */
+export async function queueBackfills(database: TestDatabase): Promise<void> {
+  await database.query(`do $$
+    declare run embedder.backfill_run;
+    begin
+      for run in select * from embedder.backfill_run loop
+        execute format('insert into embedder.job (pipeline_id, row_key) select %1$s, k from embedder.pipeline_%1$s_next(null, null, %2$L, %3$L, 1000000) k on conflict do nothing',
+          run.pipeline_id, run.condition, run.force);
+      end loop;
+      delete from embedder.backfill_run;
+    end $$`);
 }
 
 /** Jobs left, over all pipelines. */
@@ -186,7 +200,29 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     this.calls.push([...texts]);
     this.emit('call', [...texts]);
     await gate;
-    const results = texts.map((text) => this.fault(text) ?? fakeVector(text, model.dimensions));
+    const results = texts.map(
+      (text) => this.fault(text) ?? fakeVector(text, options.dimensions ?? model.dimensions),
+    );
+    options.onBatch?.(
+      texts.map((_, place) => place),
+      results,
+    );
+    return results;
+  }
+
+  /** Labels each text with its first word. */
+  async labelTexts(
+    _model: LabelModel,
+    texts: readonly string[],
+    options: LabelOptions = {},
+  ): Promise<(LabelResult | EngineError)[]> {
+    this.calls.push([...texts]);
+    this.emit('call', [...texts]);
+    await this.#gate;
+    const results = texts.map((text) => {
+      const label = text.split(' ', 1)[0]!;
+      return this.fault(text) ?? { label, score: 0.75, detail: { [label]: 0.75, other: 0.25 } };
+    });
     options.onBatch?.(
       texts.map((_, place) => place),
       results,
@@ -195,7 +231,7 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
   }
 
   tokenizer({ maxTokens }: ModelDescription): Tokenizer {
-    return { maxTokens, encode: () => new Int32Array(2), count: () => 0 };
+    return { maxTokens, encode: () => new Int32Array(2), count: (text) => text.split(/\s+/).length };
   }
 }
 

@@ -1,0 +1,56 @@
+import type { TextEmbedder } from '../inference/embedder.ts';
+import type { EngineError } from '../inference/engine-error.ts';
+import { sessionSpec } from '../inference/session-spec.ts';
+import type { LabelTaskOptions } from '../inference/task-options.ts';
+import type { Output } from '../queue/batch.ts';
+import type { ServedPipeline } from './registry.ts';
+import type { Piece } from './row.ts';
+
+/** Pipelines with the same key can share a batch: the same session, and results finished in the same way. */
+export function sharedBatchKey({ model, pipeline }: ServedPipeline): string {
+  const { options } = pipeline;
+  if (model.task !== 'feature-extraction')
+    return `${model.onnxPath} ${JSON.stringify(labelOptions(pipeline.options))}`;
+  const { key, normalize } = sessionSpec(model, options);
+  return `${key} ${normalize} ${pipeline.dimensions}`;
+}
+
+/**
+ * Gives pieces of rows to the model of a pipeline, all of pipelines with one `sharedBatchKey`, and puts what comes out
+ * into their rows.
+ * @param behind whether everything else goes first
+ * @param onPieces called as each batch is done
+ * @throws EngineError when the engine can do nothing for any of them; UserError when the options do not fit the model
+ */
+export async function computePieces(
+  embedder: TextEmbedder,
+  { model, pipeline }: ServedPipeline,
+  pieces: readonly Piece[],
+  behind: boolean,
+  onPieces: (pieces: readonly Piece[]) => void,
+): Promise<void> {
+  if (pieces.length === 0) return;
+  const texts = pieces.map(({ text }) => text);
+  const onBatch = (places: readonly number[], outputs: readonly (Output | EngineError)[]) => {
+    const batch = places.map((place) => pieces[place]!);
+    batch.forEach(({ row, place }, i) => row.put(place, outputs[i]!));
+    onPieces(batch);
+  };
+  if (model.task === 'feature-extraction') {
+    const { pooling, normalize } = pipeline.options;
+    const dimensions = pipeline.dimensions!;
+    await embedder.embedTexts(model, texts, { pooling, normalize, dimensions, behind, onBatch });
+  } else {
+    await embedder.labelTexts(model, texts, { ...labelOptions(pipeline.options), behind, onBatch });
+  }
+}
+
+function labelOptions({
+  top_k,
+  labels,
+  hypothesis_template,
+  multi_label,
+  aggregation_strategy,
+}: ServedPipeline['pipeline']['options']): LabelTaskOptions {
+  return { top_k, labels, hypothesis_template, multi_label, aggregation_strategy };
+}

@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto';
+import { type Chunk, splitText } from '../chunking/chunking.ts';
+import { EngineError } from '../inference/engine-error.ts';
+import type { Tokenizer } from '../inference/tokenizer.ts';
+import type { ChunkResult, Output, Result, RowInput } from '../queue/batch.ts';
+import type { Job } from '../queue/jobs.ts';
+import type { ServedPipeline } from './registry.ts';
+
+/** A text that the model is to be given. */
+export interface Piece {
+  readonly row: Row;
+  readonly text: string;
+  /** Its place among the outputs of the row. */
+  readonly place: number;
+}
+
+/** A job with its text: the whole of it, or its chunks. Gathers what comes out, until there is something for each. */
+export class Row {
+  readonly served: ServedPipeline;
+  readonly job: Job;
+  /** What the model is to be given of it; a chunk that is in the target already is not among them. */
+  readonly pieces: readonly Piece[];
+  readonly #chunks: readonly (Chunk & { hash: string })[] | null;
+  readonly #outputs: (Output | null)[];
+  #waiting: number;
+  #error: EngineError | undefined;
+
+  private constructor(
+    served: ServedPipeline,
+    job: Job,
+    texts: readonly (string | null)[],
+    chunks: readonly (Chunk & { hash: string })[] | null,
+  ) {
+    this.served = served;
+    this.job = job;
+    this.#chunks = chunks;
+    this.#outputs = texts.map(() => null);
+    this.pieces = texts.flatMap((text, place) => (text === null ? [] : [{ row: this, text, place }]));
+    this.#waiting = this.pieces.length;
+  }
+
+  /** A row that is taken whole; null where it has no text. */
+  static whole(served: ServedPipeline, job: Job, { text }: RowInput): Row | null {
+    if (text === null || text.trim() === '') return null;
+    return new Row(served, job, [served.prompt + text], null);
+  }
+
+  /** A row in chunks; null where it has no text. */
+  static chunked(served: ServedPipeline, job: Job, input: RowInput, tokenizer: Tokenizer): Row | null {
+    if (input.text === null || served.chunking === null) return null;
+    const there = new Set(input.hashes);
+    const texts: (string | null)[] = [];
+    const chunks = splitText(input.text, served.chunking, tokenizer).map((chunk) => {
+      const text = served.prompt + input.before + chunk.text + input.after;
+      const hash = hashOf(text);
+      texts.push(there.has(hash) ? null : text);
+      return { ...chunk, hash };
+    });
+    return chunks.length === 0 ? null : new Row(served, job, texts, chunks);
+  }
+
+  /** Whether there is something for each piece, be it an error. */
+  get done(): boolean {
+    return this.#waiting === 0;
+  }
+
+  /** What one of its pieces failed with. */
+  get error(): EngineError | undefined {
+    return this.#error;
+  }
+
+  /** Takes what came out for a piece. */
+  put(place: number, output: Output | EngineError): void {
+    this.#waiting--;
+    if (output instanceof EngineError) this.#error ??= output;
+    else this.#outputs[place] = output;
+  }
+
+  /** What to write, when it is done and without an error. */
+  result(): Result {
+    if (!this.#chunks) return { job: this.job, output: this.#outputs[0]! };
+    const output = this.#chunks.map(
+      ({ text, start, end, headings, hash }, place): ChunkResult => ({
+        text,
+        start,
+        end,
+        heading: headings.length > 0 ? headings.join(' > ') : null,
+        hash,
+        output: this.#outputs[place]!,
+      }),
+    );
+    return { job: this.job, output };
+  }
+}
+
+/** The md5 of a text as a UUID: sixteen bytes in the target, and PostgreSQL can compute it too. */
+function hashOf(text: string): string {
+  const hex = createHash('md5').update(text).digest('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
