@@ -262,7 +262,8 @@ begin
     select oid::regprocedure as name from pg_proc
     where pronamespace = 'embedder'::regnamespace and proname ~ format('^pipeline_%s_', pipeline_id)
   loop
-    execute format('drop function %s', f.name);
+    -- The view that stands on one of them is gone already, unless its source is gone.
+    execute format('drop function %s cascade', f.name);
   end loop;
 end
 $$;

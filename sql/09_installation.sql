@@ -20,6 +20,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.install(new);
   perform embedder.correct_tally(new.id);
+  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = new.id;
   return null;
 end
 $$;

@@ -136,6 +136,7 @@ declare
   id int;
   r record;
   keys text[];
+  queued text[];
   reason text;
 begin
   perform set_config('synchronous_commit', 'off', true);
@@ -148,6 +149,8 @@ begin
         and exists (select from embedder.pipeline p where p.id = id and not p.paused)
       order by f.run_id, f.place limit 1 for update of f skip locked;
       exit when not found;
+      -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
+      queued := array(select j.row_key from embedder.job j where j.pipeline_id = id);
       begin
         execute format('select array(select embedder.%I($1, $2, $3, $4, $5))', format('pipeline_%s_next', id))
           into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs;
@@ -171,7 +174,7 @@ begin
       if cardinality(keys) > 0 then
         return query
           insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-          select id, k, worker, now() + lease, 1 from unnest(keys) k
+          select id, k, worker, now() + lease, 1 from unnest(keys) k where k not in (select unnest(queued))
           on conflict (pipeline_id, row_key) do nothing
           returning j.pipeline_id, j.row_key, j.version, j.attempts;
         if found then return; end if;

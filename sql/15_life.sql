@@ -106,31 +106,25 @@ $$;
 comment on function embedder.refresh_pipeline is 'What is wrong with a pipeline''s tables; null when nothing is, and then its functions are made again.';
 
 -- Looks after the pipelines whose tables have changed. Called by workers every few seconds; one at a time does it.
--- Gives back what there is to say about each.
-create or replace function embedder.look_after_tables() returns table (pipeline text, message text)
+-- Gives back what became of each: dropped, followed, or broken with the problem.
+create or replace function embedder.look_after_tables() returns table (pipeline_id int, pipeline text, outcome text, problem text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline;
-  problem text;
+  reason text;
 begin
   if not pg_try_advisory_xact_lock(7306372120) then return; end if;
   for p in select * from embedder.pipeline e order by e.id loop
     if not exists (select from pg_class where oid = p.source) then
       delete from embedder.pipeline e where e.id = p.id;
-      return query select p.name, 'its source table was dropped, and the pipeline with it'::text;
+      return query select p.id, p.name, 'dropped', null::text;
     elsif p.trigger_error is not null or p.fingerprint is distinct from embedder.fingerprint_of(p) then
       begin
-        problem := embedder.refresh_pipeline(p.id);
-        if problem is null then
-          perform embedder.set_pipeline_error(p.id, null);
-          return query select p.name, 'its tables have changed, it follows them'::text;
-        elsif problem is distinct from p.error then
-          perform embedder.set_pipeline_error(p.id, problem);
-          return query select p.name, problem;
-        end if;
+        reason := embedder.refresh_pipeline(p.id);
       exception when others then
-        return query select p.name, sqlerrm;
+        reason := sqlerrm;
       end;
+      return query select p.id, p.name, case when reason is null then 'followed' else 'broken' end, reason;
     end if;
   end loop;
 end

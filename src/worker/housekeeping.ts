@@ -11,6 +11,13 @@ const NEVER_QUIET_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
 
+interface TableChange {
+  pipeline_id: number;
+  pipeline: string;
+  outcome: 'dropped' | 'followed' | 'broken';
+  problem: string | null;
+}
+
 /**
  * What a worker does beside the queue: follows changes of the tables, notes which pipelines are filled, has indexes built
  * and generations made live. Nobody waits for it: an index can take hours, and new rows must not.
@@ -24,7 +31,8 @@ export class Housekeeping {
   /** Since when indexes are to be looked after; undefined when they are as they should be. */
   #indexesDueSince: number | undefined = performance.now();
   #under: Promise<void> | undefined;
-  #finished = false;
+  /** Tables were followed since a drain has last looked. */
+  #followed = false;
 
   constructor(context: WorkerContext, registry: Registry, indexes: IndexBuilder) {
     this.#context = context;
@@ -54,11 +62,12 @@ export class Housekeeping {
       });
   }
 
-  /** The end of a drain: does all that is to be done. False: look for jobs once more, tables have changed. */
+  /** The end of a drain: does all that is to be done. False: look for jobs once more, tables were followed. */
   async finish(): Promise<boolean> {
     await this.#under;
-    if (!this.#finished && (await this.#lookAfterTables())) {
-      this.#finished = true;
+    await this.#lookAfterTables();
+    if (this.#followed) {
+      this.#followed = false;
       return false;
     }
     await this.#markFilled();
@@ -86,16 +95,18 @@ export class Housekeeping {
     await this.#cutOver();
   }
 
-  /** Whether a pipeline has changed with its tables. */
-  async #lookAfterTables(): Promise<boolean> {
+  async #lookAfterTables(): Promise<void> {
     const { database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
-      sql<{ pipeline: string; message: string }>`
-        select pipeline, message from embedder.look_after_tables()`.execute(database),
+      sql<TableChange>`
+        select pipeline_id, pipeline, outcome, problem from embedder.look_after_tables()`.execute(database),
     );
-    for (const { pipeline, message } of rows) logger.info({ pipeline, reason: message }, 'tables changed');
-    if (rows.length > 0) await this.#registry.reload();
-    return rows.length > 0;
+    for (const { pipeline_id, pipeline, outcome, problem } of rows) {
+      if (outcome !== 'broken') logger.info({ pipeline, outcome }, 'its tables have changed');
+      if (outcome === 'followed') this.#followed = true;
+      await this.#registry.settle(pipeline_id, problem);
+    }
+    if (rows.some(({ outcome }) => outcome !== 'broken')) await this.#registry.reload();
   }
 
   /** Whether a first filling has ended. */

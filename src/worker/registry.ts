@@ -113,6 +113,14 @@ export class Registry {
     this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: null });
   }
 
+  /** Notes what somebody has found to be wrong with the tables of a pipeline; null: nothing any more. */
+  async settle(pipelineId: number, problem: string | null): Promise<void> {
+    const served = this.#served.get(pipelineId);
+    if (!served) return;
+    if (problem === null) await this.succeed(served.pipeline);
+    else await this.fail(served.pipeline, problem);
+  }
+
   /** Whether a pipeline is still in its first filling. */
   filling(): boolean {
     return [...this.#served.values()].some(({ pipeline }) => !pipeline.filled);

@@ -43,6 +43,7 @@ export async function createMigratedDatabase(options: DatabaseOptions = {}): Pro
 
 /** The row keys on the queue of a pipeline, sorted. */
 export async function queued(database: TestDatabase, pipeline: string): Promise<string[]> {
+  await queueBackfills(database);
   const { rows } = await database.query<{ row_key: string }>(
     `select j.row_key from embedder.job j join embedder.pipeline p on p.id = j.pipeline_id
      where p.name = $1 order by j.row_key`,
@@ -53,6 +54,7 @@ export async function queued(database: TestDatabase, pipeline: string): Promise<
 
 /** The row keys on the queue of a pipeline, sorted; afterwards its queue is empty. */
 export async function takeQueued(database: TestDatabase, pipeline: string): Promise<string[]> {
+  await queueBackfills(database);
   const { rows } = await database.query<{ row_key: string }>(
     `delete from embedder.job where pipeline_id = (select id from embedder.pipeline where name = $1)
      returning row_key`,
@@ -74,9 +76,11 @@ export async function queueBackfills(database: TestDatabase): Promise<void> {
     end $$`);
 }
 
-/** Jobs left, over all pipelines. */
+/** Jobs left, over all pipelines, and ranges of backfills. */
 export async function jobCount(database: TestDatabase): Promise<number> {
-  const { rows } = await database.query<{ n: number }>('select count(*)::int as n from embedder.job');
+  const { rows } = await database.query<{ n: number }>(
+    'select ((select count(*) from embedder.job) + (select count(*) from embedder.backfill_range))::int as n',
+  );
   return rows[0]!.n;
 }
 
