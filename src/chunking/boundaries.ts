@@ -66,7 +66,9 @@ export function characters(length: number): Boundaries {
     let at = 0;
     while (text.length - at > length) {
       at += blockLength(text.slice(at, at + graphemeWindow), length);
-      yield at;
+      if (at < text.length) {
+        yield at;
+      }
     }
   };
 }
@@ -77,7 +79,8 @@ function blockLength(text: string, length: number): number {
   if (index > 0) {
     return index;
   }
-  if (segment.length < graphemeWindow) {
+  // Less one, since the window may end inside a surrogate pair.
+  if (segment.length < graphemeWindow - 1) {
     return segment.length;
   }
   // Hundreds of marks on one letter: nobody reads this as a character.
