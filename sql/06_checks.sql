@@ -182,16 +182,16 @@ begin
       hint = 'Use tokens, recursive or markdown.';
   elsif exists (select from jsonb_each(chunking) where key in ('size', 'overlap') and value::text !~ '^[0-9]{1,4}$') then
     raise exception 'size and overlap of chunking are whole numbers of tokens' using errcode = 'invalid_parameter_value';
-  elsif chunking ? 'separators' and (chunking ->> 'strategy' <> 'recursive' or jsonb_typeof(chunking -> 'separators') <> 'array'
+  elsif chunking ? 'separators' and (chunking ->> 'strategy' = 'tokens' or jsonb_typeof(chunking -> 'separators') <> 'array'
       or jsonb_path_exists(chunking, '$.separators[*] ? (@.type() != "string" || @ == "")')) then
-    raise exception 'separators is for the strategy recursive: an array of strings, the coarsest first'
+    raise exception 'separators is for the strategies recursive and markdown: an array of strings, the coarsest first'
       using errcode = 'invalid_parameter_value', hint = 'For example ["\n\n", "\n", ". "].';
   end if;
   size := coalesce((chunking ->> 'size')::int, least(size, longest));
-  overlap := coalesce((chunking ->> 'overlap')::int, least(overlap, size / 4));
-  if size < 8 or size > 8192 or overlap * 2 > size then
+  overlap := coalesce((chunking ->> 'overlap')::int, least(overlap, size / 8));
+  if size < 8 or size > 8192 or overlap * 2 >= size then
     raise exception 'chunking has size % and overlap %', size, overlap using errcode = 'invalid_parameter_value',
-      hint = 'size is from 8 to 8192 tokens, overlap at most half of it.';
+      hint = 'size is from 8 to 8192 tokens, overlap less than half of it.';
   elsif size > longest then
     raise exception 'chunks of % tokens are too long for model "%"', size, p.model using errcode = 'invalid_parameter_value',
       hint = format('It takes %s beside its two special tokens.', longest);
