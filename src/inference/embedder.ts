@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
 import { cpuTokenBudget, cutBatches } from './batcher.ts';
 import type { Engine } from './engine.ts';
-import type { EngineError } from './engine-error.ts';
+import { EngineError } from './engine-error.ts';
 import { runIsolated } from './isolate.ts';
 import { LabelCollector } from './label-collector.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
@@ -96,16 +96,19 @@ export class Embedder {
     { ahead = false, onBatch, ...taskOptions }: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
-    const collected = new LabelCollector(await inSlices(texts, task));
-    await this.#run(logitsSpec(description), collected.sequences, { ahead }, (rows, done) => {
-      const finished = collected.add(rows, done);
+    const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
+    const tell = (finished: readonly number[]) => {
       if (finished.length > 0) {
         onBatch?.(
           finished,
           finished.map((text) => collected.results[text]!),
         );
       }
-    });
+    };
+    tell(collected.failed);
+    await this.#run(logitsSpec(description), collected.sequences, { ahead }, (rows, done) =>
+      tell(collected.add(rows, done)),
+    );
     return collected.results;
   }
 
@@ -148,6 +151,16 @@ async function inSlices<Result>(texts: readonly string[], each: (text: string) =
     }
   }
   return results;
+}
+
+/** What a function gives, or the EngineError it raises. */
+function errorOr<Result>(make: () => Result): Result | EngineError {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof EngineError) return error;
+    throw error;
+  }
 }
 
 /** What the worker needs of an Embedder; benchmarks of the queue alone give one that answers at once. */

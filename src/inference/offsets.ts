@@ -1,5 +1,6 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import { codePoints, sourceText } from './source-text.ts';
+import { AddedTokens } from './added-tokens.ts';
+import { codePoints, type SourceText, sourceText } from './source-text.ts';
 import { byteLevelCutter, type TokenCutter, unigramCutter, wordPieceCutter } from './token-cuts.ts';
 
 /** A token of a text and where it stands there, in Unicode code points: from `start` to before `end`. */
@@ -24,8 +25,9 @@ export interface TokenPlace {
 export class TokenOffsets {
   readonly #normalize: (text: string) => string;
   readonly #cut: TokenCutter;
-  /** Finds added tokens; null when there are none. */
-  readonly #added: RegExp | null;
+  /** Added tokens that are looked for before and after the text is normalized. */
+  readonly #inText: AddedTokens;
+  readonly #inNormalized: AddedTokens;
   /** Whether tokens that continue a word have a prefix. */
   readonly #hasPrefix: boolean;
 
@@ -38,37 +40,43 @@ export class TokenOffsets {
     this.#normalize = rememberingCharacters(normalizer ? (text) => normalizer.normalize(mend(text)) : mend);
     this.#cut = cutterFor(tokenizer, definition);
     this.#hasPrefix = Object(Object(definition).model).type === 'WordPiece';
-    // The longest first: a shorter one may be how it begins.
-    const added = [...tokenizer.get_added_tokens_decoder().values()]
-      .map(({ content }) => content)
-      .sort((a, b) => b.length - a.length);
-    this.#added = added.length > 0 ? new RegExp(`(${added.map(literally).join('|')})`) : null;
+    const added = [...tokenizer.get_added_tokens_decoder().values()];
+    const isNormalized = (token: { normalized: boolean }) => token.normalized && normalizer !== null;
+    this.#inText = new AddedTokens(added.filter((token) => !isNormalized(token)));
+    this.#inNormalized = new AddedTokens(
+      added
+        .filter(isNormalized)
+        .map((token) => ({ ...token, content: normalizer!.normalize(token.content) })),
+    );
   }
 
   /** The tokens of a text, without the special tokens around it. */
   places(text: string): TokenPlace[] {
-    const places: Omit<TokenPlace, 'continues'>[] = [];
-    let at = 0;
-    // Split by a pattern with a group: every other section is an added token. Empty ones do not count.
-    const sections = (this.#added ? text.split(this.#added) : [text]).map((section, index) => ({
-      section,
-      isAdded: index % 2 === 1,
-    }));
-    for (const [index, { section, isAdded }] of sections.filter((each) => each.section !== '').entries()) {
-      const end = at + codePoints(section);
-      if (isAdded) {
-        places.push({ token: section, start: at, end, unknown: false });
-      } else {
-        const source = sourceText(section, this.#normalize, at);
-        for (const { token, from, to, unknown } of this.#cut(source.text, index)) {
-          const start = source.starts[from] ?? end;
-          places.push({ token, start, end: to > from ? source.ends[to - 1]! : start, unknown });
-        }
+    const places = this.#inText.split(text).flatMap((section, index) => {
+      const before = codePoints(text.slice(0, section.from));
+      const original = text.slice(section.from, section.to);
+      if (section.isAdded) {
+        return [{ token: original, start: before, end: before + codePoints(original), unknown: false }];
       }
-      at = end;
-    }
+      return this.#placesIn(sourceText(original, this.#normalize, before), index);
+    });
     const characters = this.#hasPrefix ? [] : Array.from(text);
     return places.map((place) => ({ ...place, continues: this.#continues(place, characters) }));
+  }
+
+  /** The tokens of a text between added tokens. */
+  #placesIn({ text, starts, ends }: SourceText, index: number): Omit<TokenPlace, 'continues'>[] {
+    return this.#inNormalized.split(text).flatMap((section) => {
+      const part = text.slice(section.from, section.to);
+      const cuts = section.isAdded
+        ? [{ token: part, from: 0, to: part.length, unknown: false }]
+        : this.#cut(part, index);
+      return cuts.map(({ token, from, to, unknown }) => {
+        const start = starts[section.from + from] ?? ends.at(-1)!;
+        const end = to > from ? ends[section.from + to - 1]! : start;
+        return { token, start, end, unknown };
+      });
+    });
   }
 
   #continues({ token, start, end, unknown }: Omit<TokenPlace, 'continues'>, characters: string[]): boolean {
@@ -109,8 +117,4 @@ function rememberingCharacters(normalize: (text: string) => string): (text: stri
     known.set(text, normalized);
     return normalized;
   };
-}
-
-function literally(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }

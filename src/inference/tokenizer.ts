@@ -3,6 +3,7 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
+import { EngineError } from './engine-error.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
@@ -38,7 +39,8 @@ export interface TextTokenizer extends Tokenizer {
   /**
    * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
    * those that are not the special tokens around it; the first of these is number `opening` of the ids.
-   * Raises UserError for a tokenizer of a kind of which that is not known.
+   * Raises UserError for a tokenizer of a kind of which that is not known, and the function EngineError (`run`) for
+   * a text of which it cannot be told.
    */
   withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
   /** Tokens as people read them: the parts of words joined, and spaces between words. */
@@ -145,7 +147,9 @@ class HeadTokenizer implements TextTokenizer {
       const enough = this.#encodeEnough(text);
       const places = offsets.places(enough.text);
       if (places.length !== enough.ids.length - this.#opening - this.#closing) {
-        throw new Error('a text has other tokens when their places are looked for');
+        throw new EngineError('run', 'The places of the tokens in the text cannot be told', {
+          hint: 'Change the text or choose another model',
+        });
       }
       const ids = this.#cut(enough.ids);
       return {

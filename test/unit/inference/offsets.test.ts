@@ -122,6 +122,50 @@ describe('places of tokens', () => {
   });
 });
 
+describe('added tokens', () => {
+  const added = (content: string, more: object) => ({
+    id: 30_000,
+    content,
+    special: false,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    ...more,
+  });
+  const placesWith = (token: object, text: string) => {
+    const more = { ...definition, added_tokens: [...definition.added_tokens, token] };
+    const tokenizer = new HubTokenizer(more, {});
+    const found = new TokenOffsets(tokenizer, more, menderFor(more)).places(text);
+    expect(found.map(({ token }) => token)).toEqual(tokenizer.encode(text).tokens.slice(1, -1));
+    return found.map(({ token, start, end }) => [token, start, end]);
+  };
+
+  it('are found as they are written, or as they are normalized', () => {
+    expect(placesWith(added('Zoë-7', {}), 'a Zoë-7b zoe')).toEqual([
+      ['a', 0, 1],
+      ['Zoë-7', 2, 7],
+      ['b', 7, 8],
+      ['zoe', 9, 12],
+    ]);
+    expect(placesWith(added('Zoë-7', { normalized: true }), '😀 ZOE-7b Zoë-7')).toEqual([
+      ['[UNK]', 0, 1],
+      ['zoe-7', 2, 7],
+      ['b', 7, 8],
+      ['zoe-7', 9, 14],
+    ]);
+  });
+
+  it('may take the white space beside them', () => {
+    expect(placesWith(added('<x>', { lstrip: true, rstrip: true }), 'a  <x> \n b<x>')).toEqual([
+      ['a', 0, 1],
+      ['<x>', 3, 6],
+      ['b', 9, 10],
+      ['<x>', 10, 13],
+    ]);
+  });
+});
+
 /** A tokenizer made by hand, of whose kind no model comes with the package. */
 function small(parts: object): TokenOffsets {
   const whole = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...parts };
