@@ -30,6 +30,11 @@ declare
   );
   -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
   everything text := format('select %s %s, %s', distinct_rows, p.id, new_key);
+  forget_gone text := format($f$
+    gone := array(select %2$s from old_rows o where true%%1$s
+      and not exists (select from new_rows n where %1$s = %2$s%%1$s));
+    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
+    new_key, old_key, format('pipeline_%s_forget', p.id));
   inserted text := format('select %s %s, %s, true from new_rows n where true%s', distinct_rows, p.id, new_key, filtered);
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
@@ -43,11 +48,7 @@ begin
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
   perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
-    format($f$
-    gone := array(select %2$s from old_rows o where true%4$s
-      and not exists (select from new_rows n where %1$s = %2$s%4$s));
-    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
-      new_key, old_key, format('pipeline_%s_forget', p.id), filtered)
+    format(forget_gone, filtered)
     || embedder.enqueue_statement(format(
       'select %s %s, new.row_key, old.row_key is null '
       'from (select %s as row_key, %s as input from new_rows n where true%s) new '
@@ -63,7 +64,7 @@ begin
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         format(has_vector, 'n'), format(has_vector, 'o'))) end,
-    null, embedder.enqueue_statement(everything || ', false from new_rows n'));
+    null, format(forget_gone, '') || embedder.enqueue_statement(everything || ', false from new_rows n'));
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
     perform embedder.%I(array(select %s from old_rows o where true%s));$f$,

@@ -109,6 +109,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     ('feature-extraction', 'dimensions', 'a whole number from 1'),
     ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
     ('text-classification', 'top_k', 'a whole number from 1'),
+    ('text-classification', 'multi_label', 'true or false'),
     ('zero-shot-classification', 'labels', 'an array of strings, at least one'),
     ('zero-shot-classification', 'hypothesis_template', 'a string with {} for the label'),
     ('zero-shot-classification', 'multi_label', 'true or false'),

@@ -22,29 +22,52 @@ begin
 end
 $do$;
 
+-- The source of a pipeline, for somebody who may not see the pipeline itself. Raises as find_pipeline does.
+create or replace function embedder.source_of(pipeline text) returns regclass
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select (embedder.find_pipeline(pipeline)).source
+$$;
+
+-- Whoever may write the table may queue its rows.
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  source regclass := embedder.source_of(pipeline);
+begin
+  if not (has_table_privilege(source, 'insert') or has_any_column_privilege(source, 'update') or embedder.may_see(source)) then
+    raise exception 'role % may not write %, and so not queue its rows', current_user, source using errcode = 'insufficient_privilege',
+      hint = format('grant update on %s to %I;', source, current_user);
+  end if;
+  return embedder.enqueue_row(pipeline, row_key);
+end
+$$;
+
+create or replace function embedder.enqueue_row(pipeline text, row_key text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  p embedder.pipeline := embedder.find_pipeline(pipeline);
+  p embedder.pipeline;
   key text;
-  waiting boolean;
+  waiting boolean := true;
 begin
-  begin
-    execute format('select embedder.%I($1)', format('pipeline_%s_row_key', p.id)) into key using row_key;
-  exception when data_exception then
-    key := null;
-  end;
-  if key is null then
-    raise exception 'row key % does not fit the key of pipeline "%"', quote_nullable(row_key), p.name
-      using errcode = 'invalid_parameter_value',
-        hint = format('Its key: %s.%s',
-          (select string_agg(format('%s %s', k.column_name, k.type_name), ', ' order by k.place) from embedder.key_columns(p.source) k),
-          case when cardinality(p.key_columns) > 1 then ' Give a jsonb object with these fields.' else '' end);
-  end if;
-  waiting := exists (
-    select from embedder.job j
-    where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
-  perform embedder.enqueue_jobs(p.id, array[key]);
+  -- Every generation of it.
+  for p in select * from embedder.pipeline e where e.name = pipeline loop
+    begin
+      execute format('select embedder.%I($1)', format('pipeline_%s_row_key', p.id)) into key using row_key;
+    exception when data_exception then
+      key := null;
+    end;
+    if key is null then
+      raise exception 'row key % does not fit the key of pipeline "%"', quote_nullable(row_key), p.name
+        using errcode = 'invalid_parameter_value',
+          hint = format('Its key: %s.%s',
+            (select string_agg(format('%s %s', k.column_name, k.type_name), ', ' order by k.place) from embedder.key_columns(p.source) k),
+            case when cardinality(p.key_columns) > 1 then ' Give a jsonb object with these fields.' else '' end);
+    end if;
+    waiting := waiting and exists (
+      select from embedder.job j
+      where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
+    perform embedder.enqueue_jobs(p.id, array[key]);
+  end loop;
   return not waiting;
 end
 $$;

@@ -71,7 +71,7 @@ begin
   select count(*) into failed from embedder.dead_letter d where d.pipeline_id = pipeline;
   source_rows := source_rows + fresh;
   execute format('select embedder.%I()', format('pipeline_%s_stale', pipeline)) into stale_rows;
-exception when undefined_table or undefined_column or undefined_function or datatype_mismatch then
+exception when undefined_table or undefined_column or undefined_function or datatype_mismatch or data_exception then
   stale_rows := null;
 end
 $$;

@@ -3,7 +3,7 @@ import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../mo
 import { cpuTokenBudget, cutBatches } from './batcher.ts';
 import { vectorCutter } from './cut-vector.ts';
 import type { Engine } from './engine.ts';
-import type { EngineError } from './engine-error.ts';
+import { EngineError } from './engine-error.ts';
 import { runIsolated } from './isolate.ts';
 import { LabelCollector } from './label-collector.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
@@ -102,16 +102,19 @@ export class Embedder {
     { ahead = false, behind = false, onBatch, ...taskOptions }: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
-    const collected = new LabelCollector(await inSlices(texts, task));
-    await this.#run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) => {
-      const finished = collected.add(rows, done);
+    const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
+    const tell = (finished: readonly number[]) => {
       if (finished.length > 0) {
         onBatch?.(
           finished,
           finished.map((text) => collected.results[text]!),
         );
       }
-    });
+    };
+    tell(collected.failed);
+    await this.#run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) =>
+      tell(collected.add(rows, done)),
+    );
     return collected.results;
   }
 
@@ -154,6 +157,16 @@ async function inSlices<Result>(texts: readonly string[], each: (text: string) =
     }
   }
   return results;
+}
+
+/** What a function gives, or the EngineError it raises. */
+function errorOr<Result>(make: () => Result): Result | EngineError {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof EngineError) return error;
+    throw error;
+  }
 }
 
 /** What the worker needs of an Embedder; benchmarks of the queue alone give one that answers at once. */

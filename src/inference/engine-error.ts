@@ -8,7 +8,7 @@ import { UserError } from '../errors.ts';
  * - `start`: the engine process does not come up, or ended each time before the model was loaded.
  *
  * The batch that was running, so at last one of its rows:
- * - `run`: ONNX Runtime refused it.
+ * - `run`: ONNX Runtime refused it, or the places of a text's tokens could not be told.
  * - `died`: the process ended while it ran.
  * - `timeout`: it ran for too long and the process was killed.
  *

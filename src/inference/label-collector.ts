@@ -11,7 +11,9 @@ export class LabelCollector {
   readonly sequences: readonly Sequence[];
   /** By text; complete when every row was added. */
   readonly results: (LabelResult | EngineError)[];
-  readonly #texts: readonly PreparedText[];
+  /** Texts that are done before any row is run, since they could not be prepared. */
+  readonly failed: readonly number[];
+  readonly #texts: readonly (PreparedText | EngineError)[];
   /** For each row its text. */
   readonly #textOf: readonly number[];
   /** For each text its first row, and how many are still to come. */
@@ -19,17 +21,25 @@ export class LabelCollector {
   readonly #missing: number[] = [];
   readonly #rows: RowResult[];
 
-  constructor(texts: readonly PreparedText[]) {
+  constructor(texts: readonly (PreparedText | EngineError)[]) {
+    const rows = texts.map((text) => (text instanceof EngineError ? [] : text.sequences));
     this.#texts = texts;
-    this.sequences = texts.flatMap(({ sequences }) => sequences);
+    this.sequences = rows.flat();
     this.results = new Array(texts.length);
+    this.failed = texts.flatMap((text, index) => {
+      if (!(text instanceof EngineError)) {
+        return [];
+      }
+      this.results[index] = text;
+      return [index];
+    });
     this.#rows = new Array(this.sequences.length);
-    this.#textOf = texts.flatMap(({ sequences }, text) => sequences.map(() => text));
+    this.#textOf = rows.flatMap((sequences, text) => sequences.map(() => text));
     let row = 0;
-    for (const { sequences } of texts) {
+    for (const { length } of rows) {
       this.#firstRow.push(row);
-      this.#missing.push(sequences.length);
-      row += sequences.length;
+      this.#missing.push(length);
+      row += length;
     }
   }
 
@@ -48,7 +58,11 @@ export class LabelCollector {
   }
 
   #finish(text: number): LabelResult | EngineError {
-    const { sequences, finish } = this.#texts[text]!;
+    const prepared = this.#texts[text]!;
+    if (prepared instanceof EngineError) {
+      return prepared;
+    }
+    const { sequences, finish } = prepared;
     const first = this.#firstRow[text]!;
     const logits: Float32Array[] = [];
     for (const row of this.#rows.slice(first, first + sequences.length)) {

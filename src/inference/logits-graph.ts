@@ -1,12 +1,13 @@
+import { appendixOf, floatOutput, type GraphPlan, toFloat } from './graph-appendix.ts';
 import type { OnnxOutline } from './onnx-outline.ts';
-import type { PooledGraph } from './pooled-graph.ts';
 import type { LogitsSpec } from './types.ts';
 
 /**
- * The output of a classification model that holds its logits: the one of that name, or the only one. Nothing is
- * added to the file. Raises Error when there is none, or when it has another shape than the task asks for.
+ * The output of a classification model that holds its logits: the one of that name, or the only one; in float32,
+ * which is added where the file has another type.
+ * Raises Error when there is none, or when it has another shape than the task asks for.
  */
-export function logitsGraph({ outputs }: OnnxOutline, wanted: LogitsSpec['output']): PooledGraph {
+export function planLogits({ outputs }: OnnxOutline, wanted: LogitsSpec['output']): GraphPlan {
   const named = outputs.find((output) => output.name === 'logits');
   const logits = named ?? (outputs.length === 1 ? outputs[0] : undefined);
   const rank = wanted === 'token-logits' ? 3 : 2;
@@ -15,5 +16,8 @@ export function logitsGraph({ outputs }: OnnxOutline, wanted: LogitsSpec['output
     const what = wanted === 'token-logits' ? 'each token' : 'each text';
     throw new Error(`none of its outputs (${names}) holds the logits of ${what}`);
   }
-  return { appendix: null, output: logits.name, isSum: false };
+  const [output, nodes] = toFloat(logits, 'logits');
+  const shape = logits.shape ?? new Array<null>(rank).fill(null);
+  const appendix = nodes.length > 0 ? appendixOf(...nodes, floatOutput(output, shape)) : null;
+  return { appendix, output, isSum: false };
 }

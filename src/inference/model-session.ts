@@ -7,21 +7,22 @@ import { EngineError } from './engine-error.ts';
 import { type BatchTokens, feedsFor, type KnownInput, knownInputs, longestOf } from './feeds.ts';
 import { finishLogits } from './finish-logits.ts';
 import { type BatchValues, finishVectors } from './finish-vectors.ts';
-import { logitsGraph } from './logits-graph.ts';
+import type { GraphPlan } from './graph-appendix.ts';
+import { planLogits } from './logits-graph.ts';
 import { readOutline } from './onnx-outline.ts';
-import { type PooledGraph, planPooling } from './pooled-graph.ts';
+import { planPooling } from './pooled-graph.ts';
 import type { EngineSettings } from './protocol.ts';
 import type { SessionSpec } from './types.ts';
 
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */
 export class ModelSession {
   readonly #session: InferenceSession;
-  readonly #graph: PooledGraph;
+  readonly #graph: GraphPlan;
   readonly #padTokenId: number;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
   readonly #inputs: ReadonlyMap<KnownInput, boolean>;
 
-  private constructor(session: InferenceSession, graph: PooledGraph, spec: SessionSpec) {
+  private constructor(session: InferenceSession, graph: GraphPlan, spec: SessionSpec) {
     this.#session = session;
     this.#graph = graph;
     this.#padTokenId = spec.padTokenId;
@@ -35,13 +36,13 @@ export class ModelSession {
   static async load(spec: SessionSpec, settings: EngineSettings): Promise<ModelSession> {
     const bytes = await readModel(spec);
     let session: InferenceSession;
-    let graph: PooledGraph;
+    let graph: GraphPlan;
     try {
       const outline = readOutline(bytes);
       graph =
         spec.output === 'vector'
           ? planPooling(outline, spec.pooling, spec.usePooledOutput)
-          : logitsGraph(outline, spec.output);
+          : planLogits(outline, spec.output);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
       session = await InferenceSession.create(model, sessionOptions(spec, settings));
     } catch (error) {

@@ -1,84 +1,109 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { AddedTokens } from './added-tokens.ts';
 import { codePoints, type SourceText, sourceText } from './source-text.ts';
+import { byteLevelCutter, type TokenCutter, unigramCutter, wordPieceCutter } from './token-cuts.ts';
 
 /** A token of a text and where it stands there, in Unicode code points: from `start` to before `end`. */
 export interface TokenPlace {
-  /** As the vocabulary has it, with the mark of a token that continues a word. */
+  /** As the vocabulary has it, with the mark of a token that begins or continues a word. */
   readonly token: string;
   readonly start: number;
   readonly end: number;
-  /** Whether it stands for a word that the vocabulary does not have. */
+  /** Whether it stands for something that the vocabulary does not have. */
   readonly unknown: boolean;
+  /** Whether it continues the word of the token before it, by the rules of transformers' pipeline. */
+  readonly continues: boolean;
 }
 
 /**
  * Finds where the tokens of a text stand in it, which the tokenizer's library does not say.
  *
  * It takes the library's steps with the library's own parts: added tokens ("[MASK]") are cut out, what is between
- * them is normalized, cut into words, and these into tokens. The normalized text knows where each of its characters
- * comes from, and the tokens of a word are its characters, one after the other.
+ * them is normalized and cut into tokens. The normalized text knows where each of its characters comes from, and the
+ * tokens are its characters, one after the other. Compared with the reference tokenizer (in Rust) for each kind.
  */
-export class WordPieceOffsets {
-  readonly #tokenizer: HubTokenizer;
+export class TokenOffsets {
   readonly #normalize: (text: string) => string;
-  readonly #prefix: string;
-  readonly #unknown: string;
-  /** Finds added tokens; null when there are none. */
-  readonly #added: RegExp | null;
+  readonly #cut: TokenCutter;
+  /** Added tokens that are looked for before and after the text is normalized. */
+  readonly #inText: AddedTokens;
+  readonly #inNormalized: AddedTokens;
+  /** Whether tokens that continue a word have a prefix. */
+  readonly #hasPrefix: boolean;
 
   /**
    * @param mend what a text is put through before the normalizer, see `menderFor`
-   * Raises Error for a tokenizer of another kind.
+   * Raises Error for a tokenizer of a kind that is not known.
    */
   constructor(tokenizer: HubTokenizer, definition: unknown, mend: (text: string) => string) {
-    const model = Object(Object(definition).model);
-    if (model.type !== 'WordPiece') {
-      throw new Error(`its kind is ${model.type}, and only that of WordPiece tells where tokens stand`);
-    }
     const { normalizer } = tokenizer;
-    this.#tokenizer = tokenizer;
     this.#normalize = rememberingCharacters(normalizer ? (text) => normalizer.normalize(mend(text)) : mend);
-    this.#prefix = model.continuing_subword_prefix;
-    this.#unknown = model.unk_token;
-    // The longest first: a shorter one may be how it begins.
-    const added = [...tokenizer.get_added_tokens_decoder().values()]
-      .map(({ content }) => content)
-      .sort((a, b) => b.length - a.length);
-    this.#added = added.length > 0 ? new RegExp(`(${added.map(literally).join('|')})`) : null;
+    this.#cut = cutterFor(tokenizer, definition);
+    this.#hasPrefix = Object(Object(definition).model).type === 'WordPiece';
+    const added = [...tokenizer.get_added_tokens_decoder().values()];
+    const isNormalized = (token: { normalized: boolean }) => token.normalized && normalizer !== null;
+    this.#inText = new AddedTokens(added.filter((token) => !isNormalized(token)));
+    this.#inNormalized = new AddedTokens(
+      added
+        .filter(isNormalized)
+        .map((token) => ({ ...token, content: normalizer!.normalize(token.content) })),
+    );
   }
 
   /** The tokens of a text, without the special tokens around it. */
   places(text: string): TokenPlace[] {
-    const places: TokenPlace[] = [];
-    let at = 0;
-    // Split by a pattern with a group: every other section is an added token.
-    for (const [index, section] of (this.#added ? text.split(this.#added) : [text]).entries()) {
-      const end = at + codePoints(section);
-      if (index % 2 === 1) {
-        places.push({ token: section, start: at, end, unknown: section === this.#unknown });
-      } else {
-        this.#addSection(places, sourceText(section, this.#normalize, at));
+    const places = this.#inText.split(text).flatMap((section, index) => {
+      const before = codePoints(text.slice(0, section.from));
+      const original = text.slice(section.from, section.to);
+      if (section.isAdded) {
+        return [{ token: original, start: before, end: before + codePoints(original), unknown: false }];
       }
-      at = end;
-    }
-    return places;
+      return this.#placesIn(sourceText(original, this.#normalize, before), index);
+    });
+    const characters = this.#hasPrefix ? [] : Array.from(text);
+    return places.map((place) => ({ ...place, continues: this.#continues(place, characters) }));
   }
 
-  #addSection(places: TokenPlace[], source: SourceText): void {
-    const { pre_tokenizer: splitter, model } = this.#tokenizer;
-    let at = 0;
-    for (const word of splitter ? splitter.pre_tokenize(source.text) : [source.text]) {
-      const from = source.text.indexOf(word, at);
-      at = from;
-      for (const token of model!.encode([word])) {
-        const unknown = token === this.#unknown;
-        const first = at;
-        const mark = at > from ? this.#prefix.length : 0;
-        at += unknown ? word.length : token.length - mark;
-        places.push({ token, start: source.starts[first]!, end: source.ends[at - 1]!, unknown });
-      }
-    }
+  /** The tokens of a text between added tokens. */
+  #placesIn({ text, starts, ends }: SourceText, index: number): Omit<TokenPlace, 'continues'>[] {
+    return this.#inNormalized.split(text).flatMap((section) => {
+      const part = text.slice(section.from, section.to);
+      const cuts = section.isAdded
+        ? [{ token: part, from: 0, to: part.length, unknown: false }]
+        : this.#cut(part, index);
+      return cuts.map(({ token, from, to, unknown }) => {
+        const start = starts[section.from + from] ?? ends.at(-1)!;
+        const end = to > from ? ends[section.from + to - 1]! : start;
+        return { token, start, end, unknown };
+      });
+    });
   }
+
+  #continues({ token, start, end, unknown }: Omit<TokenPlace, 'continues'>, characters: string[]): boolean {
+    if (unknown) {
+      return false;
+    }
+    // The prefix makes a token longer than its part of the text. Without one only spaces tell words apart.
+    return this.#hasPrefix
+      ? codePoints(token) !== end - start
+      : start > 0 && characters[start - 1] !== ' ' && characters[start] !== ' ';
+  }
+}
+
+function cutterFor(tokenizer: HubTokenizer, definition: unknown): TokenCutter {
+  const { model, pre_tokenizer: splitter, post_processor: finisher } = Object(definition);
+  const { type, continuing_subword_prefix: prefix, unk_token: unknown } = Object(model);
+  const steps = JSON.stringify(splitter ?? null);
+  if (type === 'WordPiece') {
+    return wordPieceCutter(tokenizer, prefix, unknown);
+  }
+  if (type === 'BPE' && steps.includes('"ByteLevel"')) {
+    return byteLevelCutter(tokenizer, JSON.stringify(finisher ?? null).includes('"trim_offsets":true'));
+  }
+  if (type === 'Unigram' && steps.includes('"Metaspace"')) {
+    return unigramCutter(tokenizer, steps.includes('"WhitespaceSplit"'));
+  }
+  throw new Error(`where the tokens of its kind (${type}) stand in a text is not known`);
 }
 
 /** Remembers what becomes of single characters: nearly all that is asked for, and a call costs a microsecond. */
@@ -92,8 +117,4 @@ function rememberingCharacters(normalize: (text: string) => string): (text: stri
     known.set(text, normalized);
     return normalized;
   };
-}
-
-function literally(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }

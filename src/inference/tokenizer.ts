@@ -3,7 +3,8 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
-import { type TokenPlace, WordPieceOffsets } from './offsets.ts';
+import { EngineError } from './engine-error.ts';
+import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
@@ -40,7 +41,8 @@ export interface TextTokenizer extends Tokenizer {
   /**
    * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
    * those that are not the special tokens around it; the first of these is number `opening` of the ids.
-   * Raises UserError for a tokenizer that is not of the kind WordPiece.
+   * Raises UserError for a tokenizer of a kind of which that is not known, and the function EngineError (`run`) for
+   * a text of which it cannot be told.
    */
   withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
   /** Tokens as people read them: the parts of words joined, and spaces between words. */
@@ -134,12 +136,12 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   withPlaces() {
-    let offsets: WordPieceOffsets;
+    let offsets: TokenOffsets;
     try {
-      offsets = new WordPieceOffsets(this.#tokenizer, this.#definition, this.#mend);
+      offsets = new TokenOffsets(this.#tokenizer, this.#definition, this.#mend);
     } catch (error) {
       throw new UserError(`The tokenizer cannot be used for token-classification: ${messageOf(error)}`, {
-        hint: 'Choose a model of the BERT family',
+        hint: 'Choose a model with a WordPiece, byte-level BPE or Unigram tokenizer',
         cause: error,
       });
     }
@@ -147,7 +149,9 @@ class HeadTokenizer implements TextTokenizer {
       const enough = this.#encodeEnough(text);
       const places = offsets.places(enough.text);
       if (places.length !== enough.ids.length - this.#opening - this.#closing) {
-        throw new Error('a text has other tokens when their places are looked for');
+        throw new EngineError('run', 'The places of the tokens in the text cannot be told', {
+          hint: 'Change the text or choose another model',
+        });
       }
       const ids = this.#cut(enough.ids);
       return {

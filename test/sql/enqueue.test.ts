@@ -12,7 +12,7 @@ beforeAll(async () => {
     select embedder.create_pipeline('doc', 'body'), embedder.create_pipeline('pair', 'body')`);
 });
 afterAll(() => database.drop());
-beforeEach(() => database.query('delete from embedder.job'));
+beforeEach(() => database.query('delete from embedder.job; delete from embedder.backfill_run'));
 
 const enqueue = async (call: string) =>
   (await database.query<{ answer: boolean }>(`select ${call} as answer`)).rows[0]!.answer;

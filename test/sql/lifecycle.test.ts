@@ -62,7 +62,7 @@ const triggers = async () =>
 describe('pause_pipeline and resume_pipeline', () => {
   it('keep queueing and show in status', async () => {
     await create();
-    await database.query(`delete from embedder.job; select embedder.pause_pipeline('doc')`);
+    await database.query(`delete from embedder.backfill_run; select embedder.pause_pipeline('doc')`);
     await database.query(`update doc set body = 'n' where id = 1`);
     expect(await queued(database, 'doc')).toEqual(['1']);
     expect(await status()).toMatchObject({ state: 'paused', pending: '1' });
@@ -93,7 +93,9 @@ describe('drop_pipeline', () => {
     await database.query(
       `insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '2', 5, 'e' from embedder.pipeline`,
     );
-    expect([await functions(), await triggers(), await jobCount(database)]).toEqual([9, 4, 3]);
+    expect([await functions(), await triggers()]).toEqual([15, 4]);
+    expect(await queued(database, 'doc')).toEqual([]);
+    await database.query(`insert into doc values (8, 'y')`);
     await database.query(`select embedder.drop_pipeline('doc')`);
     expect([await functions(), await triggers(), await jobCount(database)]).toEqual([0, 0, 0]);
     expect((await database.query('select from embedder.failed_job')).rowCount).toBe(0);
@@ -121,7 +123,7 @@ describe('drop_pipeline', () => {
     );
     const [short, long] = [rows[0]!.a, rows[0]!.b];
     await database.query(`select embedder.drop_pipeline('${short}')`);
-    expect([await functions(), await triggers()]).toEqual([99, 44]);
+    expect([await functions(), await triggers()]).toEqual([165, 44]);
     await database.query(`update doc set body = 'n' where id = 1`);
     expect(await queued(database, long)).toEqual(['1']);
   });
@@ -156,60 +158,92 @@ describe('status', () => {
       source_rows: '3',
       embedded_rows: '0',
       stale_rows: '0',
-      pending: '3',
+      pending: '0',
+      backfill_rows_estimate: '1',
       leased: '0',
       failed: '0',
       coverage: '0.0000',
+      index_state: 'waiting',
       target_table: 'doc_embedding',
       target_column: 'embedding',
       filled_at: null,
     });
-    await embed(1, 2);
-    await database.query(`delete from embedder.job where row_key <> '2';
-      update embedder.job set leased_by = 3, due_at = now() + interval '1 minute';
-      insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, unnest(array['2', '3']), 5, 'e' from embedder.pipeline;
-      select embedder.mark_filled()`);
-    expect(await status()).toMatchObject({
-      embedded_rows: '2',
-      stale_rows: '1',
-      pending: '0',
-      leased: '1',
-      failed: '2',
-      coverage: '0.3333',
-      oldest_due_age: null,
-    });
-    await database.query(
-      `delete from embedder.job; update doc set body = 'n' where id = 1; delete from embedder.dead_letter; select embedder.mark_filled()`,
-    );
-    expect(await status()).toMatchObject({
-      state: 'filling',
-      stale_rows: '1',
-      pending: '1',
-      leased: '0',
-      coverage: '0.3333',
-      oldest_due_age: expect.anything(),
-    });
-    await database.query(`delete from embedder.job; select embedder.mark_filled()`);
+    await drain(database);
     expect(await status()).toMatchObject({
       state: 'live',
+      embedded_rows: '2',
       stale_rows: '0',
+      pending: '0',
+      backfill_rows_estimate: '0',
       coverage: '0.6667',
+      oldest_due_age: null,
+      index_state: 'built',
       filled_at: expect.any(Date),
     });
+    // One that is leased, one that failed with a vector and one without, one new, one gone, one that lost its text.
+    await database.query(`insert into doc values (4, 'd'), (5, null), (6, 'f'); delete from doc where id = 6;
+      update doc set body = 'n' where id = 1;
+      update embedder.job set leased_by = 3, due_at = now() + interval '1 minute' where row_key = '1';
+      insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, unnest(array['2', '3']), 5, 'e' from embedder.pipeline`);
+    expect(await status()).toMatchObject({
+      source_rows: '5',
+      embedded_rows: '2',
+      stale_rows: '2',
+      pending: '2',
+      leased: '1',
+      failed: '2',
+      coverage: '0.0000',
+      oldest_due_age: expect.anything(),
+    });
+    await database.query(
+      `update embedder.job set leased_by = null, due_at = now(); delete from embedder.dead_letter; update doc set body = ' ' where id = 2`,
+    );
+    await drain(database);
+    expect(await status()).toMatchObject({ source_rows: '5', embedded_rows: '2', stale_rows: '0', coverage: '0.4000' });
+    expect(Number((await status()).rows_per_second)).toBeGreaterThan(0);
   });
 
-  it('of a column target, and of an empty table', async () => {
+  it('stays right through bulk changes, and can be counted anew', async () => {
+    await create();
+    const counts = async () => {
+      await drain(database);
+      const { source_rows, embedded_rows } = await status();
+      const { rows } = await database.query(
+        'select (select count(*) from doc) as source_rows, (select count(*) from doc_embedding) as embedded_rows',
+      );
+      expect({ source_rows, embedded_rows }).toEqual(rows[0]);
+    };
+    await database.query(`insert into doc select i, 'text ' || i from generate_series(10, 400) i`);
+    await counts();
+    await database.query(`update doc set id = id + 1000, body = case when id % 3 = 0 then null else body || '!' end where id > 100;
+      delete from doc where id % 7 = 0; insert into doc values (1, 'again') on conflict (id) do update set body = 'upsert'`);
+    await counts();
+    await database.query(`begin; insert into doc values (5000, 'x'); delete from doc where id < 50; rollback;
+      insert into doc values (5001, 'x'); delete from doc where id = 5001; select embedder.fold_tally()`);
+    await counts();
+    await database.query('delete from doc_embedding where id % 2 = 0');
+    expect((await status()).embedded_rows).not.toBe((await database.query('select from doc_embedding')).rowCount);
+    await database.query(`select embedder.recount('doc')`);
+    expect(Number((await status()).embedded_rows)).toBe((await database.query('select from doc_embedding')).rowCount);
+    await database.query(`select embedder.backfill('doc')`);
+    await counts();
+    await database.query('truncate doc');
+    expect(await status()).toMatchObject({ source_rows: '0', embedded_rows: '0', coverage: null });
+  });
+
+  it('of a column target, whoever writes it, and of an empty table', async () => {
     await create(`, target_column => 'e'`);
-    await database.query(
-      `delete from embedder.job; update doc set e = array_fill(0.5, array[384])::vector where id = 2`,
-    );
+    await drain(database);
+    await database.query(`update doc set e = null where id = 2;
+      insert into doc values (7, null, array_fill(0.5, array[384])::vector), (8, null, null)`);
     expect(await status()).toMatchObject({
-      source_rows: '3',
-      embedded_rows: '1',
-      coverage: '0.3333',
+      source_rows: '5',
+      embedded_rows: '2',
       target_table: 'doc',
       target_column: 'e',
     });
+    await drain(database);
+    expect(await status()).toMatchObject({ source_rows: '5', embedded_rows: '1', coverage: '0.2000' });
     await database.query('truncate doc');
     expect(await status()).toMatchObject({ source_rows: '0', embedded_rows: '0', coverage: null });
   });
@@ -366,7 +400,7 @@ describe('a role with few rights', () => {
   it('that may only insert, update and delete does so, and sees nothing of schema embedder', async () => {
     await create();
     await database.query(
-      `delete from embedder.job; grant insert, update, delete, select on doc to ${writer.name}`,
+      `delete from embedder.backfill_run; grant insert, update, delete, select on doc to ${writer.name}`,
     );
     await embed(1, 2);
     const client = await database.pool.connect();
@@ -376,11 +410,15 @@ describe('a role with few rights', () => {
       await client.query(`update doc set body = 'changed' where id = 1`);
       await client.query(`update doc set id = 7 where id = 6`);
       await client.query(`delete from doc where id = 2`);
+      // Other people's pipelines are not there for it; the rows of a table that it may write, it may queue.
+      for (const hidden of ['embedder.pipeline', 'embedder.job', 'embedder.status', 'embedder.failed_job'])
+        expect((await client.query(`select from ${hidden}`)).rowCount, hidden).toBe(0);
+      expect((await client.query(`select embedder.enqueue_embed('doc', 1) as q`)).rows).toEqual([{ q: false }]);
+      await expect(client.query(`select embedder.drop_pipeline('doc')`)).rejects.toMatchObject({ code: '42704' });
       for (const forbidden of [
-        'select * from embedder.job',
-        'select * from embedder.status',
-        `select embedder.enqueue_embed('doc', 1)`,
-        `select embedder.drop_pipeline('doc')`,
+        'select * from embedder.model for update',
+        `insert into embedder.job (pipeline_id, row_key) values (1, 'x')`,
+        `select * from embedder.claim_jobs(1, array[1], 10, '1 min')`,
       ]) {
         await expect(client.query(forbidden), forbidden).rejects.toMatchObject({ code: '42501' });
       }

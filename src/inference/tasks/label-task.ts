@@ -37,5 +37,8 @@ export interface PreparedText {
   finish(logits: readonly Float32Array[]): LabelResult;
 }
 
-/** A task with its model and its options: what is to be done with each text. */
+/**
+ * A task with its model and its options: what is to be done with each text.
+ * Raises EngineError for a text with which it cannot be done.
+ */
 export type LabelTask = (text: string) => PreparedText;

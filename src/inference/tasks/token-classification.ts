@@ -1,6 +1,4 @@
 import type { TokenClassificationModel } from '../../models/description.ts';
-import type { TokenPlace } from '../offsets.ts';
-import { codePoints } from '../source-text.ts';
 import type { TaskOptions } from '../task-options.ts';
 import type { TextTokenizer } from '../tokenizer.ts';
 import { entitiesOf } from './entities.ts';
@@ -20,26 +18,18 @@ export function tokenClassification(
   const join = (tokens: readonly string[]) => tokenizer.join(tokens);
   return (text) => {
     const { ids, places, opening } = encode(text);
+    // An unknown token is shown as it stands in the text.
     const characters = places.some(({ unknown }) => unknown) ? Array.from(text) : [];
     return {
       sequences: [ids],
       finish: ([logits]) => {
         const tokens = places.map((place, index) => {
           const from = (opening + index) * labels.length;
-          return {
-            ...wordOf(place, characters),
-            scores: softmax(logits!.subarray(from, from + labels.length)),
-          };
+          const word = place.unknown ? characters.slice(place.start, place.end).join('') : place.token;
+          return { ...place, word, scores: softmax(logits!.subarray(from, from + labels.length)) };
         });
         return { label: null, score: null, detail: entitiesOf(tokens, { labels, strategy, join }) };
       },
     };
   };
-}
-
-/** The word shown for a token, and whether it continues the one before: transformers' rules to the letter. */
-function wordOf({ token, start, end, unknown }: TokenPlace, characters: readonly string[]) {
-  return unknown
-    ? { word: characters.slice(start, end).join(''), start, end, continues: false }
-    : { word: token, start, end, continues: codePoints(token) !== end - start };
 }

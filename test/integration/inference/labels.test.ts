@@ -108,6 +108,28 @@ describe('labelTexts', () => {
     );
   });
 
+  it('gives an error for a text of which the places of tokens cannot be told', async () => {
+    const folder = tinyModelsFolder();
+    const directory = join(folder, 'pgembedder', 'tiny-random-ner');
+    const tokenizer = JSON.parse(readFileSync(join(directory, 'tokenizer.json'), 'utf8'));
+    tokenizer.normalizer.lowercase = false;
+    writeFileSync(join(directory, 'tokenizer.json'), JSON.stringify(tokenizer));
+    // The library's own step before the normalizer, which no model of this kind has.
+    writeFileSync(join(directory, 'tokenizer_config.json'), '{"do_lowercase_and_remove_accent": true}');
+    const model = createModelStore({ directories: [folder] }).find('pgembedder/tiny-random-ner');
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const seen: number[] = [];
+    const results = await embedder.labelTexts(model as typeof ner, ['cat', 'Unaffable', 'dog'], {
+      onBatch: (places) => seen.push(...places),
+    });
+    expect(results.map((result) => result instanceof EngineError && result.kind)).toEqual([
+      false,
+      'run',
+      false,
+    ]);
+    expect(seen.sort()).toEqual([0, 1, 2]);
+  });
+
   it('finds the one text that the model refuses, whatever it shares a batch with', async () => {
     const folder = tinyModelsFolder();
     const path = join(folder, 'pgembedder', 'tiny-random-nli', 'tokenizer.json');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { describe, expect, it } from 'vitest';
 import { menderFor } from '../../../src/inference/bert-text.ts';
-import { WordPieceOffsets } from '../../../src/inference/offsets.ts';
+import { TokenOffsets } from '../../../src/inference/offsets.ts';
 import { sourceText } from '../../../src/inference/source-text.ts';
 import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
 import { createModelStore } from '../../../src/models/store.ts';
@@ -11,7 +11,7 @@ import { createModelStore } from '../../../src/models/store.ts';
 const minilm = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
 const definition = JSON.parse(readFileSync(join(minilm.directory, 'tokenizer.json'), 'utf8'));
 const hub = new HubTokenizer(definition, {});
-const offsets = new WordPieceOffsets(hub, definition, menderFor(definition));
+const offsets = new TokenOffsets(hub, definition, menderFor(definition));
 
 /** Each token with the part of the text it stands for, counted in code points. */
 function parts(text: string): [string, string][] {
@@ -117,8 +117,116 @@ describe('places of tokens', () => {
   });
 
   it('are refused for a tokenizer of another kind', () => {
-    const bytes = { ...definition, model: { type: 'BPE', vocab: {}, merges: [] } };
-    expect(() => new WordPieceOffsets(hub, bytes, (text) => text)).toThrow(/its kind is BPE/);
+    const other = { ...definition, model: { type: 'WordLevel', vocab: {} } };
+    expect(() => new TokenOffsets(hub, other, (text) => text)).toThrow(/its kind \(WordLevel\)/);
+  });
+});
+
+describe('added tokens', () => {
+  const added = (content: string, more: object) => ({
+    id: 30_000,
+    content,
+    special: false,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    ...more,
+  });
+  const placesWith = (token: object, text: string) => {
+    const more = { ...definition, added_tokens: [...definition.added_tokens, token] };
+    const tokenizer = new HubTokenizer(more, {});
+    const found = new TokenOffsets(tokenizer, more, menderFor(more)).places(text);
+    expect(found.map(({ token }) => token)).toEqual(tokenizer.encode(text).tokens.slice(1, -1));
+    return found.map(({ token, start, end }) => [token, start, end]);
+  };
+
+  it('are found as they are written, or as they are normalized', () => {
+    expect(placesWith(added('Zoë-7', {}), 'a Zoë-7b zoe')).toEqual([
+      ['a', 0, 1],
+      ['Zoë-7', 2, 7],
+      ['b', 7, 8],
+      ['zoe', 9, 12],
+    ]);
+    expect(placesWith(added('Zoë-7', { normalized: true }), '😀 ZOE-7b Zoë-7')).toEqual([
+      ['[UNK]', 0, 1],
+      ['zoe-7', 2, 7],
+      ['b', 7, 8],
+      ['zoe-7', 9, 14],
+    ]);
+  });
+
+  it('may take the white space beside them', () => {
+    expect(placesWith(added('<x>', { lstrip: true, rstrip: true }), 'a  <x> \n b<x>')).toEqual([
+      ['a', 0, 1],
+      ['<x>', 3, 6],
+      ['b', 9, 10],
+      ['<x>', 10, 13],
+    ]);
+  });
+});
+
+/** A tokenizer made by hand, of whose kind no model comes with the package. */
+function small(parts: object): TokenOffsets {
+  const whole = { normalizer: null, post_processor: null, decoder: null, added_tokens: [], ...parts };
+  return new TokenOffsets(new HubTokenizer(whole, {}), whole, (text) => text);
+}
+
+function placesIn(made: TokenOffsets, text: string) {
+  return made.places(text).map(({ token, start, end, continues }) => [token, start, end, continues]);
+}
+
+describe('places of byte-level tokens', () => {
+  const tokens = ['Ġ', 'c', 'a', 't', 'ca', 'cat', 'Ġcat', 'ð', 'Ł', 'ĺ', 'Ģ', 'Ã', '©', 'Ċ'];
+  const made = small({
+    model: {
+      type: 'BPE',
+      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges: ['c a', 'ca t', 'Ġ cat'],
+    },
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    post_processor: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+  });
+
+  it('leave the space before a word out, and are those of the character for each of its bytes', () => {
+    expect(placesIn(made, 'cat cat  é😀cat')).toEqual([
+      ['cat', 0, 3, false],
+      ['Ġcat', 4, 7, false],
+      ['Ġ', 8, 8, false],
+      ['Ġ', 9, 9, false],
+      ['Ã', 9, 10, false],
+      ['©', 9, 10, false],
+      ...['ð', 'Ł', 'ĺ', 'Ģ'].map((token) => [token, 10, 11, true]),
+      ['cat', 11, 14, true],
+    ]);
+  });
+});
+
+describe('places of SentencePiece tokens', () => {
+  const vocab = ['<unk>', '▁', '▁cat', 'cat', 's', '▁é'].map((token) => [token, token === '<unk>' ? 0 : -1]);
+  const metaspace = { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true };
+  const model = { type: 'Unigram', unk_id: 0, vocab };
+
+  it('take the space before a word along where the tokenizer does', () => {
+    expect(placesIn(small({ model, pre_tokenizer: metaspace }), 'cats cat 😀s')).toEqual([
+      ['▁cat', 0, 3, false],
+      ['s', 3, 4, true],
+      ['▁cat', 4, 8, false],
+      ['▁', 8, 9, false],
+      ['😀', 9, 10, false],
+      ['s', 10, 11, true],
+    ]);
+  });
+
+  it('leave it out where words are split first', () => {
+    const splitter = { type: 'Sequence', pretokenizers: [{ type: 'WhitespaceSplit' }, metaspace] };
+    expect(placesIn(small({ model, pre_tokenizer: splitter }), 'cats \n cat 😀')).toEqual([
+      ['▁cat', 0, 3, false],
+      ['s', 3, 4, true],
+      ['▁cat', 7, 10, false],
+      ['▁', 11, 12, false],
+      ['😀', 11, 12, false],
+    ]);
   });
 });
 

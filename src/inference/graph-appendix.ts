@@ -1,0 +1,123 @@
+import { type GraphValue, onnx } from './onnx-outline.ts';
+import { bytesField, varintField } from './protobuf.ts';
+
+/** How to get the numbers of a task out of an ONNX file. */
+export interface GraphPlan {
+  /** Bytes to put after the file's own, or null when it has the output already. */
+  readonly appendix: Uint8Array | null;
+  /** The output to fetch; float32. */
+  readonly output: string;
+  /** Whether that output is the sum over the tokens, still to be divided by their number. */
+  readonly isSum: boolean;
+}
+
+/** Names inside the added graph part; the prefix keeps them apart from the model's own. */
+export function addedName(suffix: string): string {
+  return `pgembedder_${suffix}`;
+}
+
+/**
+ * Bytes that add nodes and outputs to the graph of an ONNX file when they are put after it.
+ *
+ * The file is one protobuf message, and bytes put after it that are a message of the same type are merged into it:
+ * repeated fields (the graph's nodes, constants and outputs) are appended. So a few hundred bytes give the graph one
+ * more output without parsing or copying the weights.
+ */
+export function appendixOf(...parts: Uint8Array[]): Uint8Array {
+  return bytesField(onnx.model.graph, ...parts);
+}
+
+/**
+ * A value as float32, with the nodes that make it so: a sum in float16 would lose digits, and float32 is what leaves
+ * the session.
+ * @param suffix of its name, where a node is needed
+ */
+export function toFloat(value: GraphValue, suffix: string): [name: string, nodes: Uint8Array[]] {
+  if (value.elementType === onnx.element.float) {
+    return [value.name, []];
+  }
+  const output = addedName(suffix);
+  return [output, [node('Cast', [value.name], output, intAttribute('to', onnx.element.float))]];
+}
+
+/** Declares an output. Sizes that the model does not fix are null. */
+export function floatOutput(name: string, shape: readonly (number | null)[]): Uint8Array {
+  const dims = shape.map((size) =>
+    bytesField(onnx.shape.dim, ...(size === null ? [] : [varintField(onnx.dim.value, size)])),
+  );
+  const tensor = bytesField(
+    onnx.type.tensor,
+    varintField(onnx.tensorType.elementType, onnx.element.float),
+    bytesField(onnx.tensorType.shape, ...dims),
+  );
+  return bytesField(
+    onnx.graph.output,
+    bytesField(onnx.valueInfo.name, name),
+    bytesField(onnx.valueInfo.type, tensor),
+  );
+}
+
+/** Unsqueeze took its axes as an attribute up to operator set 12 and as an input from 13 on. */
+export function unsqueeze(input: string, output: string, axis: number, opset: number): Uint8Array[] {
+  if (opset < 13) {
+    const axes = bytesField(
+      onnx.node.attribute,
+      bytesField(onnx.attribute.name, 'axes'),
+      varintField(onnx.attribute.ints, axis),
+      varintField(onnx.attribute.type, onnx.attributeType.ints),
+    );
+    return [node('Unsqueeze', [input], output, axes)];
+  }
+  return [vectorConstant(addedName('axes'), axis), node('Unsqueeze', [input, addedName('axes')], output)];
+}
+
+export function node(
+  opType: string,
+  inputs: string[],
+  output: string,
+  ...attributes: Uint8Array[]
+): Uint8Array {
+  return bytesField(
+    onnx.graph.node,
+    ...inputs.map((input) => bytesField(onnx.node.input, input)),
+    bytesField(onnx.node.output, output),
+    bytesField(onnx.node.name, `${output}_${opType}`),
+    bytesField(onnx.node.opType, opType),
+    ...attributes,
+  );
+}
+
+export function intAttribute(attribute: string, value: number): Uint8Array {
+  return bytesField(
+    onnx.node.attribute,
+    bytesField(onnx.attribute.name, attribute),
+    varintField(onnx.attribute.int, value),
+    varintField(onnx.attribute.type, onnx.attributeType.int),
+  );
+}
+
+/** An int64 constant of shape [1]. */
+function vectorConstant(output: string, value: number): Uint8Array {
+  return constant(output, value, varintField(onnx.tensor.dims, 1));
+}
+
+/** An int64 constant without dimensions, so that Gather drops the axis. */
+export function scalarConstant(output: string, value: number): Uint8Array {
+  return constant(output, value);
+}
+
+function constant(output: string, value: number, ...dims: Uint8Array[]): Uint8Array {
+  const tensor = bytesField(
+    onnx.attribute.tensor,
+    ...dims,
+    varintField(onnx.tensor.dataType, onnx.element.int64),
+    varintField(onnx.tensor.int64Data, value),
+  );
+  const attribute = bytesField(
+    onnx.node.attribute,
+    bytesField(onnx.attribute.name, 'value'),
+    tensor,
+    varintField(onnx.attribute.type, onnx.attributeType.tensor),
+  );
+  return node('Constant', [], output, attribute);
+}
