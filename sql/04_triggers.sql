@@ -22,33 +22,26 @@ declare
   new_key text := embedder.key_expression(p.source, 'n');
   old_key text := embedder.key_expression(p.source, 'o');
   filtered text := embedder.and_filter(p);
-  has_vector text := format('%%s.%I is not null',
-    (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1));
   -- A deferrable key can be double for a moment inside a transaction, and ON CONFLICT takes each key once.
   distinct_rows text := (
     select case when indimmediate then '' else 'distinct' end from pg_index where indrelid = p.source and indisprimary
   );
   -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
   everything text := format('select %s %s, %s', distinct_rows, p.id, new_key);
-  forget_gone text := format($f$
-    gone := array(select %2$s from old_rows o where true%%1$s
-      and not exists (select from new_rows n where %1$s = %2$s%%1$s));
-    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
-    new_key, old_key, format('pipeline_%s_forget', p.id));
   inserted text := format('select %s %s, %s, true from new_rows n where true%s', distinct_rows, p.id, new_key, filtered);
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
   perform embedder.generate_trigger(p, 'inserted', '',
     format(e'\n    insert into embedder.job (pipeline_id, row_key, fresh) %s;%s', inserted, embedder.wake_statement())
       || case when p.sidecar then '' else
-        embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', format(has_vector, 'n'))) end,
+        embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', embedder.has_result(p, 'n'))) end,
     embedder.enqueue_statement(inserted),
     case when p.filter is not null then embedder.enqueue_statement(everything || ', true from new_rows n') end);
 
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
   perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
-    format(forget_gone, filtered)
+    embedder.forget_gone(p, filtered)
     || embedder.enqueue_statement(format(
       'select %s %s, new.row_key, old.row_key is null '
       'from (select %s as row_key, %s as input from new_rows n where true%s) new '
@@ -60,17 +53,18 @@ begin
       -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
       case when p.filter is null then '' else embedder.enqueue_statement(format(
         'select %s %s, %s, false from new_rows n where (%s) is not true and %s',
-        distinct_rows, p.id, new_key, p.filter, format(has_vector, 'n'))) end
+        distinct_rows, p.id, new_key, p.filter, embedder.has_result(p, 'n'))) end
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
-        format(has_vector, 'n'), format(has_vector, 'o'))) end,
-    null, format(forget_gone, '') || embedder.enqueue_statement(everything || ', false from new_rows n'));
+        embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
+    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(everything
+      || format(', not exists (select from old_rows o where %s = %s) from new_rows n', old_key, new_key)));
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
     perform embedder.%I(array(select %s from old_rows o where true%s));$f$,
     format('pipeline_%s_forget', p.id), old_key, filtered)
     || case when p.sidecar then '' else
-      embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', format(has_vector, 'o'))) end,
+      embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
     null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
@@ -86,6 +80,24 @@ end
 $$;
 comment on function embedder.generate_triggers is 'Makes, or makes again, the functions that a pipeline''s triggers run.';
 
+-- The statements that forget the rows whose key has become another, or that have left the filter.
+create or replace function embedder.forget_gone(p embedder.pipeline, filtered text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+    gone := array(select %2$s from old_rows o where true%4$s
+      and not exists (select from new_rows n where %1$s = %2$s%4$s));
+    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
+    embedder.key_expression(p.source, 'n'), embedder.key_expression(p.source, 'o'), format('pipeline_%s_forget', p.id), filtered)
+$$;
+
+-- Whether a row of the target has a result.
+create or replace function embedder.has_result(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when p.sidecar then format('%s.chunk = 0', row_alias)
+    else (select format('%s.%I is not null', row_alias, c.column_name)
+      from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end
+$$;
+
 -- The statement that counts a change of the number of vectors in a target column, which anybody may write.
 create or replace function embedder.tally_vectors(p embedder.pipeline, change text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -97,9 +109,6 @@ $$;
 -- forget takes rows off the books that are gone or have left the filter: their number may be more than once in the list.
 create or replace function embedder.generate_forget(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  has_result text := case when p.sidecar then 'chunk = 0' else format('%I is not null',
-    (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) end;
 begin
   perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
     embedder.key_settings(p.source) || embedder.lookup_settings(),
@@ -136,8 +145,8 @@ end$f$, p.id, p.source,
   -- What the counts are, by reading everything.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', '', format($f$
 begin
-  select (select count(*) from %s where true%s), (select count(*) from %s where %s) into $1, $2;
-end$f$, p.source, embedder.and_filter(p), p.target_table, has_result));
+  select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;
+end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't')));
 
   -- Of the rows that wait or have failed, those that have a result. A new row has none.
   perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$
@@ -146,8 +155,8 @@ begin
     select count(*) from (
       select j.row_key from embedder.job j where j.pipeline_id = %1$s and not j.fresh
       union select d.row_key from embedder.dead_letter d where d.pipeline_id = %1$s) k
-    where exists (select from %2$s t where %3$s and t.%4$s));
-end$f$, p.id, p.target_table, embedder.key_matches(p.source, 't', 'k.row_key'), has_result));
+    where exists (select from %2$s t where %3$s and %4$s));
+end$f$, p.id, p.target_table, embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
 end
 $$;
 

@@ -7,11 +7,21 @@ create or replace function embedder.view_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return left(p.name, 48) || case p.task when 'feature-extraction' then '_with_embedding' else '_with_label' end;
 
--- The view of a pipeline; null where there is none, or where something else has its name.
+-- The view of a pipeline: the one that stands on its function, wherever somebody has moved it; else, at a cutover, the one
+-- that the generation before it has made. Null where there is none.
 create or replace function embedder.view_of(p embedder.pipeline) returns regclass
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select v.oid::regclass from pg_class v join pg_class s on s.oid = p.source and s.relnamespace = v.relnamespace
-  where v.relname = embedder.view_name(p) and v.relkind = 'v' and obj_description(v.oid, 'pg_class') like 'Made by pgembedder%'
+  select v.oid::regclass
+  from pg_class v
+  left join lateral (
+    select true as own from pg_rewrite r
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_proc'::regclass
+    join pg_proc f on f.oid = d.refobjid
+    where r.ev_class = v.oid and f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_rows_', p.id) limit 1
+  ) stands on true
+  where v.relkind = 'v' and obj_description(v.oid, 'pg_class') like 'Made by pgembedder%'
+    and (stands.own or v.relname = embedder.view_name(p) and v.relnamespace = (select s.relnamespace from pg_class s where s.oid = p.source))
+  order by stands.own nulls last limit 1
 $$;
 
 -- Makes the function and the view, or makes them again when the columns of source or target have changed. A name that is
@@ -21,8 +31,9 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   source pg_class := (select c from pg_class c where c.oid = p.source);
   owner regrole := source.relowner;
+  present regclass := embedder.view_of(p);
   schema_name text := (select nspname from pg_namespace where oid = source.relnamespace);
-  name text := format('%I.%I', schema_name, embedder.view_name(p));
+  name text := coalesce(present::text, format('%I.%I', schema_name, embedder.view_name(p)));
   rows_function text;
   columns text;
   selected text;
@@ -31,7 +42,7 @@ declare
   old_function regprocedure;
 begin
   if not p.live or not has_schema_privilege(owner, schema_name, 'create')
-    or to_regclass(name) is not null and embedder.view_of(p) is null then
+    or to_regclass(name) is not null and present is null then
     return;
   end if;
   select string_agg(format('%I %s', case when clash then 'target_' || column_name else column_name end, type_name), ', ' order by place),
@@ -50,7 +61,7 @@ begin
     else format('select %s from %s source where source.%I is not null', selected, p.source,
       (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) end;
   rows_function := format('pipeline_%s_rows_%s', p.id, left(md5(columns || body), 6));
-  if to_regprocedure(format('embedder.%I()', rows_function)) is not null and embedder.view_of(p) is not null then
+  if to_regprocedure(format('embedder.%I()', rows_function)) is not null and present is not null then
     return;
   end if;
   execute format('create or replace function embedder.%I() returns table (%s) language sql stable as %L', rows_function, columns, body);
@@ -58,7 +69,7 @@ begin
   begin
     execute 'create or replace ' || definition;
   exception when invalid_table_definition then
-    perform embedder.remake_view(embedder.view_of(p), definition);
+    perform embedder.remake_view(present, definition);
   end;
   execute format('alter view %s owner to %s', name, owner);
   execute format('comment on view %s is %L', name, format('Made by pgembedder: the rows of %s with the live result of pipeline %s.', p.source, p.name));

@@ -133,26 +133,26 @@ returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
-  id int;
+  of_pipeline int;
   r record;
   keys text[];
   queued text[];
   reason text;
 begin
   perform set_config('synchronous_commit', 'off', true);
-  foreach id in array pipeline_ids loop
+  foreach of_pipeline in array pipeline_ids loop
     -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again.
     for i in 1..20 loop
       select f.run_id, f.place, f.after_key, f.to_key, run.condition, run.force into r
       from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
-      where f.pipeline_id = id and run.error is null
-        and exists (select from embedder.pipeline p where p.id = id and not p.paused)
+      where f.pipeline_id = of_pipeline and run.error is null
+        and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
       order by f.run_id, f.place limit 1 for update of f skip locked;
       exit when not found;
       -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
-      queued := array(select j.row_key from embedder.job j where j.pipeline_id = id);
+      queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
       begin
-        execute format('select array(select embedder.%I($1, $2, $3, $4, $5))', format('pipeline_%s_next', id))
+        execute format('select array(select embedder.%I($1, $2, $3, $4, $5))', format('pipeline_%s_next', of_pipeline))
           into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs;
       exception
         when lock_not_available or undefined_table or undefined_column or undefined_function then
@@ -174,7 +174,7 @@ begin
       if cardinality(keys) > 0 then
         return query
           insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-          select id, k, worker, now() + lease, 1 from unnest(keys) k where k not in (select unnest(queued))
+          select of_pipeline, k, worker, now() + lease, 1 from unnest(keys) k where k not in (select unnest(queued))
           on conflict (pipeline_id, row_key) do nothing
           returning j.pipeline_id, j.row_key, j.version, j.attempts;
         if found then return; end if;

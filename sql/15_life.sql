@@ -76,13 +76,14 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp set lock
 declare
   p embedder.pipeline;
   missed boolean;
-  moved boolean;
+  astray boolean;
   problem text;
 begin
   select * into p from embedder.pipeline e where e.id = pipeline for update;
   if not found then return null; end if;
   missed := p.trigger_error is not null;
-  moved := p.members is distinct from embedder.members_of(p.source);
+  -- It could not work for a time, or has other partitions: rows may have come and gone unseen.
+  astray := p.error is not null or p.members is distinct from embedder.members_of(p.source);
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
     p := embedder.follow_columns(p);
   end if;
@@ -94,7 +95,7 @@ begin
     target_column = p.target_column, trigger_error = null, fingerprint = embedder.fingerprint_of(p)
   where e.id = p.id returning * into p;
   perform embedder.install(p);
-  if missed or moved then
+  if missed or astray then
     -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
     execute format('lock table %s in share row exclusive mode', p.source);
     execute format('select embedder.%I()', format('pipeline_%s_prune', p.id));
@@ -105,28 +106,37 @@ end
 $$;
 comment on function embedder.refresh_pipeline is 'What is wrong with a pipeline''s tables; null when nothing is, and then its functions are made again.';
 
--- Looks after the pipelines whose tables have changed. Called by workers every few seconds; one at a time does it.
--- Gives back what became of each: dropped, followed, or broken with the problem.
-create or replace function embedder.look_after_tables() returns table (pipeline_id int, pipeline text, outcome text, problem text)
+-- The pipelines whose tables have changed.
+create or replace function embedder.changed_pipelines() returns setof int
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.id from embedder.pipeline p
+  where p.trigger_error is not null or p.fingerprint is distinct from embedder.fingerprint_of(p)
+  order by p.id
+$$;
+
+-- Has a pipeline follow its tables. Called by workers, one pipeline a transaction, so that nobody who changes several
+-- tables waits for it in the wrong order. Gives back what became of it: dropped, followed, or broken with the problem;
+-- no row where somebody else is at it.
+create or replace function embedder.follow_tables(pipeline int) returns table (name text, outcome text, problem text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
 declare
   p embedder.pipeline;
-  reason text;
 begin
-  if not pg_try_advisory_xact_lock(7306372120) then return; end if;
-  for p in select * from embedder.pipeline e order by e.id loop
-    if not exists (select from pg_class where oid = p.source) then
-      delete from embedder.pipeline e where e.id = p.id;
-      return query select p.id, p.name, 'dropped', null::text;
-    elsif p.trigger_error is not null or p.fingerprint is distinct from embedder.fingerprint_of(p) then
-      begin
-        reason := embedder.refresh_pipeline(p.id);
-      exception when others then
-        reason := sqlerrm;
-      end;
-      return query select p.id, p.name, case when reason is null then 'followed' else 'broken' end, reason;
-    end if;
-  end loop;
+  select * into p from embedder.pipeline e where e.id = pipeline for update skip locked;
+  if not found then
+    return;
+  elsif not exists (select from pg_class where oid = p.source) then
+    delete from embedder.pipeline e where e.id = p.id;
+    return query select p.name, 'dropped', null::text;
+    return;
+  end if;
+  begin
+    problem := embedder.refresh_pipeline(p.id);
+  exception when others then
+    problem := sqlerrm;
+  end;
+  return query select p.name, case when problem is null then 'followed' else 'broken' end, problem;
 end
 $$;
-comment on function embedder.look_after_tables is 'Follows changes of the tables of all pipelines. Called by workers.';
+comment on function embedder.follow_tables is 'Brings a pipeline up to what its tables are now. Called by workers.';

@@ -81,7 +81,7 @@ begin
     for f in
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
         and proname in ('claim_jobs', 'claim_backfill', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
-          'set_pipeline_error', 'mark_filled', 'missing_indexes', 'set_index_error', 'look_after_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline')
+          'set_pipeline_error', 'mark_filled', 'missing_indexes', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline')
     loop
       execute format('alter function %s security definer', f);
       execute format('grant execute on function %s to embedder_worker', f);

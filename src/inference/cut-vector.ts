@@ -8,12 +8,18 @@ import type { RowResult, VectorSpec } from './types.ts';
  * makes no difference: the direction of the part is the same.
  * @returns what cuts a result; one that is an error, or short enough, stays as it is
  */
-export function vectorCutter(session: VectorSpec, dimensions = session.dimensions): (result: RowResult) => RowResult {
+export function vectorCutter(
+  session: VectorSpec,
+  dimensions = session.dimensions,
+): (result: RowResult) => RowResult {
   if (dimensions >= session.dimensions) return (result) => result;
   return (result) => {
     if (result instanceof EngineError) return result;
     const part = result.slice(0, dimensions);
-    const { notFinite } = finishVectors(part, Int32Array.of(1), { normalize: session.normalize, isSum: false });
+    const { notFinite } = finishVectors(part, Int32Array.of(1), {
+      normalize: session.normalize,
+      isSum: false,
+    });
     if (notFinite.length === 0) return part;
     return new EngineError('not-finite', `The first ${dimensions} numbers of the row's vector are zero`, {
       hint: 'Keep more dimensions or choose another model',

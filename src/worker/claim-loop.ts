@@ -143,6 +143,7 @@ export class ClaimLoop {
       await this.#idleWrite;
       return;
     }
+    if (this.#registry.filling()) await this.#housekeeping.markFilled();
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
     this.#pollMs = Math.min(this.#pollMs * 2, this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS);

@@ -12,8 +12,7 @@ const NEVER_QUIET_MS = 60_000;
 const FOLD_MS = 30_000;
 
 interface TableChange {
-  pipeline_id: number;
-  pipeline: string;
+  name: string;
   outcome: 'dropped' | 'followed' | 'broken';
   problem: string | null;
 }
@@ -70,7 +69,7 @@ export class Housekeeping {
       this.#followed = false;
       return false;
     }
-    await this.#markFilled();
+    await this.markFilled();
     await this.#indexes.build();
     await this.#cutOver();
     await this.#fold();
@@ -85,7 +84,7 @@ export class Housekeeping {
 
   async #keep(): Promise<void> {
     await this.#lookAfterTables();
-    if (this.#registry.filling() && (await this.#markFilled())) this.#indexesDueSince ??= performance.now();
+    if (this.#registry.filling()) await this.markFilled();
     const now = performance.now();
     if (now - this.#lastFold > FOLD_MS) await this.#fold();
     if (this.#indexesDueSince === undefined) return;
@@ -97,27 +96,32 @@ export class Housekeeping {
 
   async #lookAfterTables(): Promise<void> {
     const { database, logger } = this.#context;
-    const { rows } = await persist(this.#context, () =>
-      sql<TableChange>`
-        select pipeline_id, pipeline, outcome, problem from embedder.look_after_tables()`.execute(database),
+    const { rows: changed } = await persist(this.#context, () =>
+      sql<{ id: number }>`select id from embedder.changed_pipelines() id`.execute(database),
     );
-    for (const { pipeline_id, pipeline, outcome, problem } of rows) {
-      if (outcome !== 'broken') logger.info({ pipeline, outcome }, 'its tables have changed');
-      if (outcome === 'followed') this.#followed = true;
-      await this.#registry.settle(pipeline_id, problem);
+    for (const { id } of changed) {
+      const { rows } = await persist(this.#context, () =>
+        sql<TableChange>`select name, outcome, problem from embedder.follow_tables(${id})`.execute(database),
+      );
+      for (const { name, outcome, problem } of rows) {
+        if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
+        if (outcome === 'followed') this.#followed = true;
+        await this.#registry.settle(id, problem);
+      }
     }
-    if (rows.some(({ outcome }) => outcome !== 'broken')) await this.#registry.reload();
+    if (changed.length > 0) await this.#registry.reload();
   }
 
-  /** Whether a first filling has ended. */
-  async #markFilled(): Promise<boolean> {
+  /** Notes which pipelines have ended their first filling. */
+  async markFilled(): Promise<void> {
     const { database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
       sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(database),
     );
     for (const { name } of rows) logger.info({ pipeline: name }, 'first filling has ended');
-    if (rows.length > 0) await this.#registry.reload();
-    return rows.length > 0;
+    if (rows.length === 0) return;
+    this.#indexesDueSince ??= performance.now();
+    await this.#registry.reload();
   }
 
   async #cutOver(): Promise<void> {

@@ -11,6 +11,7 @@ import {
   FakeEmbedder,
   jobCount,
   type MigratedDatabase,
+  queueBackfills,
   workerOn,
 } from '../support/pgembedder.ts';
 import { pollUntil } from '../support/poll-until.ts';
@@ -69,6 +70,7 @@ describe('stop, within its time', () => {
 
   it('when its table is locked as a whole', async () => {
     await database.query(`select embedder.create_pipeline('doc', 'body', index => 'none')`);
+    await queueBackfills(database);
     await holder.query('begin; lock table doc in access exclusive mode');
     const worker = workerOn(database, { stopSeconds: 1, embedder: new FakeEmbedder() });
     const claimed = once(worker.events, 'claimed');

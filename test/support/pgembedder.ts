@@ -2,7 +2,12 @@ import { EventEmitter, once } from 'node:events';
 import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrator.ts';
-import { Embedder, type EmbedOptions, type LabelOptions, type TextEmbedder } from '../../src/inference/embedder.ts';
+import {
+  Embedder,
+  type EmbedOptions,
+  type LabelOptions,
+  type TextEmbedder,
+} from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine.ts';
 import type { EngineError } from '../../src/inference/engine-error.ts';
 import type { LabelResult } from '../../src/inference/tasks/label-task.ts';

@@ -88,13 +88,13 @@ describe('migrate', () => {
       select embedder.create_pipeline('doc', 'body', index => 'none');
       create or replace function embedder.pipeline_1_read(row_keys text[], max_characters int) returns table (place int, input text)
         language plpgsql as $$ begin raise 'of an older version'; end $$;
-      create or replace function embedder.vector_type() returns text language sql as $$ select 'of an older version' $$;
+      create or replace function embedder.wake_statement() returns text language sql as $$ select 'of an older version' $$;
       update embedder.applied_file set sha256 = 'of an older version' where name = 'sql/01_settings.sql'`);
     expect(await migrationState(kysely)).toBe('old');
     await expect(drain(database)).rejects.toThrow(UserError);
     expect(await migrate(kysely)).toEqual({ migrations: [], functions: ['sql/01_settings.sql'] });
-    const { rows } = await database.query('select embedder.vector_type() as type');
-    expect(rows).toEqual([{ type: 'public.vector' }]);
+    const { rows } = await database.query('select embedder.wake_statement() as statement');
+    expect(rows).toEqual([{ statement: expect.stringMatching(/pg_notify/) }]);
     expect(await drain(database)).toMatchObject({ embedded: 1, failing: [] });
   });
 

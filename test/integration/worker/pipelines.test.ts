@@ -13,6 +13,7 @@ import {
   jobCount,
   type MigratedDatabase,
   makeDue,
+  queueBackfills,
   queued,
   readVectors,
   workerOn,
@@ -64,10 +65,12 @@ function worker(options: Parameters<typeof workerOn>[1] = {}): Worker {
   return made;
 }
 
-const create = (column: string, rest = '', source = 'doc') =>
-  database.query(
+const create = async (column: string, rest = '', source = 'doc') => {
+  await database.query(
     `select embedder.create_pipeline('${source}', '${column}', name => '${column}', index => 'none'${rest})`,
   );
+  await queueBackfills(database);
+};
 const empty = (name: string) =>
   pollUntil(async () => (await queued(database, name)).length === 0, {
     what: `an empty queue of ${name}`,
@@ -240,7 +243,7 @@ describe('a pipeline that does not work', () => {
     await empty('b');
     const said = once(run.events, 'pipelineError');
     await database.query(
-      `alter table doc rename column a to a2; insert into embedder.job (pipeline_id, row_key) select id, '1' from embedder.pipeline where name = 'a'`,
+      `alter table doc drop column a; insert into embedder.job (pipeline_id, row_key) select id, '1' from embedder.pipeline where name = 'a'`,
     );
     await said;
     expect(await errorOf('a')).toEqual({
@@ -253,7 +256,7 @@ describe('a pipeline that does not work', () => {
     const { rows } = await database.query(`select attempts from embedder.job where row_key = '1'`);
     expect(rows).toEqual([{ attempts: 0 }]);
     await database.query(
-      `alter table doc rename column a2 to a; update doc set a = 'mended' where id = 1; select embedder.resume_pipeline('a')`,
+      `alter table doc add column a text; update doc set a = 'mended' where id = 1; select embedder.resume_pipeline('a')`,
     );
     await empty('a');
     expect(await errorOf('a')).toMatchObject({ state: 'live', error: null });
@@ -296,7 +299,7 @@ describe('a pipeline that does not work', () => {
   });
 
   it('since the model gives vectors of another length than its target holds', async () => {
-    await create('a', `, model => 'test/plain', options => '{"dimensions": 100}'`);
+    await create('a', `, model => 'test/plain', options => '{"dimensions": 500}'`);
     await create('b');
     expect(await worker().drain()).toMatchObject({
       embedded: 20,
@@ -304,7 +307,7 @@ describe('a pipeline that does not work', () => {
         {
           pipeline: 'a',
           error: expect.stringMatching(
-            /^model test\/plain gives vectors of 384 dimensions, and the target of pipeline "a" holds 100\. /,
+            /^model test\/plain gives vectors of 384 dimensions, and the target of pipeline "a" holds 500\. /,
           ),
         },
       ],
@@ -329,7 +332,7 @@ describe('a pipeline that does not work', () => {
       {
         pipeline: 'a',
         error: expect.stringMatching(
-          /is public\.vector\(3\), and the vectors of model all-MiniLM-L6-v2 are public\.vector\(384\)/,
+          /is public\.vector\(3\), and the results of model all-MiniLM-L6-v2 are public\.vector\(384\)/,
         ),
       },
     ]);
@@ -343,7 +346,7 @@ describe('a pipeline that does not work', () => {
   it('since its sidecar is gone', async () => {
     await create('a');
     await create('b');
-    await database.query('drop table a_embedding');
+    await database.query('drop table a_embedding cascade');
     expect(await worker().drain()).toMatchObject({
       embedded: 20,
       failing: [{ pipeline: 'a', error: expect.stringMatching(/^its sidecar table is gone/) }],
