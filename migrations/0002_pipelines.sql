@@ -73,6 +73,9 @@ comment on column embedder.pipeline.drop_target is 'The target goes when this ro
 comment on column embedder.pipeline.cutover is 'Of the next generation. auto: a worker makes it the live one when it is filled and indexed; now: its owner does.';
 comment on column embedder.pipeline.drop_old is 'Of the next generation: the target of the old one is dropped then.';
 
+-- Its check would wait for whoever drops the pipeline, who waits for the jobs that its writer holds.
+alter table embedder.dead_letter drop constraint dead_letter_pipeline_id_fkey;
+
 alter table embedder.job add column fresh boolean not null default false;
 comment on column embedder.job.fresh is 'The source row is new and not yet counted in embedder.tally; whoever takes the job away counts it.';
 

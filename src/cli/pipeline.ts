@@ -4,6 +4,7 @@ import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrator.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
+import { pipelineAlterCommand } from './pipeline-alter.ts';
 import { pipelineCreateCommand } from './pipeline-create.ts';
 import { pipelineListCommand } from './pipeline-list.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
@@ -16,9 +17,11 @@ interface Options extends DatabaseOptions {
 /** `pgembedder pipeline ...` */
 export function pipelineCommand(): Command {
   return new Command('pipeline')
-    .description('list, create, drop, pause and resume pipelines')
+    .description('list, create, alter, cut over, drop, pause and resume pipelines')
     .addCommand(pipelineListCommand())
     .addCommand(pipelineCreateCommand())
+    .addCommand(pipelineAlterCommand())
+    .addCommand(cutoverCommand())
     .addCommand(dropCommand())
     .addCommand(pauseCommand())
     .addCommand(resumeCommand())
@@ -34,6 +37,16 @@ function dropCommand(): Command {
   return onPipeline(command, async (database, name, { dropTarget = false }) => {
     await sql`select embedder.drop_pipeline(${name}, ${dropTarget})`.execute(database);
     return `pipeline ${name} dropped${dropTarget ? ', and its target' : '; what it has written stays'}`;
+  });
+}
+
+function cutoverCommand(): Command {
+  const command = new Command('cutover')
+    .description('make the next generation of a pipeline the live one')
+    .addHelpText('after', '\nExample:\n  $ pgembedder pipeline cutover articles');
+  return onPipeline(command, async (database, name) => {
+    await sql`select embedder.cutover(${name})`.execute(database);
+    return `the next generation of pipeline ${name} is live`;
   });
 }
 

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
+import { backfillCommand } from './backfill.ts';
 import { classifyCommand } from './classify.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -22,6 +23,7 @@ export function createProgram(): Command {
     .addCommand(workCommand())
     .addCommand(statusCommand())
     .addCommand(pipelineCommand())
+    .addCommand(backfillCommand())
     .addCommand(retryCommand())
     .addCommand(searchCommand())
     .addCommand(embedCommand())

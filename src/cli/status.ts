@@ -71,9 +71,15 @@ function readStatus(database: Database): Promise<StatusRow[]> {
   return database.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
 }
 
-/** `coverage` is numeric in SQL, which comes as text. */
+/** What is numeric in SQL comes as text. */
 function toJson(row: StatusRow) {
-  return { ...row, coverage: row.coverage === null ? null : Number(row.coverage) };
+  const number = (text: string | null) => (text === null ? null : Number(text));
+  return {
+    ...row,
+    coverage: number(row.coverage),
+    rows_per_second: number(row.rows_per_second),
+    next_coverage: number(row.next_coverage),
+  };
 }
 
 const STATE_COLOURS = {
@@ -115,14 +121,29 @@ const COLUMNS: Column<StatusRow>[] = [
     align: 'right',
     text: (row) => (row.oldest_due_age === null ? '-' : formatSeconds(intervalSeconds(row.oldest_due_age))),
   },
+  { title: 'rows/s', align: 'right', text: (row) => formatCount(Number(row.rows_per_second)) },
+  {
+    title: 'left',
+    align: 'right',
+    text: (row) =>
+      row.time_left_estimate === null ? '-' : `~${formatSeconds(intervalSeconds(row.time_left_estimate))}`,
+  },
 ];
 
 /** The table for people, an error on a line of its own under its pipeline. */
 export function formatStatus(rows: readonly StatusRow[]): string[] {
   if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
-  return formatTable(rows, COLUMNS, (row) =>
-    row.error === null ? [] : [colours.red(`  ${oneLine(row.error, 1_000)}`)],
-  );
+  return formatTable(rows, COLUMNS, (row) => [
+    ...(row.error === null ? [] : [colours.red(`  ${oneLine(row.error, 1_000)}`)]),
+    ...(row.index_state.startsWith('building') ? [colours.cyan(`  index: ${row.index_state}`)] : []),
+    ...(row.next_generation === null
+      ? []
+      : [
+          colours.cyan(
+            `  generation ${row.next_generation}, ${row.next_model}: ${oneLine(row.next_state ?? '', 200)}, ${formatShare(Number(row.next_coverage ?? 0))}`,
+          ),
+        ]),
+  ]);
 }
 
 /** Seconds of an interval as PostgreSQL prints it: `3 days 02:03:04.5`. */

@@ -17,9 +17,15 @@ export interface PipelineDefinition {
   targetColumn?: string;
   /** The sidecar's name. Default: `<name>_embedding` in the source's schema. */
   targetTable?: string;
+  /** How texts are cut, for a sidecar with one row a chunk: `{ strategy: 'recursive', size: 256, overlap: 32 }`. */
+  chunking?: object;
   options?: PipelineOptions;
+  /** SQL condition on a row of the source; rows outside it have no result. */
+  filter?: string;
   /** Built after the first filling. Default: `hnsw`. */
   index?: 'hnsw' | 'ivfflat' | 'none';
+  /** m, ef_construction, lists, operator_class. */
+  indexOptions?: object;
   priority?: number;
   maxAttempts?: number;
   /** Whether the rows that are there already are queued. Default: true. */
@@ -28,22 +34,38 @@ export interface PipelineDefinition {
   ifNotExists?: boolean;
 }
 
-/** SQL parameter name, SQL type and value getter of each argument of embedder.create_pipeline. */
-const ARGUMENTS: [name: string, type: string, get: (definition: PipelineDefinition) => unknown][] = [
-  ['source', 'regclass', (d) => d.source],
-  ['input', 'text', (d) => d.input],
-  ['name', 'text', (d) => d.name],
-  ['model', 'text', (d) => d.model],
-  ['task', 'text', (d) => d.task],
-  ['target_column', 'text', (d) => d.targetColumn],
-  ['target_table', 'text', (d) => d.targetTable],
-  ['options', 'jsonb', (d) => d.options && JSON.stringify(d.options)],
-  ['index', 'text', (d) => d.index],
-  ['priority', 'int', (d) => d.priority],
-  ['max_attempts', 'int', (d) => d.maxAttempts],
-  ['enqueue_existing', 'boolean', (d) => d.enqueueExisting],
-  ['if_not_exists', 'boolean', (d) => d.ifNotExists],
-];
+/** What `alterPipeline` may change; what is left out stays. */
+export interface PipelineChange
+  extends Partial<Omit<PipelineDefinition, 'source' | 'name' | 'enqueueExisting' | 'ifNotExists'>> {
+  newName?: string;
+  /** Whether a worker makes the next generation live when it is filled and indexed. Default: false. */
+  autoCutover?: boolean;
+  /** Whether the old generation's target goes at the cutover. Default: true. */
+  dropOld?: boolean;
+}
+
+/** The type of each argument of embedder.create_pipeline and embedder.alter_pipeline, by its name in TypeScript. */
+const TYPES: Readonly<Record<keyof PipelineDefinition | keyof PipelineChange, string>> = {
+  source: 'regclass',
+  input: 'text',
+  name: 'text',
+  newName: 'text',
+  model: 'text',
+  task: 'text',
+  targetColumn: 'text',
+  targetTable: 'text',
+  chunking: 'jsonb',
+  options: 'jsonb',
+  filter: 'text',
+  index: 'text',
+  indexOptions: 'jsonb',
+  priority: 'int',
+  maxAttempts: 'int',
+  enqueueExisting: 'boolean',
+  ifNotExists: 'boolean',
+  autoCutover: 'boolean',
+  dropOld: 'boolean',
+};
 
 /**
  * Declares a pipeline: what `select embedder.create_pipeline(...)` does.
@@ -51,14 +73,35 @@ const ARGUMENTS: [name: string, type: string, get: (definition: PipelineDefiniti
  * @throws pg.DatabaseError with a hint, as PostgreSQL raised it
  */
 export async function definePipeline(database: Database, definition: PipelineDefinition): Promise<string> {
-  const given = ARGUMENTS.map(([name, type, get]) => ({ name, type, value: get(definition) })).filter(
-    ({ value }) => value !== undefined,
-  );
-  const call = given.map(
-    ({ name, type, value }) => sql`${sql.ref(name)} => ${value}::text::${sql.raw(type)}`,
-  );
-  const { rows } = await sql<{
-    name: string;
-  }>`select embedder.create_pipeline(${sql.join(call)}) as name`.execute(database);
+  const { rows } = await sql<{ name: string }>`
+    select embedder.create_pipeline(${namedArguments(definition)}) as name`.execute(database);
   return rows[0]!.name;
+}
+
+/**
+ * Changes a pipeline: what `select embedder.alter_pipeline(...)` does.
+ * @returns `changed`, or `next generation` when results change and a new target is being filled
+ * @throws pg.DatabaseError with a hint, as PostgreSQL raised it
+ */
+export async function alterPipeline(
+  database: Database,
+  name: string,
+  change: PipelineChange,
+): Promise<'changed' | 'next generation'> {
+  const { rows } = await sql<{ done: 'changed' | 'next generation' }>`
+    select embedder.alter_pipeline(${namedArguments({ name, ...change })}) as done`.execute(database);
+  return rows[0]!.done;
+}
+
+/** `name => value, ...` of what is given. */
+function namedArguments(given: Partial<PipelineDefinition & PipelineChange>) {
+  const parts = Object.entries(given)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => {
+      const name = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+      const type = TYPES[key as keyof typeof TYPES];
+      const text = type === 'jsonb' ? JSON.stringify(value) : value;
+      return sql`${sql.ref(name)} => ${text}::text::${sql.raw(type)}`;
+    });
+  return sql.join(parts);
 }

@@ -33,7 +33,9 @@ export async function computePieces(
   const texts = pieces.map(({ text }) => text);
   const onBatch = (places: readonly number[], outputs: readonly (Output | EngineError)[]) => {
     const batch = places.map((place) => pieces[place]!);
-    batch.forEach(({ row, place }, i) => row.put(place, outputs[i]!));
+    batch.forEach(({ row, place }, i) => {
+      row.put(place, outputs[i]!);
+    });
     onPieces(batch);
   };
   if (model.task === 'feature-extraction') {

@@ -40,7 +40,7 @@ describe('from an empty database to a search', () => {
     const created = await runJson(['pipeline', 'create', 'articles', '{title}\\n{body}', '--name', 'texts'], {
       env,
     });
-    expect(created).toMatchObject({ pipeline: 'texts', dimensions: 384, jobs: 3 });
+    expect(created).toMatchObject({ pipeline: 'texts', dimensions: 384, rows: 3 });
     const again = await run(['pipeline', 'create', 'articles', 'body', '--name', 'texts'], { env });
     expect(again.code).toBe(1);
     expect(again.stderr).toMatch(/^pgembedder: pipeline "texts" exists already\. .+\n$/);

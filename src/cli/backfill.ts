@@ -1,0 +1,36 @@
+import { Command } from 'commander';
+import { sql } from 'kysely';
+import { requireSchema } from '../database/migrator.ts';
+import { plural } from './format.ts';
+import { print, printJson } from './output.ts';
+import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+
+interface Options extends DatabaseOptions {
+  where?: string;
+  force?: boolean;
+  json?: boolean;
+}
+
+/** `pgembedder backfill` */
+export function backfillCommand(): Command {
+  const command = new Command('backfill')
+    .description('queue the rows that have no result; safe to call again and again')
+    .argument('<name>', 'the pipeline')
+    .option('--where <condition>', 'only rows of the source for which this SQL condition holds')
+    .option('--force', 'rows that have a result as well')
+    .option('--json', 'print how many ranges as JSON')
+    .addHelpText('after', `\nExample:\n  $ pgembedder backfill articles --where "created_at > '2026-01-01'"`)
+    .action(run);
+  return addDatabaseOptions(command);
+}
+
+async function run(name: string, { where, force = false, json = false, ...options }: Options): Promise<void> {
+  await withDatabase(options, readEnvironment(), async ({ database }) => {
+    await requireSchema(database);
+    const { rows } = await sql<{ ranges: number }>`
+      select embedder.backfill(${name}, ${where ?? null}, ${force}) as ranges`.execute(database);
+    const { ranges } = rows[0]!;
+    if (json) printJson({ pipeline: name, ranges });
+    else print(`${plural(ranges, 'range')} of rows to walk`);
+  });
+}
