@@ -109,10 +109,13 @@ create table embedder.backfill_range (
   place int not null,
   after_key text collate "C",
   to_key text collate "C",
+  row_keys text[],
+  not_before timestamptz,
   rows_left bigint not null,
   primary key (run_id, place)
 ) with (fillfactor = 50);
 create index backfill_range_pipeline on embedder.backfill_range (pipeline_id);
 comment on table embedder.backfill_range is 'Stretches of the key order that a backfill has yet to walk.';
 comment on column embedder.backfill_range.after_key is 'The checkpoint: keys up to and with this one are done; null for none yet.';
+comment on column embedder.backfill_range.row_keys is 'Just these rows, which somebody had locked when their range was walked.';
 comment on column embedder.backfill_range.rows_left is 'Estimate.';

@@ -100,7 +100,7 @@ begin
     where pronamespace = 'embedder'::regnamespace and proname ~ format('^pipeline_%s_', p.id) and prosecdef
   loop
     execute format('revoke all on function %s from public', f.name);
-    if is_worker and f.proname ~ '_(read|complete|next)$' then
+    if is_worker and f.proname ~ '_(read|complete)$' then
       execute format('grant execute on function %s to embedder_worker', f.name);
     end if;
     if f.proowner <> owner then

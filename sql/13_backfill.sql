@@ -73,7 +73,8 @@ $$;
 
 -- Functions of a pipeline's own:
 --   ranges()                                          cuts the key order
---   next(after, to, condition, force, max)            the next rows of a range that need a job, in key order
+--   next(after, to, condition, force, max, only)      the next rows of a range that need a job, in key order
+--   lock(row_keys)                                    locks those of them that are free
 create or replace function embedder.generate_backfill(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -104,15 +105,17 @@ begin
     from unnest(cuts || null::text) with ordinality c(cut, place);
 end$f$, p.source::text, row_key, keys, p.source));
 
-  perform embedder.create_function(p, 'next', '(after_key text, to_key text, condition text, force boolean, max_rows int) returns setof text',
+  perform embedder.create_function(p, 'next',
+    '(after_key text, to_key text, condition text, force boolean, max_rows int, only_keys text[] default null) returns setof text',
     embedder.key_settings(p.source) || ' set jit = off set lock_timeout = ''50ms''',
     format($f$
 begin%6$s
   return query execute %1$L
     || case when $1 is null then '' else %2$L end || case when $2 is null then '' else %3$L end
+    || case when $6 is null then '' else %7$L end
     || case when $3 is null then '' else format(e' and (%%s\n)', $3) end
     || case when $4 then '' else %4$L end
-    || %5$L using $1, $2, $5;
+    || %5$L using $1, $2, $5, $6;
 end$f$,
       format('select %s from %s source where true%s', row_key, p.source, embedder.and_filter(p)),
       format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
@@ -122,65 +125,95 @@ end$f$,
         case when p.sidecar then format('not exists (select from %s t where %s)', p.target_table, embedder.keys_equal(p.source, 't', 'source'))
           else (select format('source.%I is null', c.column_name) from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end,
         p.id, row_key, embedder.input_expression(p.source, p.input, 'source'), '\S'),
-      -- Locked, so that nobody is deleting the row meanwhile: its trigger would not see the job, and a vector would stay.
-      format(' order by %s limit $3 for key share of source', keys), embedder.check_names(p)));
+      format(' order by %s limit $3', keys), embedder.check_names(p),
+      format(' and %s = any ($4)', row_key)));
+
+  -- Of these rows, those that nobody has locked; they stay locked to the end of the transaction.
+  perform embedder.create_function(p, 'lock', '(row_keys text[]) returns setof text', embedder.key_settings(p.source) || embedder.lookup_settings(),
+    format($f$
+begin
+  return query
+    select k.row_key from unnest($1) k(row_key)
+    cross join lateral (select from %s source where %s offset 0 for update of source skip locked) row;
+end$f$, p.source, embedder.key_matches(p.source, 'source', 'k.row_key')));
 end
 $$;
 
 -- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker.
 create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
 returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   of_pipeline int;
-  r record;
-  keys text[];
-  queued text[];
-  reason text;
 begin
   perform set_config('synchronous_commit', 'off', true);
   foreach of_pipeline in array pipeline_ids loop
     -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again.
     for i in 1..20 loop
-      select f.run_id, f.place, f.after_key, f.to_key, run.condition, run.force into r
-      from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
-      where f.pipeline_id = of_pipeline and run.error is null
-        and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
-      order by f.run_id, f.place limit 1 for update of f skip locked;
-      exit when not found;
-      -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
-      queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
       begin
-        execute format('select array(select embedder.%I($1, $2, $3, $4, $5))', format('pipeline_%s_next', of_pipeline))
-          into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs;
-      exception
-        when lock_not_available or undefined_table or undefined_column or undefined_function then
-          return; -- The tables have changed; a worker follows them soon.
-        when others then
-          get stacked diagnostics reason = message_text;
-          update embedder.backfill_run run set error = reason where run.id = r.run_id;
-          exit;
+        exit when not embedder.walk_range(of_pipeline, worker, max_jobs, lease);
+      exception when lock_not_available or undefined_table or undefined_column or undefined_function then
+        exit; -- Somebody is changing the tables; a worker follows them soon.
       end;
-      if cardinality(keys) < max_jobs then
-        delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
-        delete from embedder.backfill_run run
-        where run.id = r.run_id and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
-      else
-        update embedder.backfill_range f
-        set after_key = keys[cardinality(keys)], rows_left = greatest(0, f.rows_left - cardinality(keys))
-        where f.run_id = r.run_id and f.place = r.place;
-      end if;
-      if cardinality(keys) > 0 then
-        return query
-          insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-          select of_pipeline, k, worker, now() + lease, 1 from unnest(keys) k where k not in (select unnest(queued))
-          on conflict (pipeline_id, row_key) do nothing
-          returning j.pipeline_id, j.row_key, j.version, j.attempts;
-        if found then return; end if;
-      end if;
+      return query
+        select j.pipeline_id, j.row_key, j.version, j.attempts from embedder.job j
+        where j.pipeline_id = of_pipeline and j.version = pg_current_xact_id() and j.leased_by = worker;
+      if found then return; end if;
     end loop;
   end loop;
 end
 $$;
 comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker.';
+
+-- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. False: there is none.
+create or replace function embedder.walk_range(of_pipeline int, worker int, max_jobs int, lease interval) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r record;
+  queued text[];
+  keys text[];
+  free text[];
+  reason text;
+begin
+  select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
+  from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
+  where f.pipeline_id = of_pipeline and run.error is null and coalesce(f.not_before <= now(), true)
+    and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
+  order by f.run_id, f.place limit 1 for update of f skip locked;
+  if not found then return false; end if;
+
+  -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
+  queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
+  begin
+    execute format('select array(select embedder.%I($1, $2, $3, $4, $5, $6))', format('pipeline_%s_next', of_pipeline))
+      into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs, r.row_keys;
+    -- Locked, so that nobody deletes a row meanwhile: its trigger would not see the job, and a result would stay behind. And
+    -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
+    execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;
+  exception when data_exception then
+    get stacked diagnostics reason = message_text;
+    update embedder.backfill_run run set error = reason where run.id = r.run_id;
+    return true;
+  end;
+
+  if cardinality(free) < cardinality(keys) then
+    insert into embedder.backfill_range (run_id, pipeline_id, place, row_keys, not_before, rows_left)
+    select r.run_id, of_pipeline, (select max(f.place) + 1 from embedder.backfill_range f where f.run_id = r.run_id),
+      array_agg(k), now() + interval '5 seconds', count(*)
+    from unnest(keys) k where k not in (select unnest(free));
+  end if;
+  if cardinality(keys) < max_jobs or r.row_keys is not null then
+    delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
+    delete from embedder.backfill_run run
+    where run.id = r.run_id and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
+  else
+    update embedder.backfill_range f
+    set after_key = keys[cardinality(keys)], rows_left = greatest(0, f.rows_left - cardinality(keys))
+    where f.run_id = r.run_id and f.place = r.place;
+  end if;
+  insert into embedder.job (pipeline_id, row_key, leased_by, due_at, attempts)
+  select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
+  on conflict (pipeline_id, row_key) do nothing;
+  return true;
+end
+$$;
