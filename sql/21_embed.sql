@@ -62,6 +62,9 @@ create or replace function embedder.open_loopback(dblink text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := embedder.loopback_name();
+  -- The one that lets an owner who is no superuser connect without a password, where a superuser has granted it.
+  connect text := case when has_function_privilege(dblink || '.dblink_connect_u(text, text)', 'execute')
+    then 'dblink_connect_u' else 'dblink_connect' end;
   open boolean;
   stays boolean;
   problem text;
@@ -76,7 +79,7 @@ begin
     end;
   end if;
   begin
-    execute format('select %s.dblink_connect($1, $2)', dblink) using name, embedder.loopback_target();
+    execute format('select %s.%s($1, $2)', dblink, connect) using name, embedder.loopback_target();
     execute format('select t.stays from %s.dblink($1, $2) as t(setting text, stays boolean)', dblink) into stays using name,
       format('select set_config(''synchronous_commit'', ''off'', false),
         exists (select from pg_roles where rolname = %L and pg_has_role(oid, current_user, ''MEMBER''))', session_user);
