@@ -210,12 +210,8 @@ end$f$, embedder.vector_type()));
   perform embedder.create_function(
     format('embed_for(pipeline text, input text) returns %s', embedder.vector_type()), 'stable parallel restricted cost 100000', $f$
 declare
-  p embedder.pipeline := embedder.find_pipeline($1);
+  p embedder.pipeline := embedder.find_searchable($1);
 begin
-  if p.task <> 'feature-extraction' then
-    raise exception 'pipeline "%" is for %, and has no vectors', p.name, p.task using errcode = 'object_not_in_prerequisite_state',
-      hint = 'Name a pipeline whose task is feature-extraction.';
-  end if;
   return embedder.embed($2, p.model, embedder.query_options(p.options));
 end$f$);
 end
