@@ -87,6 +87,38 @@ describe('the second connection', () => {
       });
     }));
 
+  it('stays open for members of a role of its own, which needs few rights', async () => {
+    const loopback = await createRole();
+    const { port, hostname } = new URL(database.url);
+    try {
+      await database.query(`grant usage on schema embedder to ${loopback.name};
+        grant select on embedder.worker_process to ${loopback.name};
+        grant select, insert, delete on embedder.request to ${loopback.name};
+        grant select, delete on embedder.answer to ${loopback.name};
+        grant select, update on embedder.query_vector to ${loopback.name};
+        grant ${loopback.name} to ${reader.name};
+        create server embedder_loopback foreign data wrapper dblink_fdw
+          options (host '${hostname}', port '${port}', dbname '${database.name}');
+        create user mapping for postgres server embedder_loopback options (user '${loopback.name}')`);
+      await withSession(database.urlAs(reader), async (client) => {
+        expect(await ask(client)).toBe(384);
+        expect(await connections(client)).toEqual(['embedder_loopback']);
+        await client.query(`select embedder.embed('known')`);
+        await database.query(`update embedder.query_vector set used_at = 'yesterday'`);
+        await client.query(`select embedder.embed('known')`);
+        const { rows } = await database.query(
+          `select from embedder.query_vector where used_at > 'today'::timestamptz`,
+        );
+        expect(rows).toHaveLength(1);
+        await client.query(`set embedder.embed_timeout = '1ms'`);
+        await expect(ask(client)).rejects.toMatchObject({ code: '58000' });
+      });
+    } finally {
+      await database.query(`drop owned by ${loopback.name}`);
+      await loopback.drop();
+    }
+  });
+
   it('goes where the foreign server says, with its user', async () => {
     const { port, hostname } = new URL(database.url);
     const server = (at: string) => `create server embedder_loopback foreign data wrapper dblink_fdw
