@@ -238,6 +238,12 @@ async function fillCircle(index: string, column = false): Promise<void> {
   if (!column) await database.query('analyze numbers_embedding');
 }
 
+/** An hnsw index may miss some that are nearer, but what it gives stands in order. */
+function expectOrder(found: readonly Found[]): void {
+  const similarities = found.map(({ similarity }) => similarity);
+  expect(similarities).toEqual(similarities.toSorted((a, b) => b - a));
+}
+
 /** The plan of the statement behind a search. */
 async function planOf(on: Session, args: string): Promise<string> {
   const { rows: statements } = await on.query(
@@ -260,9 +266,7 @@ describe('the index', () => {
       expect(await planOf(client, '10')).toMatch(/Limit\n\s+-> {2}Index Scan using vectors_index/);
       const found = await search(', 9', client, 'numbers');
       expect(found).toHaveLength(9);
-      expect(found.map(({ similarity }) => similarity)).toEqual(
-        found.map(({ similarity }) => similarity).sort((a, b) => b - a),
-      );
+      expectOrder(found);
       // More than an index scan gives by itself.
       expect(await keys(', 1500', client, 'numbers')).toHaveLength(1500);
     });
@@ -277,10 +281,9 @@ describe('the index', () => {
       // So few rows are sorted faster than they are found by the index; a larger table has the index by itself.
       await client.query('set local enable_sort = off; set local enable_seqscan = off');
       expect(await planOf(client, `10, 'rare'`)).toMatch(/Index Scan using vectors_index/);
-      const found = await keys(`, 9, 'rare'`, client, 'numbers');
-      expect(found.map(Number).sort((a, b) => a - b)).toEqual([
-        100, 200, 300, 400, 2600, 2700, 2800, 2900, 3000,
-      ]);
+      const found = await search(`, 9, 'rare'`, client, 'numbers');
+      expect(found.filter(({ row_key }) => Number(row_key) % 100 === 0)).toHaveLength(9);
+      expectOrder(found);
       const { rows } = await client.query<{ statement: string }>(
         `select embedder.search_statement('numbers', 9, 'rare') as statement`,
       );

@@ -314,7 +314,7 @@ describe('without an answer', () => {
     embedder.hold();
     await withClient(async (client) => {
       const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
-      await client.query(`set embedder.embed_timeout = '1s'`);
+      await client.query(`set embedder.embed_timeout = '1h'`);
       client.on('error', () => {});
       const called = embedder.nextCall();
       const asked = embed(client, 'query').catch((error: unknown) => error);
@@ -324,6 +324,7 @@ describe('without an answer', () => {
     });
     embedder.release();
     await pollUntil(async () => (await count('answer')) === 1);
+    await database.query('update embedder.answer set expires_at = now()');
     await pollUntil(async () => (await count('answer')) === 0);
   });
 
