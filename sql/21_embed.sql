@@ -55,35 +55,49 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     current_user)
 $$;
 
--- Opens the second connection unless it is open and works. dblink is the schema of that extension. False: it must be
--- closed again when the call ends. Whoever shares this session may use its dblink connections, with the rights of the
--- role behind them: so it stays open only where the session could take on that role anyway.
-create or replace function embedder.open_loopback(dblink text) returns boolean
+-- The role that the second connection is of: that of the foreign server's user mapping, else the owner of this schema.
+-- Null where the mapping names none.
+create or replace function embedder.loopback_role() returns name
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when not exists (select from pg_foreign_server where srvname = embedder.loopback_name()) then current_user else (
+    select o.option_value
+    from pg_user_mappings m cross join lateral pg_options_to_table(m.umoptions) o
+    where m.srvname = embedder.loopback_name() and m.usename = current_user and o.option_name = 'user') end
+$$;
+
+-- Opens the second connection unless it is open and works; dblink is the schema of that extension. It stays open for the
+-- session, and all who run SQL in a session can use its dblink connections: so it is opened only where the session could
+-- take on the rights of its role anyway. (To close it at the end of each call would not do: who cancels the call twice, and
+-- quickly, would find it open.)
+create or replace function embedder.open_loopback(dblink text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := embedder.loopback_name();
+  role name := embedder.loopback_role();
   -- The one that lets an owner who is no superuser connect without a password, where a superuser has granted it.
   connect text := case when has_function_privilege(dblink || '.dblink_connect_u(text, text)', 'execute')
     then 'dblink_connect_u' else 'dblink_connect' end;
   open boolean;
-  stays boolean;
   problem text;
 begin
   execute format('select $1 = any (%s.dblink_get_connections())', dblink) into open using name;
   if open then
     begin
       execute format('select from %s.dblink($1, ''select 1'') as t(one int)', dblink) using name;
-      return true;
+      return;
     exception when others then
       execute format('select %s.dblink_disconnect($1)', dblink) using name;
     end;
   end if;
+  if not exists (select from pg_roles r where r.rolname = role and pg_has_role(session_user, r.oid, 'MEMBER')) then
+    raise exception 'embed needs a second connection, and "%" may not have one with the rights of "%"', session_user,
+      coalesce(role, '(no user in the user mapping)') using errcode = 'insufficient_privilege',
+      hint = format('Let it be of a role of its own that %I is a member of: see "The second connection" in docs/search.md.', session_user);
+  end if;
   begin
     execute format('select %s.%s($1, $2)', dblink, connect) using name, embedder.loopback_target();
-    execute format('select t.stays from %s.dblink($1, $2) as t(setting text, stays boolean)', dblink) into stays using name,
-      format('select set_config(''synchronous_commit'', ''off'', false),
-        exists (select from pg_roles where rolname = %L and pg_has_role(oid, current_user, ''MEMBER''))', session_user);
-    return stays;
+    execute format('select from %s.dblink($1, $2) as t(setting text)', dblink)
+      using name, $q$select set_config('synchronous_commit', 'off', false)$q$;
   exception when others then
     get stacked diagnostics problem = pg_exception_detail;
     raise exception 'the second connection to database "%", which embed needs, was refused', current_database()
@@ -115,7 +129,6 @@ declare
   name text := embedder.loopback_name();
   patience interval := embedder.embed_timeout();
   begun timestamptz := clock_timestamp();
-  stays boolean;
   request_id bigint;
   answer record;
 begin
@@ -123,7 +136,7 @@ begin
     raise exception 'embed needs the extension dblink, which this database does not have' using errcode = 'feature_not_supported',
       hint = 'As a superuser, type in this database: create extension dblink; (The embedded Postgres has none: search with pgembedder search.)';
   end if;
-  stays := embedder.open_loopback(dblink);
+  perform embedder.open_loopback(dblink);
   execute format('select t.id from %s.dblink($1, $2) as t(id bigint)', dblink) into request_id
     using name, format('select embedder.post_request(%L, %L, %L, %L)', model, options, input, patience);
   if request_id is null then
@@ -146,7 +159,6 @@ begin
   if answer.error is not null then
     raise exception '%', answer.error using errcode = answer.sqlstate, hint = coalesce(answer.hint, 'The worker''s log says more.');
   end if;
-  if not stays then perform embedder.close_loopback(dblink); end if;
   return answer.embedding;
 exception when query_canceled or others then
   -- In whatever state it is: the next call opens another one.
@@ -161,15 +173,13 @@ create or replace function embedder.note_use(digest bytea) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   dblink text := embedder.dblink_schema();
-  stays boolean;
 begin
   if dblink is null then return; end if;
-  stays := embedder.open_loopback(dblink);
+  perform embedder.open_loopback(dblink);
   execute format('select from %s.dblink($1, $2) as t(done text)', dblink)
     using embedder.loopback_name(), format('select embedder.touch_query_vector(%L)', digest);
-  if not stays then perform embedder.close_loopback(dblink); end if;
 exception when others then
-  null;
+  perform embedder.close_loopback(dblink);
 end
 $$;
 

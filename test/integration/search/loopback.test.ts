@@ -75,13 +75,17 @@ describe('the second connection', () => {
       expect(await pid()).not.toBe(first);
     }));
 
-  it('is not left to a session that has not the rights of the role behind it', () =>
+  it('is refused to a session that has not the rights of the role behind it; cached vectors are not', () =>
     withSession(database.urlAs(reader), async (client) => {
-      expect(await ask(client)).toBe(384);
-      expect(await connections(client)).toBeNull();
-      await expect(client.query(`select embedder.embed('text', 'no-such-model')`)).rejects.toMatchObject({
-        code: '42704',
+      await expect(ask(client)).rejects.toMatchObject({
+        code: '42501',
+        message: `embed needs a second connection, and "${reader.name}" may not have one with the rights of "postgres"`,
+        hint: expect.stringContaining('docs/search.md'),
       });
+      await database.query(`select embedder.embed('known')`);
+      await database.query(`update embedder.query_vector set used_at = 'yesterday'`);
+      const { rows } = await client.query(`select public.vector_dims(embedder.embed('known')) as n`);
+      expect(rows).toEqual([{ n: 384 }]);
       expect(await connections(client)).toBeNull();
       await expect(client.query('select * from embedder.query_vector')).rejects.toMatchObject({
         code: '42501',
@@ -136,6 +140,13 @@ describe('the second connection', () => {
       `alter user mapping for current_user server embedder_loopback options (set user 'postgres')`,
     );
     await withSession(database.url, async (client) => expect(await ask(client)).toBe(384));
+    await database.query(`alter user mapping for current_user server embedder_loopback options (drop user)`);
+    await withSession(database.url, async (client) => {
+      await expect(ask(client)).rejects.toMatchObject({
+        code: '42501',
+        message: expect.stringContaining('no user in the user mapping'),
+      });
+    });
     await database.query(`drop server embedder_loopback cascade; ${server('1')}`);
     await withSession(database.url, async (client) => {
       await expect(ask(client)).rejects.toMatchObject({
