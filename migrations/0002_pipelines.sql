@@ -32,7 +32,6 @@ drop function if exists embedder.drop_triggers(embedder.pipeline);
 drop function if exists embedder.generate_trigger(embedder.pipeline, text, text, text, text);
 drop function if exists embedder.generate_enqueue_all(embedder.pipeline);
 drop function if exists embedder.generate_complete(embedder.pipeline, text);
-drop function if exists embedder.create_function(text, text, text);
 drop function if exists embedder.enqueue_all(embedder.pipeline);
 drop function if exists embedder.enqueue_jobs(int, text[]);
 drop function if exists embedder.enqueue_statement(text, text);

@@ -64,7 +64,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select case
     when count(*) = 1 and count(column_name) = 1 then min(part)
     else format(
-      'case when concat(%s) ~ %L then concat(%s) end',
+      -- Qualified, since embedder.search puts it into statements that run under the caller's search_path.
+      'case when pg_catalog.concat(%s) operator(pg_catalog.~) %L then pg_catalog.concat(%s) end',
       string_agg(part, ', ') filter (where column_name is not null), '\S', string_agg(part, ', '))
   end
   from (

@@ -2,9 +2,13 @@
 -- Text keys claim, read and complete a third faster than jsonb ones (docs/decisions.md, 5).
 
 -- The columns of the primary key in their order, with the type and the equality operator of each one's index.
+-- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and a search asks often.
 create or replace function embedder.key_columns(source regclass)
 returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean)
-language sql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query
   select k.place::int, a.attname::text, format_type(a.atttypid, a.atttypmod),
     format('operator(%I.%s)', n.nspname, o.oprname),
     -- These print the same whatever DateStyle, TimeZone, bytea_output and their like are set to.
@@ -21,7 +25,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   join pg_operator o on o.oid = m.amopopr
   join pg_namespace n on n.oid = o.oprnamespace
   where i.indrelid = source and i.indisprimary
-  order by k.place
+  order by k.place;
+end
 $$;
 comment on function embedder.key_columns is 'The primary key of a table, one row a column; no row where it has none.';
 

@@ -6,14 +6,18 @@
 --   pruned                                  instead of truncated on a partition or child
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
-create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
+create or replace function embedder.create_function(head text, settings text, body text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  execute format('create or replace function embedder.%I%s language plpgsql security definer set search_path = pg_catalog, pg_temp %s as %L',
-    format('pipeline_%s_%s', p.id, verb), head, settings,
+  execute format('create or replace function embedder.%s language plpgsql set search_path = pg_catalog, pg_temp %s as %L',
     -- Parameters are written $1, $2: a name in the body always means the user's column of that name.
-    '#variable_conflict use_column' || body);
+    head, settings, '#variable_conflict use_column' || body);
 end
+$$;
+
+create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings, body)
 $$;
 
 create or replace function embedder.generate_triggers(p embedder.pipeline) returns void

@@ -12,7 +12,7 @@ const PROBE_MS = 1_000;
 const PROBE = 'probe ';
 
 interface ListenerEvents {
-  /** Somebody notified: '' for new jobs, 'pipeline' when a declaration changed. */
+  /** Somebody notified: '' for new jobs, 'pipeline' when a declaration changed, 'request' when a query text waits. */
   wake: [payload: string];
   /** The connection broke; it is being opened again, and what was sent meanwhile is lost. */
   lost: [];

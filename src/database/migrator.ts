@@ -25,7 +25,7 @@ export interface KnownModel {
 // Any number, as long as it is always this one: the lock that keeps two migrators apart.
 const LOCK = 7_306_372_118;
 /** The file of sql/ that says who may call what. */
-const RIGHTS = 'sql/16_rights.sql';
+const RIGHTS = 'sql/90_rights.sql';
 const OLDEST_PGVECTOR = [0, 5];
 const OLDEST_POSTGRES = 140_000;
 

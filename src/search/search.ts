@@ -1,4 +1,4 @@
-import { type RawBuilder, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import type { PipelineOptions } from '../database/schema.ts';
 import { vectorText } from '../database/vector-codec.ts';
@@ -13,18 +13,8 @@ export interface SearchablePipeline {
   readonly model: string;
   readonly options: PipelineOptions;
   readonly keyColumns: readonly { name: string; type: string }[];
-  /** Schema and name of source and target. */
-  readonly source: readonly [schema: string, name: string];
-  readonly target: readonly [schema: string, name: string];
-  readonly targetColumn: string;
-  /** The schema pgvector lives in. */
-  readonly vectorSchema: string;
-  /** SQL, made by the server out of quoted names: the input of the row `source`. */
-  readonly inputExpression: string;
-  /** SQL, made by the server too: `source` and `nearest` have the same key. */
-  readonly keysEqual: string;
-  /** Lists of an ivfflat index on the target, of which a search looks through the square root; null for any other. */
-  readonly lists: number | null;
+  /** SQL: pgvector's type with its schema. */
+  readonly vectorType: string;
 }
 
 /** A row that a search has found. */
@@ -37,10 +27,8 @@ export interface Match {
   readonly input: string | null;
 }
 
-/** An index scan of pgvector's gives at most this many rows; hnsw.ef_search takes no more. */
+/** Before pgvector 0.8 an index scan gives at most this many rows: hnsw.ef_search takes no more. */
 export const MAX_MATCHES = 1_000;
-/** hnsw.ef_search as pgvector has it. */
-const EF_SEARCH = 40;
 
 /**
  * Looks up what a search in a pipeline needs.
@@ -48,19 +36,12 @@ const EF_SEARCH = 40;
  */
 export async function findSearchable(database: Database, name: string): Promise<SearchablePipeline> {
   const { rows } = await sql<SearchablePipeline>`
-    select p.name, p.model, p.options, p.target_column as "targetColumn", v.nspname as "vectorSchema",
-      array[sn.nspname, s.relname]::text[] as source, array[tn.nspname, t.relname]::text[] as target,
+    select p.name, p.model, p.options, embedder.vector_type() as "vectorType",
       (select jsonb_agg(jsonb_build_object('name', k.column_name, 'type', k.type_name) order by k.place)
-        from embedder.key_columns(p.source) k) as "keyColumns",
-      embedder.input_expression(p.source, p.input, 'source') as "inputExpression",
-      embedder.keys_equal(p.source, 'source', 'nearest') as "keysEqual",
-      (select (o.option_value)::int from embedder.target_indexes(p) i
-        join pg_class c on c.oid = i.index and i.valid
-        cross join lateral pg_options_to_table(c.reloptions) o where o.option_name = 'lists' limit 1) as lists
+        from embedder.key_columns(p.source) k) as "keyColumns"
     from embedder.pipeline p
-    join pg_class s on s.oid = p.source join pg_namespace sn on sn.oid = s.relnamespace
-    join pg_class t on t.oid = p.target_table join pg_namespace tn on tn.oid = t.relnamespace
-    join pg_extension e on e.extname = 'vector' join pg_namespace v on v.oid = e.extnamespace
+    join pg_class s on s.oid = p.source
+    join pg_class t on t.oid = p.target_table
     where p.name = ${name}`.execute(database);
   const found = rows[0];
   if (found) return found;
@@ -83,12 +64,13 @@ export async function embedQuery(
   embedder: Pick<TextEmbedder, 'embedTexts'>,
   model: FeatureExtractionModel,
   query: string,
-  options: Pick<PipelineOptions, 'pooling' | 'normalize'> = {},
+  options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'> = {},
 ): Promise<Float32Array> {
-  const { pooling, normalize } = options;
+  const { pooling, normalize, dimensions } = options;
   const [vector] = await embedder.embedTexts(model, [query], {
     pooling,
     normalize,
+    dimensions,
     prompt: model.prompts.query,
     ahead: true,
   });
@@ -106,43 +88,17 @@ export async function findNearest(
   vector: Float32Array,
   count: number,
 ): Promise<Match[]> {
-  const limit = Math.min(MAX_MATCHES, Math.max(1, count));
-  const keys = pipeline.keyColumns.map(({ name }) => sql.id(name));
-  // The order by and the limit stand alone with the target, so that its index serves them; the source comes after.
-  const query = sql<{ distance: number; key: string[]; input: string | null }>`
-    select nearest.distance, array[${sql.join(pipeline.keyColumns.map(({ name }) => sql`${sql.ref(`source.${name}`)}::text`))}] as key,
-      ${sql.raw(pipeline.inputExpression)} as input
-    from (
-      select ${sql.join(keys)}, ${distance(pipeline, vector)} as distance
-      from ${sql.id(...pipeline.target)}
-      where ${sql.id(pipeline.targetColumn)} is not null
-      order by ${distance(pipeline, vector)}
-      limit ${limit}
-    ) nearest
-    join ${sql.id(...pipeline.source)} source on ${sql.raw(pipeline.keysEqual)}
-    order by nearest.distance`;
-  const rows = await database.transaction().execute(async (transaction) => {
-    await sql`select set_config('hnsw.ef_search', ${String(Math.max(EF_SEARCH, limit))}, true)`.execute(
-      transaction,
-    );
-    if (pipeline.lists !== null) {
-      const probes = Math.ceil(Math.sqrt(pipeline.lists));
-      await sql`select set_config('ivfflat.probes', ${String(probes)}, true)`.execute(transaction);
-    }
-    return (await query.execute(transaction)).rows;
-  });
-  return rows.map((row) => ({
-    key: Object.fromEntries(
-      pipeline.keyColumns.map(({ name, type }, i) => [name, keyValue(row.key[i]!, type)]),
-    ),
-    similarity: 1 - row.distance,
-    input: row.input,
+  // Key values as text: JSON would round a bigint.
+  const { rows } = await sql<{ key: Record<string, string>; similarity: number; input: string | null }>`
+    select (select jsonb_object_agg(k.key, k.value) from jsonb_each_text(found.key) k) as key, found.similarity, found.input
+    from embedder.search(${pipeline.name}, ${vectorText(vector)}::text::${sql.raw(pipeline.vectorType)}, ${count}) found`.execute(
+    database,
+  );
+  return rows.map(({ key, similarity, input }) => ({
+    key: Object.fromEntries(pipeline.keyColumns.map(({ name, type }) => [name, keyValue(key[name]!, type)])),
+    similarity,
+    input,
   }));
-}
-
-function distance(pipeline: SearchablePipeline, vector: Float32Array): RawBuilder<number> {
-  const { targetColumn, vectorSchema } = pipeline;
-  return sql`${sql.id(targetColumn)} operator(${sql.id(vectorSchema)}.<=>) ${vectorText(vector)}::${sql.id(vectorSchema, 'vector')}`;
 }
 
 /** A bigint beyond 2^53 would lose digits as a number. */

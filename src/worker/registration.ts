@@ -32,7 +32,8 @@ export async function deregister(context: WorkerContext): Promise<void> {
 }
 
 /**
- * What a worker does by the clock: says that it lives, frees the jobs of workers that do not, and renews its leases.
+ * What a worker does by the clock: says that it lives, frees the jobs of workers that do not, clears requests that
+ * nobody waits for, and renews its leases.
  */
 export class Heartbeat {
   readonly #context: WorkerContext;
@@ -79,6 +80,7 @@ export class Heartbeat {
       context.claimant = { ...context.claimant, workerId };
     }
     await this.rescue();
+    await persist(context, () => sql`select embedder.tidy_requests()`.execute(context.database));
     if (performance.now() - this.#renewedAt > (context.claimant.leaseSeconds * 1_000) / RENEWALS_PER_LEASE) {
       await this.#renew();
     }

@@ -15,6 +15,7 @@ import { Housekeeping } from './housekeeping.ts';
 import { IndexBuilder } from './index-builder.ts';
 import { deregister, Heartbeat, register } from './registration.ts';
 import { Registry } from './registry.ts';
+import { Requests } from './requests.ts';
 import { Setbacks } from './setbacks.ts';
 import { WindowRunner } from './window.ts';
 import { Writer } from './writer.ts';
@@ -159,11 +160,16 @@ class PipelineWorker implements Worker {
       take: (jobs) => this.#work(runner, jobs),
       listening,
     });
-    this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop };
+    const requests = new Requests(context, this.#store, embedder, listening);
+    this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
     await heartbeat.rescue();
     heartbeat.start();
-    this.#listener?.on('wake', (payload) => loop.wake(payload));
-    this.#listener?.on('restored', () => loop.wake('pipeline'));
+    this.#listener?.on('wake', (payload) => (payload === 'request' ? requests.wake() : loop.wake(payload)));
+    this.#listener?.on('restored', () => {
+      loop.wake('pipeline');
+      requests.wake();
+    });
+    requests.start();
     this.#logger.info({ worker: context.claimant.workerId, listening: listening() }, 'worker started');
     this.events.emit('started', { workerId: context.claimant.workerId, listening: listening() });
     return this.#parts;
@@ -230,10 +236,12 @@ class PipelineWorker implements Worker {
   async #giveBack(engineMs: number): Promise<void> {
     const parts = this.#parts;
     parts?.loop.stop();
+    parts?.requests.stop();
     await this.#engine.stop(engineMs);
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);
+    await parts?.requests.ended();
     await parts?.writer.drain();
     await parts?.setbacks.release(this.#holdings.byPipeline().flat());
     await parts?.heartbeat.stop();
@@ -256,4 +264,5 @@ interface Parts {
   readonly heartbeat: Heartbeat;
   readonly housekeeping: Housekeeping;
   readonly loop: ClaimLoop;
+  readonly requests: Requests;
 }

@@ -37,6 +37,10 @@ begin
       else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source))' end);
     execute format('grant select, insert, update, delete on embedder.%I to public', t);
   end loop;
+  -- Who may read a table may know how it is searched; operators see all.
+  drop policy if exists reader on embedder.pipeline;
+  create policy reader on embedder.pipeline for select using (
+    has_table_privilege(source, 'select') or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker'));
   grant select on embedder.model to public;
   -- What a trigger asks of the register.
   grant select (idle, listening, beat_at) on embedder.worker_process to public;
@@ -58,6 +62,9 @@ begin
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
+        'embed', 'embed_for', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
+        'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
+        'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'query_options',
         'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of')
       or proname like 'check\_%'
       or proname ~ '^pipeline_\d+_rows_')
@@ -73,15 +80,14 @@ declare
   f regprocedure;
 begin
   if exists (select from pg_roles where rolname = 'embedder_worker') then
-    grant select, update (error, error_at, index_error) on embedder.pipeline to embedder_worker;
-    drop policy if exists worker on embedder.pipeline;
-    create policy worker on embedder.pipeline for select to embedder_worker using (true);
+    
     grant select, insert, update on embedder.model to embedder_worker;
     grant select, insert, update, delete on embedder.worker_process to embedder_worker;
     for f in
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
         and proname in ('claim_jobs', 'claim_backfill', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
-          'set_pipeline_error', 'mark_filled', 'missing_indexes', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline')
+          'set_pipeline_error', 'mark_filled', 'missing_indexes', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
+          'claim_requests', 'answer_requests', 'refuse_requests', 'release_requests', 'tidy_requests')
     loop
       execute format('alter function %s security definer', f);
       execute format('grant execute on function %s to embedder_worker', f);

@@ -1,0 +1,152 @@
+-- Search by meaning and by words at once: the ranks of both are fused.
+
+-- SQL for the words of a row or, where the pipeline cuts texts into chunks, of a chunk. prefix stands before each column.
+-- The columns of a template are joined in a way that an index can hold, which concat is not.
+create or replace function embedder.full_text_expression(p embedder.pipeline, prefix text, language regconfig) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('pg_catalog.to_tsvector(%L::pg_catalog.regconfig, %s)', language,
+    case when embedder.is_chunked(p) then prefix || 'chunk_text' else (
+      select string_agg(
+        case when i.column_name is null then quote_literal(i.literal)
+          when pieces = 1 then format('%s%I::text', prefix, i.column_name)
+          else format('coalesce(%s%I::text, '''')', prefix, i.column_name) end, ' || ' order by place)
+      from (
+        select *, count(*) over () as pieces
+        from embedder.parse_input(p.source, p.input) with ordinality i(literal, column_name, place)
+      ) i) end)
+$$;
+
+create or replace function embedder.is_chunked(p embedder.pipeline) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select p.chunking is not null
+$$;
+
+create or replace function embedder.full_text_index(pipeline text, language regconfig default 'english') returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline := embedder.find_searchable(pipeline);
+begin
+  return format('create index concurrently on %s using gin (%s)',
+    case when embedder.is_chunked(p) then p.target_table else p.source end, embedder.full_text_expression(p, '', language));
+end
+$$;
+comment on function embedder.full_text_index is
+  'The statement that makes the index which serves the words of embedder.hybrid_search in this language.';
+
+-- SQL for the rows or chunks with the words of $2, the best first: key columns, _chunk, _weight.
+create or replace function embedder.words_statement(p embedder.pipeline, k int, language regconfig, filter text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  of text := case when embedder.is_chunked(p) then 'target' else 'source' end;
+  words text := embedder.full_text_expression(p, of || '.', language);
+  wanted text := format('pg_catalog.websearch_to_tsquery(%L::pg_catalog.regconfig, $2)', language);
+begin
+  return format('select %s, %s as _chunk, pg_catalog.ts_rank_cd(%s, %s) as _weight from %s where %3$s operator(pg_catalog.@@) %4$s '
+    'order by _weight desc, %1$s, _chunk limit %6$s',
+    embedder.key_list(p.source, of), case of when 'target' then 'target.chunk' else '0' end, words, wanted,
+    case of when 'target' then embedder.filtered_target(p, filter) else embedder.filtered_source(p, filter) || ' source' end, k);
+end
+$$;
+
+create or replace function embedder.check_fusion(full_text_weight double precision, vector_weight double precision, rrf_k int)
+returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  if not coalesce(full_text_weight >= 0 and vector_weight >= 0 and full_text_weight + vector_weight > 0
+    and full_text_weight + vector_weight < 'infinity', false) then
+    raise exception 'full_text_weight is % and vector_weight is %', full_text_weight, vector_weight
+      using errcode = 'invalid_parameter_value', hint = 'Give numbers from 0, at least one of them above it.';
+  elsif not coalesce(rrf_k >= 0, false) then
+    raise exception 'rrf_k is %, and must be 0 or more', rrf_k using errcode = 'invalid_parameter_value';
+  end if;
+end
+$$;
+
+-- How deep both lists are read for k results: what is far down in one may be first in the other.
+create or replace function embedder.fusion_depth(k int) returns int
+language sql immutable parallel safe
+return greatest(4 * least(k, 100000), 60);
+
+-- Reciprocal rank fusion: a result's score is the sum over both lists of weight / (rrf_k + its rank there). It needs no
+-- common scale of similarity and word rank. rrf_k = 60 is the value of its authors: G. V. Cormack, C. L. A. Clarke and
+-- S. Buettcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR 2009.
+create or replace function embedder.hybrid_statement(
+  pipeline text, k int default 10, full_text_weight double precision default 1, vector_weight double precision default 1,
+  rrf_k int default 60, language regconfig default 'english', filter text default null) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline := embedder.find_searchable(pipeline);
+  depth int := embedder.fusion_depth(k);
+  -- The target's row of a result; it has none yet where only the words were found.
+  target text := case when p.sidecar then format(' left join %s target on target.chunk = fused._chunk and %s',
+    p.target_table, embedder.keys_equal(p.source, 'target', 'fused')) else '' end;
+  distance text := embedder.distance_expression(p, case when p.sidecar then 'target' else 'source' end);
+begin
+  perform embedder.check_k(k);
+  perform embedder.check_fusion(full_text_weight, vector_weight, rrf_k);
+  return format($f$with by_meaning as materialized (
+  select %1$s, hit._chunk, row_number() over (order by hit._distance + 0::double precision) as _rank from (%2$s) hit
+), by_words as materialized (
+  select %1$s, hit._chunk, row_number() over (order by hit._weight desc, %1$s, hit._chunk) as _rank from (%3$s) hit
+), fused as (
+  select %1$s, hit._chunk, pg_catalog.sum(hit._score) as _score, min(hit._vector_rank) as _vector_rank,
+    min(hit._full_text_rank) as _full_text_rank
+  from (
+    select %1$s, hit._chunk, %4$L::double precision / (%6$s + hit._rank) as _score, hit._rank as _vector_rank,
+      null::bigint as _full_text_rank from by_meaning hit
+    union all
+    select %1$s, hit._chunk, %5$L::double precision / (%6$s + hit._rank), null, hit._rank from by_words hit
+  ) hit
+  group by %1$s, hit._chunk order by _score desc, %1$s, hit._chunk limit %7$s
+)
+select %8$s as row_key, %9$s as key, fused._chunk as chunk, fused._score as score, 1::double precision - (%10$s) as similarity,
+  fused._vector_rank::int as vector_rank, fused._full_text_rank::int as full_text_rank, %11$s as input
+from fused join %12$s source on %13$s%14$s
+order by fused._score desc, %15$s, fused._chunk$f$,
+    embedder.key_list(p.source, 'hit'), embedder.nearest_statement(p, depth, filter),
+    embedder.words_statement(p, depth, language, filter), vector_weight, full_text_weight, rrf_k, k,
+    embedder.key_expression(p.source, 'source'), embedder.key_object(p.source, 'source'), distance,
+    case when p.sidecar then format('coalesce(target.chunk_text, %s)', embedder.input_expression(p.source, p.input, 'source'))
+      else embedder.input_expression(p.source, p.input, 'source') end,
+    p.source, embedder.keys_equal(p.source, 'source', 'fused'), target, embedder.key_list(p.source, 'fused'));
+end
+$$;
+comment on function embedder.hybrid_statement is
+  'The statement that embedder.hybrid_search runs; $1 is the query''s vector, $2 its text. For explain, and to build upon.';
+
+-- Without a search_path of their own, and by a cursor, for the reasons given at embedder.search.
+do $do$
+declare
+  head text := 'hybrid_search(pipeline text, query text, %s k int default 10, full_text_weight double precision default 1, '
+    'vector_weight double precision default 1, rrf_k int default 60, language regconfig default ''english'', filter text default null) '
+    'returns table (row_key text, key jsonb, chunk int, score double precision, similarity double precision, vector_rank int, '
+    'full_text_rank int, input text)';
+  others text := 'int, double precision, double precision, int, regconfig, text';
+begin
+  perform embedder.create_function(format(head, 'query_vector ' || embedder.vector_type() || ','), 'stable', $f$
+declare
+  before jsonb;
+begin
+  if $2 is null or $3 is null then return; end if;
+  before := embedder.exchange_settings(embedder.search_settings(embedder.find_searchable($1), embedder.fusion_depth($4)));
+  for row_key, key, chunk, score, similarity, vector_rank, full_text_rank, input in
+    execute embedder.hybrid_statement($1, $4, $5, $6, $7, $8, $9) using $3, $2
+  loop
+    return next;
+  end loop;
+  perform embedder.exchange_settings(before);
+end$f$);
+  execute format('alter function embedder.hybrid_search(text, text, %s, %s) reset search_path', embedder.vector_type(), others);
+
+  perform embedder.create_function(format(head, ''), 'stable', $f$
+begin
+  return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+end$f$);
+  execute format('alter function embedder.hybrid_search(text, text, %s) reset search_path', others);
+
+  execute format('comment on function embedder.hybrid_search(text, text, %s, %s) is %L', embedder.vector_type(), others,
+    'As embedder.hybrid_search by text, with a vector that is there already.');
+end
+$do$;
+comment on function embedder.hybrid_search(text, text, int, double precision, double precision, int, regconfig, text) is
+  'The k chunks of a pipeline that fit a text best by meaning and by words, fused by reciprocal rank; filter is an SQL condition on the row of the source.';

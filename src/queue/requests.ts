@@ -1,0 +1,58 @@
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+import type { PipelineOptions } from '../database/schema.ts';
+import { encodeVectors } from '../database/vector-codec.ts';
+
+/** A query text that a session waits for; see sql/21_embed.sql. */
+export interface Request {
+  readonly id: number;
+  readonly model: string;
+  readonly options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'>;
+  readonly input: string;
+}
+
+/** Why a request has no vector, as its caller gets it. */
+export interface Refusal {
+  readonly message: string;
+  readonly hint: string | undefined;
+  readonly sqlState: string;
+}
+
+/** Claims up to `limit` requests, the oldest first. */
+export async function claimRequests(database: Database, workerId: number, limit: number): Promise<Request[]> {
+  const { rows } = await sql<Request>`
+    select id, model, options, input from embedder.claim_requests(${workerId}, ${limit})`.execute(database);
+  return rows;
+}
+
+/** Gives requests their vectors. */
+export async function answerRequests(
+  database: Database,
+  requests: readonly Request[],
+  vectors: readonly Float32Array[],
+  vectorOid: number,
+): Promise<void> {
+  await sql`select embedder.answer_requests(${idsOf(requests)}::bigint[], ${encodeVectors(vectors, vectorOid)})`.execute(
+    database,
+  );
+}
+
+/** Tells the callers of requests what went wrong. */
+export async function refuseRequests(
+  database: Database,
+  requests: readonly Request[],
+  { message, hint, sqlState }: Refusal,
+): Promise<void> {
+  await sql`select embedder.refuse_requests(${idsOf(requests)}::bigint[], ${message}, ${hint ?? null}, ${sqlState})`.execute(
+    database,
+  );
+}
+
+/** Gives requests back for another worker. */
+export async function releaseRequests(database: Database, requests: readonly Request[]): Promise<void> {
+  await sql`select embedder.release_requests(${idsOf(requests)}::bigint[])`.execute(database);
+}
+
+function idsOf(requests: readonly Request[]): number[] {
+  return requests.map(({ id }) => id);
+}

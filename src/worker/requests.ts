@@ -1,0 +1,153 @@
+import { messageOf, UserError } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
+import type { TextEmbedder } from '../inference/embedder.ts';
+import { EngineError } from '../inference/engine-error.ts';
+import type { RowResult } from '../inference/types.ts';
+import type { FeatureExtractionModel } from '../models/description.ts';
+import type { ModelStore } from '../models/store.ts';
+import {
+  answerRequests,
+  claimRequests,
+  type Refusal,
+  type Request,
+  refuseRequests,
+  releaseRequests,
+} from '../queue/requests.ts';
+import type { WorkerContext } from './context.ts';
+import { Signal } from './signal.ts';
+
+/** Most requests of one batch. */
+const BATCH = 64;
+/**
+ * Batches under way at once: what arrives while one is at the engine makes the next one, so that many callers share
+ * runs; the second is there for the texts of another model while the first waits for one to load.
+ */
+const LANES = 2;
+/** The first and the longest wait between two looks where LISTEN does not work. */
+const DEAF_POLL_MS = 50;
+const DEAF_POLL_LIMIT_MS = 1_000;
+/** The longest wait where it does: for a notification lost with its connection. */
+const POLL_MS = 5_000;
+
+/** Refusals by SQLSTATE: undefined_object, external_routine_exception. */
+const UNKNOWN_MODEL = '42704';
+const NOT_EMBEDDED = '38000';
+
+/**
+ * Answers the query texts of sessions that wait in embedder.embed. It does so beside the claim loop, be that busy or
+ * not, and ahead of the queue's batches.
+ */
+export class Requests {
+  readonly #context: WorkerContext;
+  readonly #store: ModelStore;
+  readonly #embedder: TextEmbedder;
+  readonly #listening: () => boolean;
+  readonly #signal = new Signal();
+  readonly #batches = new Set<Promise<void>>();
+  #running: Promise<void> | undefined;
+  #stopping = false;
+
+  constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder, listening: () => boolean) {
+    this.#context = context;
+    this.#store = store;
+    this.#embedder = embedder;
+    this.#listening = listening;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  /** Somebody has posted a request. */
+  wake(): void {
+    this.#signal.give();
+  }
+
+  /** Claims no more. */
+  stop(): void {
+    this.#stopping = true;
+    this.#signal.give();
+  }
+
+  /** Resolves when all that was claimed is answered or given back. */
+  async ended(): Promise<void> {
+    await this.#running;
+    await Promise.all(this.#batches);
+  }
+
+  async #run(): Promise<void> {
+    let pollMs = DEAF_POLL_MS;
+    while (!this.#stopping) {
+      const requests = this.#batches.size < LANES ? await this.#claim() : [];
+      if (requests.length > 0) {
+        pollMs = DEAF_POLL_MS;
+        const batch = this.#answer(requests).finally(() => {
+          this.#batches.delete(batch);
+          this.#signal.give();
+        });
+        this.#batches.add(batch);
+        continue;
+      }
+      await this.#signal.wait(this.#listening() ? POLL_MS : pollMs);
+      pollMs = Math.min(pollMs * 2, DEAF_POLL_LIMIT_MS);
+    }
+  }
+
+  /** A failure costs nothing but time: the next look may succeed, and those who wait give up by themselves. */
+  async #claim(): Promise<Request[]> {
+    const { database, claimant, logger } = this.#context;
+    try {
+      return await claimRequests(database, claimant.workerId, BATCH);
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'could not look for requests');
+      return [];
+    }
+  }
+
+  async #answer(requests: readonly Request[]): Promise<void> {
+    const { logger } = this.#context;
+    const groups = groupBy(requests, ({ model, options }) => JSON.stringify([model, options]));
+    await Promise.all(
+      [...groups.values()].map((group) =>
+        this.#embed(group).catch((error: unknown) =>
+          logger.warn({ reason: messageOf(error) }, 'requests were not answered'),
+        ),
+      ),
+    );
+  }
+
+  /** Embeds requests that share a model and options. */
+  async #embed(requests: readonly Request[]): Promise<void> {
+    const { database, vectorOid } = this.#context;
+    let model: FeatureExtractionModel;
+    try {
+      model = this.#store.find(requests[0]!.model, 'feature-extraction');
+    } catch (error) {
+      return refuseRequests(database, requests, refusalOf(error, UNKNOWN_MODEL));
+    }
+    let results: RowResult[];
+    try {
+      results = await this.#embedder.embedTexts(
+        model,
+        requests.map(({ input }) => input),
+        { ...requests[0]!.options, prompt: model.prompts.query, ahead: true },
+      );
+    } catch (error) {
+      if (error instanceof EngineError && error.kind === 'stopped')
+        return releaseRequests(database, requests);
+      return refuseRequests(database, requests, refusalOf(error, NOT_EMBEDDED));
+    }
+    const answered = requests.filter((_, i) => results[i] instanceof Float32Array);
+    const vectors = results.filter((result) => result instanceof Float32Array);
+    if (answered.length > 0) await answerRequests(database, answered, vectors, vectorOid);
+    for (const [i, result] of results.entries()) {
+      if (result instanceof Float32Array) continue;
+      await refuseRequests(database, [requests[i]!], refusalOf(result, NOT_EMBEDDED));
+    }
+  }
+}
+
+function refusalOf(error: unknown, sqlState: string): Refusal {
+  const hint = error instanceof UserError ? error.hint : undefined;
+  return { message: messageOf(error), hint, sqlState };
+}
