@@ -96,7 +96,7 @@ $$;
 create or replace function embedder.drop_pipeline(name text, drop_target boolean default false) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p embedder.pipeline := embedder.find_pipeline(name);
+  p embedder.pipeline := embedder.own_pipeline(name);
 begin
   update embedder.pipeline e set drop_target = drop_pipeline.drop_target or not e.live where e.name = p.name;
   delete from embedder.pipeline e where e.name = p.name;
@@ -108,7 +108,7 @@ comment on function embedder.drop_pipeline is 'Removes a pipeline with its jobs 
 create or replace function embedder.pause_pipeline(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  update embedder.pipeline e set paused = true where e.name = (embedder.find_pipeline(pause_pipeline.name)).name;
+  update embedder.pipeline e set paused = true where e.name = (embedder.own_pipeline(pause_pipeline.name)).name;
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -117,7 +117,7 @@ comment on function embedder.pause_pipeline is 'Lets jobs gather without being w
 create or replace function embedder.resume_pipeline(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p embedder.pipeline := embedder.find_pipeline(name);
+  p embedder.pipeline := embedder.own_pipeline(name);
   problem text;
 begin
   for p in select * from embedder.pipeline e where e.name = p.name loop
@@ -145,6 +145,21 @@ begin
       hint = coalesce(
         (select 'There are: ' || string_agg(e.name, ', ' order by e.name) || '.' from embedder.pipeline e where e.live),
         'Make one: select embedder.create_pipeline(''articles'', ''body'');');
+  end if;
+  return p;
+end
+$$;
+
+-- The live generation of a pipeline that the caller may change.
+create or replace function embedder.own_pipeline(name text) returns embedder.pipeline
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  p embedder.pipeline := embedder.find_pipeline(name);
+begin
+  if not embedder.may_manage(p.source) and exists (select from pg_class where oid = p.source) then
+    raise exception 'pipeline "%" is not yours: its table % belongs to %', p.name, p.source,
+      (select relowner::regrole from pg_class where oid = p.source)
+      using errcode = 'insufficient_privilege', hint = 'Only the owner of the table, a member of that role, or of embedder_admin changes it.';
   end if;
   return p;
 end

@@ -85,7 +85,7 @@ comment on function embedder.enqueue_embed(text, anyelement) is
 create or replace function embedder.retry_failed(name text default null) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  wanted int := case when name is not null then (embedder.find_pipeline(name)).id end;
+  wanted int := case when name is not null then (embedder.own_pipeline(name)).id end;
   moved bigint;
 begin
   with letters as (

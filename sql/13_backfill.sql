@@ -13,7 +13,7 @@ return 4000;
 create or replace function embedder.backfill(name text, condition text default null, force boolean default false) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  p embedder.pipeline := embedder.find_pipeline(name);
+  p embedder.pipeline := embedder.own_pipeline(name);
 begin
   return embedder.start_backfill(p, condition, force);
 end

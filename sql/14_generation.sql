@@ -23,7 +23,7 @@ create or replace function embedder.alter_pipeline(
 language plpgsql as $$
 #variable_conflict use_variable
 declare
-  p embedder.pipeline := embedder.find_pipeline(name);
+  p embedder.pipeline := embedder.own_pipeline(name);
   before embedder.pipeline := p;
 begin
   p.input := coalesce(input, p.input);
@@ -115,7 +115,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline;
 begin
-  select * into p from embedder.pipeline e where e.name = (embedder.find_pipeline(next_generation.name)).name and not e.live;
+  select * into p from embedder.pipeline e where e.name = (embedder.own_pipeline(next_generation.name)).name and not e.live;
   if not found then
     raise exception 'pipeline "%" has no next generation', name using errcode = 'object_not_in_prerequisite_state',
       hint = 'embedder.alter_pipeline opens one when it changes the model, the input, chunking or options.';

@@ -57,7 +57,7 @@ begin
       proname in (
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'enqueue_row', 'source_of', 'schedule_backfill', 'unschedule_backfill',
-        'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'start_backfill',
+        'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'start_backfill',
         'refresh_pipeline', 'make_live', 'rename_view', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
@@ -65,6 +65,7 @@ begin
         'embed', 'embed_for', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'query_options',
+        'post_request', 'take_answer', 'drop_request', 'touch_query_vector',
         'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of')
       or proname like 'check\_%'
       or proname ~ '^pipeline_\d+_rows_')

@@ -20,7 +20,7 @@ afterAll(async () => {
 });
 afterEach(() =>
   database.query(`select embedder.drop_pipeline(name, true) from embedder.pipeline;
-    drop table if exists doc cascade; alter table embedder.pipeline drop column if exists chunking`),
+    drop table if exists doc, doc_embedding cascade`),
 );
 
 const TEXTS = ['a cat sits', 'two cats and a cat', 'a dog barks', 'birds sing', 'fish swim'];
@@ -133,10 +133,8 @@ describe('hybrid_search', () => {
   });
 
   it('finds words in chunks', async () => {
-    await fill();
-    await database.query(`alter table embedder.pipeline add chunking jsonb;
-      update embedder.pipeline set chunking = '{"size": 10}';
-      update doc_embedding set chunk_text = 'the begin';
+    await fill(`, chunking => '{"strategy": "tokens", "size": 10}'`);
+    await database.query(`update doc_embedding set chunk_text = 'the begin';
       insert into doc_embedding (id, chunk, chunk_text, embedding, model) values (3, 1, 'a cat at the end', at_angle(90), 'm')`);
     expect((await search())[0]).toMatchObject({
       row_key: '3',

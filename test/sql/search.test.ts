@@ -200,8 +200,14 @@ describe('rights', () => {
     await fill();
     await inTransaction(async (client) => {
       await client.query(`set local role ${reader.name}; savepoint before`);
-      await expect(keys('', client)).rejects.toMatchObject({ code: '42501' });
+      // Whoever may not read the table does not even see that it has a pipeline; who may, needs the sidecar too.
+      await expect(keys('', client)).rejects.toMatchObject({ code: '42704' });
       await client.query('rollback to before; reset role');
+      await client.query(
+        `grant select on doc to ${reader.name}; set local role ${reader.name}; savepoint half`,
+      );
+      await expect(keys('', client)).rejects.toMatchObject({ code: '42501' });
+      await client.query('rollback to half; reset role');
       await client.query(
         `grant select on doc, doc_embedding to ${reader.name}; set local role ${reader.name}`,
       );

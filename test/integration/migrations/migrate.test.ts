@@ -70,13 +70,14 @@ describe('migrate', () => {
     ]);
   });
 
-  it('may be run by several at once: one does it, the others find nothing to do', async () => {
+  it('may be run by several at once: each file is applied by one of them', async () => {
     const results = await Promise.all(
       [open(), open(), open()].map((kysely) => migrate(kysely, knownModels())),
     );
     const migrations = results.flatMap((result) => result.migrations);
     const functions = results.flatMap((result) => result.functions);
-    expect(migrations).toEqual(files('migrations'));
+    // Each is done once, and in order; who does which is chance.
+    expect(migrations.sort()).toEqual(files('migrations'));
     expect(functions.sort()).toEqual(files('sql'));
     expect(await migrationState(opened[0]!)).toBe('current');
   });
