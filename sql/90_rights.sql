@@ -56,7 +56,7 @@ begin
     select oid from pg_proc where pronamespace = 'embedder'::regnamespace and (
       proname in (
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
-        'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'enqueue_row', 'source_of', 'schedule_backfill', 'unschedule_backfill',
+        'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'enqueue_row', 'source_of', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'start_backfill',
         'refresh_pipeline', 'make_live', 'rename_view', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',

@@ -1,0 +1,166 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDatabase } from '../../../src/database/database.ts';
+import { migrate } from '../../../src/database/migrator.ts';
+import { createMigratedDatabase, drain, type MigratedDatabase } from '../../support/pgembedder.ts';
+import { pollUntil } from '../../support/poll-until.ts';
+import {
+  createDatabase,
+  createRole,
+  startServer,
+  type TestDatabase,
+  type TestRole,
+  type TestServer,
+} from '../../support/postgres.ts';
+
+/** pg_cron looks at the clock each minute, and starts a job within the next. */
+const TWO_MINUTES = 130_000;
+
+describe('with pg_cron in the database', () => {
+  let server: TestServer;
+  let database: TestDatabase;
+  let owner: TestRole;
+
+  beforeAll(async () => {
+    server = await startServer();
+    // The database that pg_cron lives in, by the tests' settings.
+    const admin = new pg.Client({ connectionString: server.url });
+    await admin.connect();
+    await admin.query('create extension pg_cron; create extension vector');
+    await admin.end();
+    owner = await createRole('', server.url);
+    const pool = new pg.Pool({ connectionString: server.url, max: 4 });
+    pool.on('error', () => {});
+    const as = new URL(server.url);
+    as.username = owner.name;
+    database = {
+      url: server.url,
+      name: 'postgres',
+      pool,
+      query: (text, parameters) => pool.query(text, parameters),
+      urlAs: () => as.href,
+      drop: () => pool.end(),
+    };
+    const kysely = openDatabase(server.url, 2);
+    await migrate(kysely, [
+      { name: 'all-MiniLM-L6-v2', task: 'feature-extraction', dimensions: 384, max_tokens: 256 },
+    ]);
+    await kysely.destroy();
+    await database.query(`grant create on schema public to ${owner.name}; grant usage on schema cron to ${owner.name};
+      set role ${owner.name}; create table doc (id int primary key, body text); insert into doc values (1, 'a'), (2, 'b');
+      select embedder.create_pipeline('doc', 'body', enqueue_existing => false, index => 'none'); reset role`);
+  });
+  afterAll(async () => {
+    await database.drop();
+    await server.stop();
+  });
+
+  const asOwner = async (text: string) => {
+    const client = new pg.Client({ connectionString: database.urlAs(owner) });
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(text)).rows;
+    } finally {
+      await client.end();
+    }
+  };
+  const runs = async () =>
+    (
+      await database.query<{ n: number }>(
+        `select count(*)::int as n from cron.job_run_details where status = 'succeeded' and command like '%embedder.backfill%'`,
+      )
+    ).rows[0]!.n;
+
+  it('schedule_backfill has it fill what lacks a vector, as a role that is no superuser', {
+    timeout: TWO_MINUTES + 30_000,
+  }, async () => {
+    const [{ job }] = (await asOwner(`select embedder.schedule_backfill('doc') as job`)) as [{ job: string }];
+    // Once more changes the schedule of the same job.
+    expect(await asOwner(`select embedder.schedule_backfill('doc', '*/1 * * * *') as job`)).toEqual([
+      { job },
+    ]);
+    await asOwner(
+      `select cron.schedule('by hand', '* * * * *', $$select embedder.backfill('doc', 'id > 1')$$)`,
+    );
+    await pollUntil(async () => (await runs()) >= 2, { what: 'two runs of pg_cron', deadline: TWO_MINUTES });
+    const { rows } = await database.query(
+      `select distinct username, status from cron.job_run_details where command like '%embedder.backfill%'`,
+    );
+    expect(rows).toEqual([{ username: owner.name, status: 'succeeded' }]);
+    expect(await drain(database)).toMatchObject({ embedded: 2, failing: [] });
+    expect(await asOwner(`select embedder.unschedule_backfill('doc') as done`)).toEqual([{ done: true }]);
+    expect(await asOwner(`select embedder.unschedule_backfill('doc') as done`)).toEqual([{ done: false }]);
+  });
+
+  it('a job of cron that calls enqueue_embed queues the row', { timeout: TWO_MINUTES + 30_000 }, async () => {
+    await asOwner(`select cron.schedule('enqueue', '* * * * *', $$select enqueue_embed('doc', 1)$$)`);
+    await pollUntil(
+      async () => (await database.query(`select from embedder.job where row_key = '1'`)).rowCount === 1,
+      { what: 'a job', deadline: TWO_MINUTES },
+    );
+    await asOwner(`select cron.unschedule('enqueue')`);
+  });
+
+  it('refuses a schedule that is none, a condition that is none, and somebody without the right', async () => {
+    await expect(asOwner(`select embedder.schedule_backfill('doc', 'now and then')`)).rejects.toMatchObject({
+      code: '22023',
+      hint: expect.stringMatching(/each minute/),
+    });
+    await expect(
+      asOwner(`select embedder.schedule_backfill('doc', '* * * * *', 'nope = 1')`),
+    ).rejects.toMatchObject({ code: '22023', message: expect.stringMatching(/"nope" does not exist/) });
+    await database.query(`revoke usage on schema cron from ${owner.name}`);
+    await expect(asOwner(`select embedder.schedule_backfill('doc')`)).rejects.toMatchObject({
+      code: '42501',
+      hint: expect.stringMatching(/^As a superuser: grant usage on schema cron to/),
+    });
+  });
+});
+
+describe('without pg_cron', () => {
+  let database: MigratedDatabase;
+  beforeAll(async () => {
+    database = await createMigratedDatabase();
+    await database.query(
+      `create table doc (id int primary key, body text); select embedder.create_pipeline('doc', 'body')`,
+    );
+  });
+  afterAll(() => database.drop());
+
+  it('in another database says what to type there', async () => {
+    const { rows } = await database.query<{ home: string | null }>(
+      `select current_setting('cron.database_name', true) as home`,
+    );
+    await expect(
+      database.query(`select embedder.schedule_backfill('doc', '0 3 * * *')`),
+    ).rejects.toMatchObject(
+      rows[0]!.home === null
+        ? { code: '0A000', message: 'pg_cron does not run on this server' }
+        : {
+            code: '0A000',
+            message: `pg_cron lives in database "${rows[0]!.home}" of this server`,
+            hint: `There, as a role that may: select cron.schedule_in_database('pgembedder backfill doc', '0 3 * * *', 'select embedder.backfill(''doc'')', '${database.name}');`,
+          },
+    );
+  });
+
+  it('at all says how to install it', async () => {
+    const server = await startServer({ settings: { shared_preload_libraries: '' } });
+    const other = await createDatabase({ vector: true, serverUrl: server.url });
+    const kysely = openDatabase(other.url, 2);
+    try {
+      await migrate(kysely, []);
+      await other.query(`create table doc (id int primary key, body text);
+        select embedder.create_pipeline('doc', 'body', model => 'm', options => '{"dimensions": 3}')`);
+      await expect(other.query(`select embedder.unschedule_backfill('doc')`)).rejects.toMatchObject({
+        code: '0A000',
+        message: 'pg_cron does not run on this server',
+        hint: expect.stringMatching(/shared_preload_libraries/),
+      });
+    } finally {
+      await kysely.destroy();
+      await other.drop();
+      await server.stop();
+    }
+  });
+});
