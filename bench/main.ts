@@ -3,6 +3,8 @@ import { availableParallelism, cpus, loadavg, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { printRow } from './print.ts';
 import { type Figure, type Row, reached } from './row.ts';
+import { backfill } from './rows/backfill.ts';
+import { chunks } from './rows/chunks.ts';
 import { drain } from './rows/drain.ts';
 import { insert } from './rows/insert.ts';
 import { latency } from './rows/latency.ts';
@@ -10,7 +12,7 @@ import { queue } from './rows/queue.ts';
 import { transformers } from './rows/transformers.ts';
 import { startBenchServer } from './support/database.ts';
 
-const ROWS: readonly Row[] = [drain, transformers, queue, insert, latency];
+const ROWS: readonly Row[] = [drain, transformers, queue, insert, latency, backfill, chunks];
 
 const HELP = `npm run bench -- [--only NAME]... [--quick] [--json [FILE]]
 

@@ -49,6 +49,14 @@ export class Drainer {
     return this.#texts.length / (await this.#fill(this.#texts));
   }
 
+  /** The texts of the chunks that the last run has written. */
+  async chunkTexts(): Promise<string[]> {
+    const { rows } = await this.#database.client.query<{ chunk_text: string }>(
+      'select chunk_text from gloss_embedding order by id, chunk',
+    );
+    return rows.map(({ chunk_text }) => chunk_text);
+  }
+
   async stop(): Promise<void> {
     await this.#worker.stop();
     await this.#database.drop();
