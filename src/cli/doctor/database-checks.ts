@@ -25,6 +25,7 @@ export async function checkDatabase({ database, connection }: Session, add: Repo
   if (migrated) {
     await checkRights(database, role, add);
     await checkListen({ database, connection }, add);
+    await checkDblink(database, add);
   }
   return migrated;
 }
@@ -78,30 +79,34 @@ async function checkSchema(database: Database, add: Report): Promise<boolean> {
   }
 }
 
-/** What a worker does to the tables of schema embedder. */
-const WORKER_RIGHTS: [table: string, rights: string][] = [
-  ['embedder.job', 'select, insert, update, delete'],
-  ['embedder.dead_letter', 'select, insert, update, delete'],
-  ['embedder.worker_process', 'select, insert, update, delete'],
-  ['embedder.pipeline', 'select, update'],
-  ['embedder.model', 'select'],
-];
-
 async function checkRights(database: Database, role: string, add: Report): Promise<void> {
-  const tables = WORKER_RIGHTS.map(([table]) => table);
-  const rights = WORKER_RIGHTS.map(([, list]) => list);
-  const { rows } = await sql<{ missing: string | null }>`
-    select string_agg(format('%s on %s', privilege, name), ', ') as missing
-    from unnest(${tables}::text[], ${rights}::text[]) t(name, list), unnest(string_to_array(list, ', ')) privilege
-    where not has_table_privilege(name, privilege)`.execute(database);
-  const missing = rows[0]!.missing;
-  if (missing === null) add(ok('rights', 'a worker can run as this role'));
+  const { rows } = await sql<{ allowed: boolean }>`
+    select has_table_privilege('embedder.worker_process', 'insert')
+      and has_function_privilege('embedder.claim_jobs(int, int[], int, interval)', 'execute') as allowed`.execute(
+    database,
+  );
+  if (rows[0]!.allowed) add(ok('rights', 'a worker can run as this role'));
   else
     add(
       fail(
         'rights',
-        `missing: ${missing}`,
-        `As their owner, type: grant select, insert, update, delete on all tables in schema embedder to ${quoteIdentifier(role)};`,
+        'a worker cannot run as this role',
+        `As a superuser, type: grant embedder_worker to ${quoteIdentifier(role)};`,
+      ),
+    );
+}
+
+/** What embedder.embed and embedder.search by text need beside a worker. */
+async function checkDblink(database: Database, add: Report): Promise<void> {
+  const { rows } = await sql<{ installed: boolean }>`
+    select exists (select from pg_extension where extname = 'dblink') as installed`.execute(database);
+  if (rows[0]!.installed) add(ok('dblink', 'is there: texts can be searched for in SQL'));
+  else
+    add(
+      warn(
+        'dblink',
+        'is missing: embedder.search in SQL takes vectors only, no texts',
+        'As a superuser, type in this database: create extension dblink;',
       ),
     );
 }
