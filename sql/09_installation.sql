@@ -104,7 +104,7 @@ begin
       execute format('grant execute on function %s to embedder_worker', f.name);
     end if;
     if f.proowner <> owner then
-      if not pg_has_role(current_user, owner, 'MEMBER') then
+      if not pg_has_role(current_user, owner, case when current_setting('server_version_num')::int < 160000 then 'MEMBER' else 'SET' end) then
         raise exception 'role % may not act for %, the owner of %', current_user, owner::regrole, p.source
           using errcode = 'insufficient_privilege', hint = format('grant %s to %I;', owner::regrole, current_user);
       end if;

@@ -50,7 +50,8 @@ export async function fill(stage: Stage, filling: Filling): Promise<void> {
   const { connection, environment, embedder, engine, signal } = stage;
   // One that was aborted before would not be heard below.
   signal.throwIfAborted();
-  const logger = environment.logger.child({});
+  // While the embedded Postgres builds the index it answers nobody, and a worker would say that it is away.
+  const logger = environment.logger.child({}, { level: 'error' });
   const worker = createWorker({
     connection,
     logger,
