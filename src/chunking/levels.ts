@@ -8,7 +8,7 @@ import {
   sentences,
   words,
 } from './boundaries.ts';
-import type { Chunking } from './chunking.ts';
+import type { Chunking } from './types.ts';
 
 /** One way to divide what is too long; levels are tried from coarse to fine. */
 export interface Level {

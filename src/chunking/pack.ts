@@ -1,6 +1,6 @@
-import type { Chunking } from './chunking.ts';
 import type { Piece, Pieces, Span } from './pieces.ts';
 import type { TokenIndex } from './token-index.ts';
+import type { Chunking } from './types.ts';
 
 /**
  * Fills chunks with the pieces of a part of the text, each from where the one before ended and with its last pieces

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
-import type { Chunking } from './chunking.ts';
+import type { Chunking } from './types.ts';
 
 const strategies = ['tokens', 'recursive', 'markdown'] as const;
 

@@ -1,5 +1,5 @@
-import type { Chunking } from '../chunking/chunking.ts';
 import { parseChunking } from '../chunking/parse-chunking.ts';
+import type { Chunking } from '../chunking/types.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import type { ModelDescription } from '../models/description.ts';

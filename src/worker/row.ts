@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type Chunk, splitText } from '../chunking/chunking.ts';
+import { splitText } from '../chunking/chunking.ts';
+import type { Chunk } from '../chunking/types.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import type { Tokenizer } from '../inference/tokenizer.ts';
 import type { ChunkResult, Output, Result, RowInput } from '../queue/batch.ts';

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { type Chunk, type Chunking, splitText } from '../../../src/chunking/chunking.ts';
+import { splitText } from '../../../src/chunking/chunking.ts';
 import type { TokenCounter } from '../../../src/chunking/token-index.ts';
+import type { Chunk, Chunking } from '../../../src/chunking/types.ts';
 import { readGlosses } from '../../../src/cli/demo/wordnet.ts';
 import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
 import { createModelStore } from '../../../src/models/store.ts';
