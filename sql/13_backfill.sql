@@ -176,7 +176,7 @@ declare
   reason text;
 begin
   select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
-  from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
+  from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id and run.pipeline_id = f.pipeline_id
   where f.pipeline_id = of_pipeline and run.error is null and coalesce(f.not_before <= now(), true)
     and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
   order by f.run_id, f.place limit 1 for update of f skip locked;
