@@ -65,22 +65,45 @@ begin
 end
 $$;
 
--- A next generation stands beside the live one of the same table, and nobody's row bears the name of another's pipeline.
-create or replace function embedder.check_generation() returns trigger
+-- Row level security looks at a row when the triggers before it have run, which is too late: these make tables. Here
+-- with the rights of whoever writes; its name makes it the first.
+create or replace function embedder.allow_pipeline() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if row_security_active('embedder.pipeline') and not embedder.may_manage(new.source) then
+    raise exception 'table % is not yours', new.source using errcode = 'insufficient_privilege',
+      hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';
+  end if;
+  return new;
+end
+$$;
+
+-- A row may be written without the functions for users. Nobody's bears the name of a pipeline of another table, as its
+-- next generation would, and what goes into statements that workers run is what embedder.check_pipeline lets through.
+create or replace function embedder.check_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from embedder.pipeline e where e.name = new.name and e.id <> new.id and e.source <> new.source) then
     raise exception 'pipeline "%" exists already, of another table', new.name using errcode = 'duplicate_object';
   end if;
+  if tg_op = 'INSERT' then
+    perform embedder.check_task(new.task);
+    perform embedder.check_options(new.task, new.options);
+    perform embedder.check_chunking(new, new.chunking);
+  end if;
+  new.index := embedder.check_index(new);
+  perform embedder.check_index_options(new);
   return new;
 end
 $$;
 
 do $$
 begin
-  drop trigger if exists check_generation on embedder.pipeline;
-  create trigger check_generation before insert or update of name, source on embedder.pipeline
-    for each row execute function embedder.check_generation();
+  drop trigger if exists allow_pipeline on embedder.pipeline;
+  create trigger allow_pipeline before insert on embedder.pipeline for each row execute function embedder.allow_pipeline();
+  drop trigger if exists assure_pipeline on embedder.pipeline;
+  create trigger assure_pipeline before insert or update of name, source, index, index_options on embedder.pipeline
+    for each row execute function embedder.check_row();
   drop trigger if exists before_pipeline on embedder.pipeline;
   create trigger before_pipeline before insert on embedder.pipeline for each row execute function embedder.before_pipeline();
   drop trigger if exists after_pipeline on embedder.pipeline;

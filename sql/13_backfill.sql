@@ -190,8 +190,17 @@ begin
     -- Locked, so that nobody deletes a row meanwhile: its trigger would not see the job, and a result would stay behind. And
     -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
     execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;
-  exception when data_exception then
+  exception
+  -- The table is being changed, or nobody's fault; anything else is that of the condition, the filter or the input, which may
+  -- raise what they like: it stops this backfill, and not the worker.
+  when lock_not_available or undefined_table or undefined_column or undefined_function or transaction_rollback
+    or insufficient_resources or query_canceled or operator_intervention then raise;
+  when others then
     get stacked diagnostics reason = message_text;
+    -- Made for the tables as they were, such as those of another owner: a worker follows them soon.
+    if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
+      return false;
+    end if;
     update embedder.backfill_run run set error = reason where run.id = r.run_id;
     return true;
   end;
