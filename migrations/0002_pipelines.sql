@@ -97,13 +97,14 @@ create table embedder.backfill_run (
   condition text,
   force boolean not null default false,
   error text,
-  started_at timestamptz not null default now()
+  started_at timestamptz not null default now(),
+  unique (id, pipeline_id)
 );
 create index backfill_pipeline on embedder.backfill_run (pipeline_id);
 comment on table embedder.backfill_run is 'Backfills under way; gone when their last range is done.';
 
 create table embedder.backfill_range (
-  run_id bigint not null references embedder.backfill_run on delete cascade,
+  run_id bigint not null,
   pipeline_id int not null,
   place int not null,
   after_key text collate "C",
@@ -111,7 +112,8 @@ create table embedder.backfill_range (
   row_keys text[],
   not_before timestamptz,
   rows_left bigint not null,
-  primary key (run_id, place)
+  primary key (run_id, place),
+  foreign key (run_id, pipeline_id) references embedder.backfill_run (id, pipeline_id) on delete cascade
 ) with (fillfactor = 50);
 create index backfill_range_pipeline on embedder.backfill_range (pipeline_id);
 comment on table embedder.backfill_range is 'Stretches of the key order that a backfill has yet to walk.';

@@ -17,7 +17,40 @@ $$;
 
 create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
-  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings, body)
+  -- Its owner, who may alter it, could make it run with the rights of its caller, who may be the schema's owner: then it
+  -- must do nothing. Every name is qualified, since the owner may set a search_path as well.
+  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings,
+    format($f$
+begin
+  if not exists (
+    select from pg_catalog.pg_proc f
+    where f.oid operator(pg_catalog.=) %L::pg_catalog.regproc::pg_catalog.oid
+      and pg_catalog.pg_get_userbyid(f.proowner) operator(pg_catalog.=) current_user
+  ) then
+    raise insufficient_privilege using message = 'a function of a pipeline runs as its owner only';
+  end if;%s;
+end$f$, format('embedder.pipeline_%s_%s', p.id, verb), body))
+$$;
+
+-- Functions that do a statement with the rights of the source's owner. Whatever runs code of that owner's (a filter, a
+-- trigger or an index of the sidecar's, a cast or a domain of the key's) is done through these by what runs with the rights of
+-- the schema's owner.
+--   act(statement)   does it
+--   ask(statement)   gives back its one value
+create or replace function embedder.generate_actor(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform embedder.create_function(p, 'act', '(statement text) returns void', '', e'\nbegin execute $1; end');
+  perform embedder.create_function(p, 'ask', '(statement text, out answer jsonb)', '', e'\nbegin execute $1 into $2; end');
+  perform embedder.own_functions(p);
+end
+$$;
+
+create or replace function embedder.act_as_owner(p embedder.pipeline, statement text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  execute format('select embedder.%I($1)', format('pipeline_%s_act', p.id)) using statement;
+end
 $$;
 
 create or replace function embedder.generate_triggers(p embedder.pipeline) returns void

@@ -6,6 +6,7 @@
 create or replace function embedder.generate_functions(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  perform embedder.generate_actor(p);
   perform embedder.generate_triggers(p);
   perform embedder.generate_row_key(p);
   perform embedder.generate_read(p);

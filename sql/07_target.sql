@@ -79,7 +79,8 @@ begin
         using errcode = 'duplicate_table',
           hint = format('Drop it, or give another target_table. A sidecar has: %s.', array_to_string(wanted, ', '));
     end if;
-    perform embedder.prune_sidecar(p.source, target);
+    perform embedder.generate_actor(p);
+    perform embedder.prune_sidecar(p, target);
     return target;
   end if;
 
@@ -98,12 +99,10 @@ end
 $$;
 
 -- Deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
-create or replace function embedder.prune_sidecar(source regclass, sidecar regclass) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  execute format('delete from %s t where not exists (select from %s source where %s)',
-    sidecar, source, embedder.keys_equal(source, 'source', 't'));
-end
+create or replace function embedder.prune_sidecar(p embedder.pipeline, sidecar regclass) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select embedder.act_as_owner(p, format('delete from %s t where not exists (select from %s source where %s)',
+    sidecar, p.source, embedder.keys_equal(p.source, 'source', 't')))
 $$;
 
 -- Adds the target columns to the source, or checks those that are there.

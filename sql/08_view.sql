@@ -7,6 +7,12 @@ create or replace function embedder.view_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return left(p.name, 48) || case p.task when 'feature-extraction' then '_with_embedding' else '_with_label' end;
 
+-- The owner of a pipeline's functions: who owned the source when they were made.
+create or replace function embedder.functions_owner(p embedder.pipeline) returns oid
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select f.proowner from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.proname = format('pipeline_%s_act', p.id)
+$$;
+
 -- The view of a pipeline: the one that stands on its function, wherever somebody has moved it; else, at a cutover, the one
 -- that the generation before it has made. Null where there is none.
 create or replace function embedder.view_of(p embedder.pipeline) returns regclass
@@ -20,6 +26,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where r.ev_class = v.oid and f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_rows_', p.id) limit 1
   ) stands on true
   where v.relkind = 'v' and obj_description(v.oid, 'pg_class') like 'Made by pgembedder%'
+    -- Anybody may make a view on that function, or have taken that name.
+    and v.relowner in (embedder.functions_owner(p), (select s.relowner from pg_class s where s.oid = p.source))
     and (stands.own or v.relname = embedder.view_name(p) and v.relnamespace = (select s.relnamespace from pg_class s where s.oid = p.source))
   order by stands.own nulls last limit 1
 $$;

@@ -28,6 +28,10 @@ $$;
 create or replace function embedder.pipeline_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  if new.name <> old.name and old.live then
+    -- Its view bears its name.
+    perform embedder.drop_view(old);
+  end if;
   perform embedder.install(new);
   if new.filter is distinct from old.filter then
     perform embedder.leave_filter(new);
@@ -61,14 +65,51 @@ begin
 end
 $$;
 
+-- Row level security looks at a row when the triggers before it have run, which is too late: these make tables. Here
+-- with the rights of whoever writes; its name makes it the first.
+create or replace function embedder.allow_pipeline() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if row_security_active('embedder.pipeline') and not embedder.may_manage(new.source) then
+    raise exception 'table % is not yours', new.source using errcode = 'insufficient_privilege',
+      hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';
+  end if;
+  return new;
+end
+$$;
+
+-- A row may be written without the functions for users. Nobody's bears the name of a pipeline of another table, as its
+-- next generation would, and what goes into statements that workers run is what embedder.check_pipeline lets through.
+create or replace function embedder.check_row() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from embedder.pipeline e where e.name = new.name and e.id <> new.id and e.source <> new.source) then
+    raise exception 'pipeline "%" exists already, of another table', new.name using errcode = 'duplicate_object';
+  end if;
+  if tg_op = 'INSERT' then
+    perform embedder.check_task(new.task);
+    perform embedder.check_options(new.task, new.options);
+    perform embedder.check_chunking(new, new.chunking);
+  end if;
+  new.index := embedder.check_index(new);
+  perform embedder.check_index_options(new);
+  return new;
+end
+$$;
+
 do $$
 begin
+  drop trigger if exists allow_pipeline on embedder.pipeline;
+  create trigger allow_pipeline before insert on embedder.pipeline for each row execute function embedder.allow_pipeline();
+  drop trigger if exists assure_pipeline on embedder.pipeline;
+  create trigger assure_pipeline before insert or update of name, source, index, index_options on embedder.pipeline
+    for each row execute function embedder.check_row();
   drop trigger if exists before_pipeline on embedder.pipeline;
   create trigger before_pipeline before insert on embedder.pipeline for each row execute function embedder.before_pipeline();
   drop trigger if exists after_pipeline on embedder.pipeline;
   create trigger after_pipeline after insert on embedder.pipeline for each row execute function embedder.after_pipeline();
   drop trigger if exists pipeline_changed on embedder.pipeline;
-  create trigger pipeline_changed after update of input, filter, chunking, live, target_column on embedder.pipeline
+  create trigger pipeline_changed after update of name, input, filter, chunking, live, target_column on embedder.pipeline
     for each row when (old.* is distinct from new.*) execute function embedder.pipeline_changed();
   drop trigger if exists pipeline_removed on embedder.pipeline;
   create trigger pipeline_removed after delete on embedder.pipeline for each row execute function embedder.pipeline_removed();
@@ -93,16 +134,14 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   owner oid := (select relowner from pg_class where oid = p.source);
   is_worker boolean := exists (select from pg_roles where rolname = 'embedder_worker');
+  is_admin boolean := exists (select from pg_roles where rolname = 'embedder_admin');
+  grantee oid;
   f record;
 begin
   for f in
     select oid::regprocedure as name, proowner, proname from pg_proc
     where pronamespace = 'embedder'::regnamespace and proname ~ format('^pipeline_%s_', p.id) and prosecdef
   loop
-    execute format('revoke all on function %s from public', f.name);
-    if is_worker and f.proname ~ '_(read|complete)$' then
-      execute format('grant execute on function %s to embedder_worker', f.name);
-    end if;
     if f.proowner <> owner then
       if not pg_has_role(current_user, owner, case when current_setting('server_version_num')::int < 160000 then 'MEMBER' else 'SET' end) then
         raise exception 'role % may not act for %, the owner of %', current_user, owner::regrole, p.source
@@ -112,7 +151,20 @@ begin
       execute format('grant create on schema embedder to %s', owner::regrole);
       execute format('alter function %s owner to %s', f.name, owner::regrole);
       execute format('revoke create on schema embedder from %s', owner::regrole);
-      execute format('grant execute on function %s to %I', f.name, current_user);
+    end if;
+    -- Also what an owner before this one has granted: it would let others act for this one.
+    for grantee in
+      select distinct a.grantee from pg_proc g, aclexplode(coalesce(g.proacl, acldefault('f', g.proowner))) a
+      where g.oid = f.name and a.grantee <> owner
+    loop
+      execute format('revoke all on function %s from %s cascade', f.name, case grantee when 0 then 'public' else grantee::regrole::text end);
+    end loop;
+    execute format('grant execute on function %s to %I', f.name, current_user);
+    if is_worker and f.proname ~ '_(read|complete)$' then
+      execute format('grant execute on function %s to embedder_worker', f.name);
+    end if;
+    if is_admin and f.proname ~ '_(ranges|count)$' then
+      execute format('grant execute on function %s to embedder_admin', f.name);
     end if;
   end loop;
 end

@@ -14,11 +14,11 @@ $$;
 -- The statement that makes a pipeline's index.
 create or replace function embedder.index_statement(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('create index concurrently %I on %s using %s (%I %I.%I)%s',
+  select format('create index concurrently %I on %s using %I (%I %I.%I)%s',
     format('%s_%s_%s', left(c.relname, 40), p.id, p.index), p.target_table, p.index, p.target_column, n.nspname,
     coalesce(p.index_options ->> 'operator_class', embedder.vector_kind(p) || '_cosine_ops'),
     coalesce(' with (' || (
-      select string_agg(format('%s = %s', o.key, o.value), ', ' order by o.key)
+      select string_agg(format('%I = %L', o.key, o.value), ', ' order by o.key)
       from jsonb_each_text(
         -- Lists by pgvector's advice: rows / 1,000 up to a million rows, the square root beyond.
         case p.index when 'ivfflat' then jsonb_build_object('lists',

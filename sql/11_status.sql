@@ -30,8 +30,8 @@ end
 $$;
 
 create or replace function embedder.recount(name text) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
-  select embedder.correct_tally(p.id) from embedder.pipeline p where p.name = (embedder.find_pipeline(recount.name)).name
+language sql set search_path = pg_catalog, pg_temp as $$
+  select embedder.correct_tally(p.id) from embedder.pipeline p where p.name = (embedder.own_pipeline(recount.name)).name
 $$;
 comment on function embedder.recount is 'Counts source and target of a pipeline anew, for embedder.status: after its sidecar was written by hand, or with its triggers switched off.';
 

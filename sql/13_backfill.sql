@@ -176,7 +176,7 @@ declare
   reason text;
 begin
   select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
-  from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id
+  from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id and run.pipeline_id = f.pipeline_id
   where f.pipeline_id = of_pipeline and run.error is null and coalesce(f.not_before <= now(), true)
     and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
   order by f.run_id, f.place limit 1 for update of f skip locked;
@@ -190,8 +190,17 @@ begin
     -- Locked, so that nobody deletes a row meanwhile: its trigger would not see the job, and a result would stay behind. And
     -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
     execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;
-  exception when data_exception then
+  exception
+  -- The table is being changed, or nobody's fault; anything else is that of the condition, the filter or the input, which may
+  -- raise what they like: it stops this backfill, and not the worker.
+  when lock_not_available or undefined_table or undefined_column or undefined_function or transaction_rollback
+    or insufficient_resources or query_canceled or operator_intervention then raise;
+  when others then
     get stacked diagnostics reason = message_text;
+    -- Made for the tables as they were, such as those of another owner: a worker follows them soon.
+    if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
+      return false;
+    end if;
     update embedder.backfill_run run set error = reason where run.id = r.run_id;
     return true;
   end;

@@ -76,9 +76,6 @@ begin
     name = coalesce(new_name, e.name), filter = p.filter, columns = p.columns, index = p.index, index_options = p.index_options,
     priority = p.priority, max_attempts = p.max_attempts, index_error = null
   where e.name = before.name;
-  if new_name is not null and new_name <> before.name then
-    perform embedder.rename_view(before, new_name);
-  end if;
   if changed_filter then
     perform embedder.start_backfill(e, null, false) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
@@ -165,7 +162,8 @@ declare
 begin
   select * into next from embedder.pipeline e where e.id = next_id and not e.live and e.cutover is not null and e.filled_at is not null for update;
   if not found then return; end if;
-  select * into old from embedder.pipeline e where e.name = next.name and e.live for update;
+  select * into old from embedder.pipeline e where e.name = next.name and e.live and e.source = next.source for update;
+  if not found then return; end if;
   -- In the order in which everybody locks: the source, then the targets.
   execute format('lock table %s in access exclusive mode', next.source);
   old_name := (select relname from pg_class where oid = old.target_table);
@@ -227,29 +225,18 @@ begin
   if p.filter is not null then
     execute format('lock table %s in share row exclusive mode', p.source);
     if p.sidecar then
-      execute format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
+      perform embedder.act_as_owner(p, format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
         embedder.keys_equal(p.source, 'source', 't'),
         -- Its columns by the source's name, since the sidecar has some of the same name.
-        format('select (%s) from (select source.*) filtered', p.filter));
+        format('select (%s) from (select source.*) filtered', p.filter)));
     else
-      execute (select format('update %s set %s where (%s) is not true and %I is not null', p.source,
+      perform embedder.act_as_owner(p, (select format('update %s set %s where (%s) is not true and %I is not null', p.source,
           string_agg(format('%I = null', c.column_name), ', '), p.filter, (array_agg(c.column_name order by c.place desc))[1])
-        from unnest(embedder.result_columns(p)) c);
+        from unnest(embedder.result_columns(p)) c));
     end if;
   end if;
   -- New rows that wait and are outside now must not be counted when their job is done.
   update embedder.job j set fresh = false where j.pipeline_id = p.id and j.fresh;
   perform embedder.correct_tally(p.id);
-end
-$$;
-
-create or replace function embedder.rename_view(p embedder.pipeline, new_name text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  -- By the row, which the caller was let change: the view bears the name that the pipeline had before.
-  if exists (select from embedder.pipeline e where e.id = p.id and e.name = new_name and e.live) and embedder.view_of(p) is not null then
-    perform embedder.drop_view(p);
-    perform embedder.make_view(e) from embedder.pipeline e where e.id = p.id;
-  end if;
 end
 $$;

@@ -33,6 +33,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   renamed jsonb := embedder.renamed_columns(p);
   filter_columns text[];
+  found jsonb;
   c record;
 begin
   if renamed <> '{}' then
@@ -49,8 +50,10 @@ begin
     end if;
   end if;
   begin
-    select f.checked, f.columns into p.filter, filter_columns
-    from embedder.check_filter(p.source, p.filter, 'pg_catalog, pg_temp', renamed) f;
+    execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into found using
+      format('select to_jsonb(f) from embedder.check_filter(%s::regclass, %L, %L, %L) f', p.source::oid, p.filter, 'pg_catalog, pg_temp', renamed);
+    p.filter := found ->> 'checked';
+    filter_columns := array(select jsonb_array_elements_text(case when p.filter is not null then found -> 'columns' end));
     p.columns := embedder.used_columns(p, filter_columns);
   exception when undefined_column or invalid_parameter_value then
     null; -- A column is gone; embedder.pipeline_problem says which.
@@ -60,11 +63,27 @@ begin
       select k.column_name, k.type_name from embedder.key_columns(p.source) k
       where embedder.column_type(p.target_table, k.column_name) <> k.type_name
     loop
-      execute format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name);
+      perform embedder.act_as_owner(p, format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name));
     end loop;
   end if;
   p.key_columns := coalesce((select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k), p.key_columns);
   return p;
+end
+$$;
+
+-- The sidecar and the view of a source that belongs to somebody else now go with it, unless they have gone elsewhere.
+create or replace function embedder.follow_owner(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  owner oid := (select relowner from pg_class where oid = p.source);
+  relation record;
+begin
+  for relation in
+    select c.oid::regclass as name, c.relkind from pg_class c
+    where c.relowner = embedder.functions_owner(p) and c.relowner <> owner and c.oid in (p.target_table, embedder.view_of(p))
+  loop
+    execute format('alter %s %s owner to %s', case relation.relkind when 'v' then 'view' else 'table' end, relation.name, owner::regrole);
+  end loop;
 end
 $$;
 
@@ -85,6 +104,8 @@ begin
   -- It could not work for a time, or has other partitions: rows may have come and gone unseen.
   astray := p.error is not null or p.members is distinct from embedder.members_of(p.source);
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
+    perform embedder.follow_owner(p);
+    perform embedder.generate_actor(p);
     p := embedder.follow_columns(p);
   end if;
   problem := embedder.pipeline_problem(p);

@@ -35,8 +35,16 @@ begin
     execute format('create policy owner on embedder.%I using (%s)', t, case t
       when 'pipeline' then 'embedder.may_manage(source)'
       else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source))' end);
+    execute format('revoke insert, update on embedder.%I from public', t);
     execute format('grant select, insert, update, delete on embedder.%I to public', t);
   end loop;
+  -- What the functions for users write; the rest, such as the names of its tables, is written by triggers and workers.
+  revoke insert, update on embedder.pipeline from public;
+  grant insert (name, generation, live, source, key_columns, input, model, task, target_name, target_column, sidecar, dimensions,
+      options, chunking, filter, columns, index, index_options, priority, max_attempts, cutover, drop_old),
+    update (name, filter, columns, index, index_options, priority, max_attempts, paused, error, error_at, index_error, trigger_error,
+      cutover, drop_old, drop_target)
+    on embedder.pipeline to public;
   -- Who may read a table may know how it is searched; operators see all.
   drop policy if exists reader on embedder.pipeline;
   create policy reader on embedder.pipeline for select using (
@@ -58,7 +66,7 @@ begin
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'enqueue_row', 'source_of', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'start_backfill',
-        'refresh_pipeline', 'make_live', 'rename_view', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
+        'refresh_pipeline', 'make_live', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
