@@ -49,6 +49,7 @@ create or replace function embedder.change_pipeline(
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   changed_filter boolean := p.filter is distinct from before.filter;
+  filter_columns text[];
 begin
   if new_name is not null and new_name <> p.name then
     perform embedder.check_name(new_name);
@@ -70,17 +71,25 @@ begin
     end if;
     perform embedder.open_generation(before, p, target_column, target_table);
     return 'next generation';
+  elsif (p.filter, p.index, p.index_options, p.priority, p.max_attempts)
+    is not distinct from (before.filter, before.index, before.index_options, before.priority, before.max_attempts)
+    and coalesce(new_name, p.name) = p.name
+  then
+    return 'unchanged';
   end if;
 
+  select f.columns into filter_columns from embedder.check_filter(p.source, p.filter, 'pg_catalog, pg_temp') f;
   update embedder.pipeline e set
-    name = coalesce(new_name, e.name), filter = p.filter, columns = p.columns, index = p.index, index_options = p.index_options,
+    name = coalesce(new_name, e.name), filter = p.filter, index = p.index, index_options = p.index_options,
     priority = p.priority, max_attempts = p.max_attempts, index_error = null
   where e.name = before.name;
+  -- Each generation has an input of its own.
+  update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if new_name is not null and new_name <> before.name then
     perform embedder.rename_view(before, new_name);
   end if;
   if changed_filter then
-    perform embedder.start_backfill(e, null, false) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    perform embedder.start_backfill(e, null, false, true) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return 'changed';
@@ -224,8 +233,15 @@ $$;
 create or replace function embedder.leave_filter(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  execute format('lock table %s in share row exclusive mode', p.source);
+  -- What a worker has read by the old filter must not be written any more: so nobody takes rows out of a backfill by it
+  -- from now on, and each job becomes a new one. New rows that wait and are outside now must not be counted when their job is
+  -- done.
+  perform 1 from embedder.backfill_range r where r.pipeline_id = p.id for update;
+  update embedder.job j set version = pg_current_xact_id(), fresh = false, leased_by = null,
+    due_at = case when j.leased_by is null then j.due_at else now() end
+  where j.pipeline_id = p.id;
   if p.filter is not null then
-    execute format('lock table %s in share row exclusive mode', p.source);
     if p.sidecar then
       execute format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
         embedder.keys_equal(p.source, 'source', 't'),
@@ -237,8 +253,6 @@ begin
         from unnest(embedder.result_columns(p)) c);
     end if;
   end if;
-  -- New rows that wait and are outside now must not be counted when their job is done.
-  update embedder.job j set fresh = false where j.pipeline_id = p.id and j.fresh;
   perform embedder.correct_tally(p.id);
 end
 $$;

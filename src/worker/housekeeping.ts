@@ -89,9 +89,16 @@ export class Housekeeping {
     if (now - this.#lastFold > FOLD_MS) await this.#fold();
     if (this.#indexesDueSince === undefined) return;
     if (now - this.#lastClaim < QUIET_MS && now - this.#indexesDueSince < NEVER_QUIET_MS) return;
+    const since = this.#indexesDueSince;
     this.#indexesDueSince = undefined;
-    await this.#indexes.build();
-    await this.#cutOver();
+    try {
+      await this.#indexes.build();
+      await this.#cutOver();
+    } catch (error) {
+      // A cutover that somebody's open transaction keeps from the table, as a rule: at the next tick again.
+      this.#indexesDueSince ??= since;
+      throw error;
+    }
   }
 
   async #lookAfterTables(): Promise<void> {
