@@ -142,7 +142,7 @@ end
 $$;
 
 -- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker. A single row
--- without a row_key says that ranges were walked in which no row needs a job, and that there are more.
+-- without a row_key says that there is more: ranges were walked in which no row needs a job, or rows put aside for a moment.
 create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
 returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
@@ -168,12 +168,15 @@ begin
       more := more or walked = 20;
     end loop;
   end loop;
-  if more then
+  if more or exists (
+    select from embedder.backfill_range r join embedder.pipeline p on p.id = r.pipeline_id and not p.paused
+    where r.pipeline_id = any (pipeline_ids) and r.not_before between now() and now() + interval '1 s')
+  then
     return query select null::int, null::text, null::xid8, null::smallint;
   end if;
 end
 $$;
-comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again at once.';
+comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
 -- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. False: there is none.
 create or replace function embedder.walk_range(of_pipeline int, worker int, max_jobs int, lease interval) returns boolean
@@ -219,7 +222,8 @@ begin
     perform 1 from embedder.backfill_run run where run.id = r.run_id for no key update;
     insert into embedder.backfill_range (run_id, pipeline_id, place, row_keys, not_before, rows_left)
     select r.run_id, of_pipeline, (select max(f.place) + 1 from embedder.backfill_range f where f.run_id = r.run_id),
-      array_agg(k), now() + interval '5 seconds', count(*)
+      -- A worker that writes another column of the row is done soon.
+      array_agg(k), now() + case when r.row_keys is null then interval '200 ms' else interval '5 s' end, count(*)
     from unnest(keys) k where k not in (select unnest(free));
   end if;
   if cardinality(keys) < max_jobs then

@@ -189,9 +189,11 @@ begin
     update embedder.pipeline e set target_column = embedder.numbered(old.target_column, old.generation) where e.id = old.id;
     next.target_column := old.target_column;
   end if;
-  update embedder.pipeline e set live = true, cutover = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
-  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
+  update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
   delete from embedder.pipeline e where e.id = old.id;
+  -- What has become of the old one's columns.
+  perform embedder.make_view(e) from embedder.pipeline e where e.id = next.id;
+  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
 end
 $$;
 
@@ -212,18 +214,28 @@ end
 $$;
 
 -- Generations that a worker is to make live: filled, and indexed where an index is wanted. Each is done in the caller's
--- transaction; gives back their names.
+-- transaction; gives back their names, and null for one whose table somebody has locked: it is to be tried again.
 create or replace function embedder.auto_cutover() returns setof text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
 declare
   p embedder.pipeline;
 begin
   for p in select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null loop
     if p.index = 'none' or p.index_error is not null or embedder.embedded_rows(p.id) = 0
       or exists (select from embedder.target_indexes(p) i where i.valid) then
-      perform embedder.make_live(p.id);
-      perform pg_notify('embedder_job', 'pipeline');
-      return next p.name;
+      begin
+        perform embedder.make_live(p.id);
+        perform pg_notify('embedder_job', 'pipeline');
+        return next p.name;
+      exception
+        when lock_not_available or transaction_rollback then
+          return next null;
+        when others then
+          -- Something stands on the view, as a rule. It is for a person now, and must not keep the others waiting.
+          update embedder.pipeline e set cutover = null,
+            index_error = format('it could not be made live: %s. Mend that, then: select embedder.cutover(%L)', sqlerrm, p.name)
+          where e.id = p.id;
+      end;
     end if;
   end loop;
 end

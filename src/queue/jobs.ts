@@ -32,7 +32,7 @@ export function claimJobs(
 
 /**
  * Claims up to `limit` rows out of the backfills of the given pipelines.
- * @returns also whether to ask again at once, where much was walked and none of it needs a job
+ * @returns also whether to ask again in a moment: much was walked that needs no job, or somebody has the rows locked
  */
 export async function claimBackfill(
   database: Database,

@@ -107,9 +107,7 @@ export class ClaimLoop {
     const { jobs, more } = await this.#claim();
     if (jobs.length > 0) {
       this.#becomeBusy(jobs);
-    } else if (more) {
-      return false;
-    } else if (holding) {
+    } else if (holding || more) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (untilEmpty) {
       return this.#housekeeping.finish();

@@ -89,16 +89,9 @@ export class Housekeeping {
     if (now - this.#lastFold > FOLD_MS) await this.#fold();
     if (this.#indexesDueSince === undefined) return;
     if (now - this.#lastClaim < QUIET_MS && now - this.#indexesDueSince < NEVER_QUIET_MS) return;
-    const since = this.#indexesDueSince;
     this.#indexesDueSince = undefined;
-    try {
-      await this.#indexes.build();
-      await this.#cutOver();
-    } catch (error) {
-      // A cutover that somebody's open transaction keeps from the table, as a rule: at the next tick again.
-      this.#indexesDueSince ??= since;
-      throw error;
-    }
+    await this.#indexes.build();
+    await this.#cutOver();
   }
 
   async #lookAfterTables(): Promise<void> {
@@ -134,9 +127,13 @@ export class Housekeeping {
   async #cutOver(): Promise<void> {
     const { database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
-      sql<{ name: string }>`select name from embedder.auto_cutover() name`.execute(database),
+      sql<{ name: string | null }>`select name from embedder.auto_cutover() name`.execute(database),
     );
-    for (const { name } of rows) logger.info({ pipeline: name }, 'the next generation is live');
+    for (const { name } of rows) {
+      if (name !== null) logger.info({ pipeline: name }, 'the next generation is live');
+      // Somebody's open transaction keeps it from the table: at the next tick again.
+      else this.#indexesDueSince ??= performance.now();
+    }
     if (rows.length > 0) await this.#registry.reload();
   }
 
