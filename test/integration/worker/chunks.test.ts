@@ -286,7 +286,10 @@ describe('a long text that is changed', () => {
     expect(await third).toEqual([paragraph('x3')]);
     await database.query('delete from doc_embedding where chunk = 0');
     embedder.release();
-    await pollUntil(async () => (await makeDue(database), (await jobCount(database)) === 0));
+    await pollUntil(async () => {
+      await makeDue(database);
+      return (await jobCount(database)) === 0;
+    });
     expect(await texts()).toEqual(['a1', 'x2', 'x3'].map(paragraph));
     await allRight();
   });
