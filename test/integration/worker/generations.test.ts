@@ -1,5 +1,9 @@
 import { once } from 'node:events';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import {
   createMigratedDatabase,
@@ -223,6 +227,45 @@ describe('the next generation', () => {
     await expectVectors('doc_embedding', text);
     await expectVectors('doc_with_embedding', text);
     expect(await jobCount(database)).toBe(0);
+  });
+
+  it('by another model, whose column holds its name', async () => {
+    const models = mkdtempSync(join(tmpdir(), 'pgembedder-models-'));
+    try {
+      // A model that has everything but weights: only the fake embedder can run it.
+      mkdirSync(join(models, 'test/plain/onnx'), { recursive: true });
+      for (const file of ['config.json', 'tokenizer.json', 'tokenizer_config.json'])
+        cpSync(
+          join(bundledModelsDirectory, 'pgembedder/all-MiniLM-L6-v2', file),
+          join(models, 'test/plain', file),
+        );
+      writeFileSync(join(models, 'test/plain/onnx/model.onnx'), '');
+      await create();
+      await work();
+      await expect(alter(`model => 'test/plain'`)).rejects.toMatchObject({ code: '42704' });
+      expect(await alter(`model => 'test/plain', options => '{"dimensions": 384}'`)).toBe('next generation');
+      // A worker without it goes on with the live one, and says what it lacks.
+      await change();
+      const { failing } = await work();
+      expect(failing).toHaveLength(1);
+      await expectVectors('doc_with_embedding', 'body');
+      expect(await status()).toMatchObject({
+        state: 'live',
+        error: null,
+        next_model: 'test/plain',
+        next_state: expect.stringMatching(/test\/plain/),
+      });
+      await expect(cutover()).rejects.toMatchObject({ code: '55000' });
+      expect((await drain(database, { embedder, modelDirectories: [models] })).failing).toEqual([]);
+      await cutover();
+      expect(await status()).toMatchObject({ model: 'test/plain', state: 'live', embedded_rows: '19' });
+      await expectVectors('doc_with_embedding', 'body');
+      expect((await database.query('select distinct model from doc_embedding')).rows).toEqual([
+        { model: 'test/plain' },
+      ]);
+    } finally {
+      rmSync(models, { recursive: true });
+    }
   });
 
   it('is not cut over before it is filled, nor where there is none', async () => {
