@@ -113,6 +113,7 @@ begin
       else quote_ident(format('%s_embedding_%s', left(p.name, 45), p.generation)) end end);
   p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
   p := embedder.save_pipeline(p);
+  update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
   perform embedder.start_backfill(p, null, false);
   perform pg_notify('embedder_job', 'pipeline');
 end
@@ -190,6 +191,8 @@ begin
     next.target_column := old.target_column;
   end if;
   update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
+  -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
+  if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
   delete from embedder.pipeline e where e.id = old.id;
   -- What has become of the old one's columns.
   perform embedder.make_view(e) from embedder.pipeline e where e.id = next.id;

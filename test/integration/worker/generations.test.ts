@@ -19,6 +19,7 @@ import {
   wrongKeys,
 } from '../../support/pgembedder.ts';
 import { pollUntil } from '../../support/poll-until.ts';
+import { tinyModelsFolder } from '../../support/tiny-models.ts';
 import { startWorkerProcess, type WorkerProcess } from '../../support/worker-process.ts';
 
 let database: MigratedDatabase;
@@ -312,6 +313,19 @@ describe('the next generation', () => {
     await expectVectors('doc_embedding_2', 'body', 'embedding', 100);
   });
 
+  it('of a paused pipeline is paused with it', async () => {
+    await create();
+    await work();
+    await database.query(`select embedder.pause_pipeline('doc')`);
+    await alter(`input => 'title'`);
+    expect(await work()).toMatchObject({ embedded: 0, failing: [] });
+    await database.query(`select embedder.resume_pipeline('doc')`);
+    await work();
+    await cutover();
+    await expectVectors('doc_with_embedding', 'title');
+    expect(await status()).toMatchObject({ state: 'live' });
+  });
+
   it('is given up by drop_next_generation, and goes with the pipeline', async () => {
     await create();
     await work();
@@ -457,6 +471,31 @@ describe('a cutover', () => {
     await expectVectors('doc', 'body', 'f');
     expect(await exists('doc_vectors')).toBe(false);
     expect(await status()).toMatchObject({ target_table: 'doc', target_column: 'f', embedded_rows: '20' });
+  });
+
+  it('to another task has a view of another name, and leaves no view of the user to its fate', async () => {
+    const models = tinyModelsFolder();
+    const options = { embedder, modelDirectories: [models] };
+    try {
+      await create();
+      await work();
+      await database.query('create view mine as select id, embedding from doc_with_embedding');
+      await alter(`task => 'text-classification', model => 'pgembedder/tiny-random-multilabel'`);
+      expect((await drain(database, options)).failing).toEqual([]);
+      await expect(cutover()).rejects.toMatchObject({ code: '2BP01' });
+      await expectVectors('mine', 'body');
+      await database.query('drop view mine');
+      await cutover();
+      expect([await exists('doc_with_embedding'), await exists('doc_with_label')]).toEqual([false, true]);
+      await change();
+      await drain(database, options);
+      const { rows } = await database.query(
+        'select count(*)::int as n, array_agg(distinct label order by label) as labels from doc_with_label',
+      );
+      expect(rows).toEqual([{ n: 19, labels: ['body', 'changed', 'row'] }]);
+    } finally {
+      rmSync(models, { recursive: true });
+    }
   });
 
   it('and new columns of the source leave what stands on the view alone', async () => {
