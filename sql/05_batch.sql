@@ -60,8 +60,9 @@ begin%4$s
 end$f$,
       embedder.input_of(p, 'source'), p.source,
       embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
-      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s)',
-        around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't')) else '' end));
+      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null)',
+        around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
+        (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) else '' end));
 end
 $$;
 
@@ -171,7 +172,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %9$s)
     join held on held.place = g.place
     left join lateral (
-      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and %6$s limit 1
+      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and t.%15$I is not null and %6$s limit 1
     ) kept on true
   ), lacking as (
     select distinct given.row_key from given where given.v%11$s is null
@@ -189,6 +190,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
         heading = excluded.heading, input_hash = excluded.input_hash, %13$s, model = excluded.model, embedded_at = excluded.embedded_at
       where (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
         is distinct from (excluded.input_hash, excluded.chunk_text, excluded.chunk_start, excluded.chunk_end, excluded.heading)
+        or t.%15$I is null
     returning t.chunk, (t.xmax = 0) as added
   ), removed as (
     delete from %2$s t using held
@@ -206,7 +208,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     string_agg(format('t.%I', c.column_name), ', ' order by c.place), max(c.place),
     embedder.result_values(p, 'given'),
     string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
-    embedder.key_matches(p.source, 't', 'held.row_key'))
+    embedder.key_matches(p.source, 't', 'held.row_key'),
+    (array_agg(c.column_name order by c.place desc))[1])
   from unnest(embedder.result_columns(p)) c
 $$;
 

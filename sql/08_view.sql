@@ -53,17 +53,23 @@ begin
     or to_regclass(name) is not null and present is null then
     return;
   end if;
-  select string_agg(format('%I %s', case when clash then 'target_' || column_name else column_name end, type_name), ', ' order by place),
-    string_agg(format('%s.%I', relation, column_name), ', ' order by place)
+  -- Columns that the view has already stay where they are, and new ones come last: so what stands on the view can stay.
+  -- A column target of another generation is none of the user's columns.
+  select string_agg(format('%I %s', c.shown_name, c.type_name), ', ' order by v.attnum, c.place),
+    string_agg(format('%s.%I', c.relation, c.column_name), ', ' order by v.attnum, c.place)
   into columns, selected
   from (
+    select u.*, case when u.clash then 'target_' || u.column_name else u.column_name end as shown_name from (
     select a.attnum as place, a.attname as column_name, format_type(a.atttypid, null) as type_name, 'source' as relation, false as clash
     from pg_attribute a where a.attrelid = p.source and a.attnum > 0 and not a.attisdropped
+      and a.attname not in (select o.column_name from embedder.pipeline e, unnest(embedder.result_columns(e)) o
+        where e.name = p.name and e.id <> p.id and not e.sidecar)
     union all
     select 10000 + a.attnum, a.attname, format_type(a.atttypid, null), 'target', embedder.column_type(p.source, a.attname) is not null
     from pg_attribute a
     where a.attrelid = p.target_table and p.sidecar and a.attnum > 0 and not a.attisdropped and a.attname <> 'input_hash'
-      and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) c;
+      and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) u) c
+  left join pg_attribute v on v.attrelid = present and v.attname = c.shown_name and v.attnum > 0 and not v.attisdropped;
   body := case when p.sidecar
     then format('select %s from %s source join %s target on %s', selected, p.source, p.target_table, embedder.keys_equal(p.source, 'source', 'target'))
     else format('select %s from %s source where source.%I is not null', selected, p.source,

@@ -107,7 +107,7 @@ select
     then make_interval(secs => ceil((c.pending + c.leased + b.rows_left) / c.rows_per_second)::double precision) end as time_left_estimate,
   i.state as index_state, p.index,
   n.generation as next_generation, n.model as next_model,
-  case when n.filled_at is not null then 'filled' when n.id is not null then coalesce(embedder.trouble(n), 'filling') end as next_state,
+  case when n.id is not null then coalesce(embedder.trouble(n), case when n.filled_at is null then 'filling' else 'filled' end) end as next_state,
   round((nc.embedded_rows - nc.stale_rows)::numeric / nullif(nc.source_rows, 0), 4) as next_coverage,
   p.target_table, p.target_column, p.created_at, p.filled_at
 from embedder.pipeline p

@@ -21,7 +21,9 @@ $$;
 comment on function embedder.backfill is
   'Queues the rows that have no result, or with force all; of those the ones that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
 
-create or replace function embedder.start_backfill(p embedder.pipeline, condition text, force boolean) returns bigint
+-- anew: also where one is under way. What has changed may concern rows that it has walked past.
+drop function if exists embedder.start_backfill(embedder.pipeline, text, boolean);
+create or replace function embedder.start_backfill(p embedder.pipeline, condition text, force boolean, anew boolean default false) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   run embedder.backfill_run;
@@ -30,7 +32,7 @@ begin
   -- One call at a time: two would both find nothing under way.
   perform 1 from embedder.pipeline e where e.id = p.id for update;
   select * into run from embedder.backfill_run r
-  where r.pipeline_id = p.id and r.error is null
+  where r.pipeline_id = p.id and r.error is null and not start_backfill.anew
     and (r.condition is not distinct from start_backfill.condition or r.condition is null) and r.force >= start_backfill.force;
   if found then
     return (select count(*) from embedder.backfill_range r where r.run_id = run.id);
@@ -139,17 +141,21 @@ end$f$, p.source, embedder.key_matches(p.source, 'source', 'k.row_key')));
 end
 $$;
 
--- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker.
+-- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker. A single row
+-- without a row_key says that there is more: ranges were walked in which no row needs a job, or rows put aside for a moment.
 create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
 returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   of_pipeline int;
+  walked int;
+  more boolean := false;
 begin
   perform set_config('synchronous_commit', 'off', true);
   foreach of_pipeline in array pipeline_ids loop
     -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again.
     for i in 1..20 loop
+      walked := i;
       begin
         exit when not embedder.walk_range(of_pipeline, worker, max_jobs, lease);
       exception when lock_not_available or undefined_table or undefined_column or undefined_function then
@@ -159,11 +165,18 @@ begin
         select j.pipeline_id, j.row_key, j.version, j.attempts from embedder.job j
         where j.pipeline_id = of_pipeline and j.version = pg_current_xact_id() and j.leased_by = worker;
       if found then return; end if;
+      more := more or walked = 20;
     end loop;
   end loop;
+  if more or exists (
+    select from embedder.backfill_range r join embedder.pipeline p on p.id = r.pipeline_id and not p.paused
+    where r.pipeline_id = any (pipeline_ids) and r.not_before between now() and now() + interval '1 s')
+  then
+    return query select null::int, null::text, null::xid8, null::smallint;
+  end if;
 end
 $$;
-comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker.';
+comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
 -- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. False: there is none.
 create or replace function embedder.walk_range(of_pipeline int, worker int, max_jobs int, lease interval) returns boolean
@@ -174,6 +187,7 @@ declare
   keys text[];
   free text[];
   reason text;
+  state text;
 begin
   select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
   from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id and run.pipeline_id = f.pipeline_id
@@ -191,27 +205,30 @@ begin
     -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
     execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;
   exception
-  -- The table is being changed, or nobody's fault; anything else is that of the condition, the filter or the input, which may
-  -- raise what they like: it stops this backfill, and not the worker.
-  when lock_not_available or undefined_table or undefined_column or undefined_function or transaction_rollback
-    or insufficient_resources or query_canceled or operator_intervention then raise;
-  when others then
-    get stacked diagnostics reason = message_text;
-    -- Made for the tables as they were, such as those of another owner: a worker follows them soon.
-    if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
-      return false;
-    end if;
-    update embedder.backfill_run run set error = reason where run.id = r.run_id;
-    return true;
+    when transaction_rollback or lock_not_available or insufficient_resources or query_canceled or operator_intervention then raise;
+    when others then
+      get stacked diagnostics reason = message_text, state = returned_sqlstate;
+      -- Made for the tables as they were, such as those of another owner: a worker follows them soon.
+      if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
+        return false;
+      end if;
+      -- A name that is not there is one in the condition, or the tables are just being changed. Anything else is the fault of
+      -- the condition, the filter or the rows, which may raise what they like: it stops this backfill, and not the worker.
+      if state in ('42P01', '42703', '42883') and r.condition is null then raise; end if;
+      update embedder.backfill_run run set error = reason where run.id = r.run_id;
+      return true;
   end;
 
   if cardinality(free) < cardinality(keys) then
+    -- One at a time: two workers would both take the next place.
+    perform 1 from embedder.backfill_run run where run.id = r.run_id for no key update;
     insert into embedder.backfill_range (run_id, pipeline_id, place, row_keys, not_before, rows_left)
     select r.run_id, of_pipeline, (select max(f.place) + 1 from embedder.backfill_range f where f.run_id = r.run_id),
-      array_agg(k), now() + interval '5 seconds', count(*)
+      -- A worker that writes another column of the row is done soon.
+      array_agg(k), now() + case when r.row_keys is null then interval '200 ms' else interval '5 s' end, count(*)
     from unnest(keys) k where k not in (select unnest(free));
   end if;
-  if cardinality(keys) < max_jobs or r.row_keys is not null then
+  if cardinality(keys) < max_jobs then
     delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
     delete from embedder.backfill_run run
     where run.id = r.run_id and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);

@@ -49,6 +49,7 @@ create or replace function embedder.change_pipeline(
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   changed_filter boolean := p.filter is distinct from before.filter;
+  filter_columns text[];
 begin
   if new_name is not null and new_name <> p.name then
     perform embedder.check_name(new_name);
@@ -70,14 +71,22 @@ begin
     end if;
     perform embedder.open_generation(before, p, target_column, target_table);
     return 'next generation';
+  elsif (p.filter, p.index, p.index_options, p.priority, p.max_attempts)
+    is not distinct from (before.filter, before.index, before.index_options, before.priority, before.max_attempts)
+    and coalesce(new_name, p.name) = p.name
+  then
+    return 'unchanged';
   end if;
 
+  select f.columns into filter_columns from embedder.check_filter(p.source, p.filter, 'pg_catalog, pg_temp') f;
   update embedder.pipeline e set
-    name = coalesce(new_name, e.name), filter = p.filter, columns = p.columns, index = p.index, index_options = p.index_options,
+    name = coalesce(new_name, e.name), filter = p.filter, index = p.index, index_options = p.index_options,
     priority = p.priority, max_attempts = p.max_attempts, index_error = null
   where e.name = before.name;
+  -- Each generation has an input of its own.
+  update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if changed_filter then
-    perform embedder.start_backfill(e, null, false) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    perform embedder.start_backfill(e, null, false, true) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return 'changed';
@@ -101,6 +110,7 @@ begin
       else quote_ident(format('%s_embedding_%s', left(p.name, 45), p.generation)) end end);
   p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
   p := embedder.save_pipeline(p);
+  update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
   perform embedder.start_backfill(p, null, false);
   perform pg_notify('embedder_job', 'pipeline');
 end
@@ -178,9 +188,13 @@ begin
     update embedder.pipeline e set target_column = embedder.numbered(old.target_column, old.generation) where e.id = old.id;
     next.target_column := old.target_column;
   end if;
-  update embedder.pipeline e set live = true, cutover = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
-  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
+  update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
+  -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
+  if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
   delete from embedder.pipeline e where e.id = old.id;
+  -- What has become of the old one's columns.
+  perform embedder.make_view(e) from embedder.pipeline e where e.id = next.id;
+  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
 end
 $$;
 
@@ -201,18 +215,28 @@ end
 $$;
 
 -- Generations that a worker is to make live: filled, and indexed where an index is wanted. Each is done in the caller's
--- transaction; gives back their names.
+-- transaction; gives back their names, and null for one whose table somebody has locked: it is to be tried again.
 create or replace function embedder.auto_cutover() returns setof text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
 declare
   p embedder.pipeline;
 begin
   for p in select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null loop
     if p.index = 'none' or p.index_error is not null or embedder.embedded_rows(p.id) = 0
       or exists (select from embedder.target_indexes(p) i where i.valid) then
-      perform embedder.make_live(p.id);
-      perform pg_notify('embedder_job', 'pipeline');
-      return next p.name;
+      begin
+        perform embedder.make_live(p.id);
+        perform pg_notify('embedder_job', 'pipeline');
+        return next p.name;
+      exception
+        when lock_not_available or transaction_rollback then
+          return next null;
+        when others then
+          -- Something stands on the view, as a rule. It is for a person now, and must not keep the others waiting.
+          update embedder.pipeline e set cutover = null,
+            index_error = format('it could not be made live: %s. Mend that, then: select embedder.cutover(%L)', sqlerrm, p.name)
+          where e.id = p.id;
+      end;
     end if;
   end loop;
 end
@@ -222,8 +246,15 @@ $$;
 create or replace function embedder.leave_filter(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  execute format('lock table %s in share row exclusive mode', p.source);
+  -- What a worker has read by the old filter must not be written any more: so nobody takes rows out of a backfill by it
+  -- from now on, and each job becomes a new one. New rows that wait and are outside now must not be counted when their job is
+  -- done.
+  perform 1 from embedder.backfill_range r where r.pipeline_id = p.id for update;
+  update embedder.job j set version = pg_current_xact_id(), fresh = false, leased_by = null,
+    due_at = case when j.leased_by is null then j.due_at else now() end
+  where j.pipeline_id = p.id;
   if p.filter is not null then
-    execute format('lock table %s in share row exclusive mode', p.source);
     if p.sidecar then
       perform embedder.act_as_owner(p, format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
         embedder.keys_equal(p.source, 'source', 't'),
@@ -235,8 +266,6 @@ begin
         from unnest(embedder.result_columns(p)) c));
     end if;
   end if;
-  -- New rows that wait and are outside now must not be counted when their job is done.
-  update embedder.job j set fresh = false where j.pipeline_id = p.id and j.fresh;
   perform embedder.correct_tally(p.id);
 end
 $$;

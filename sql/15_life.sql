@@ -96,13 +96,15 @@ declare
   p embedder.pipeline;
   missed boolean;
   astray boolean;
+  moved boolean;
   problem text;
 begin
   select * into p from embedder.pipeline e where e.id = pipeline for update;
   if not found then return null; end if;
   missed := p.trigger_error is not null;
   -- It could not work for a time, or has other partitions: rows may have come and gone unseen.
-  astray := p.error is not null or p.members is distinct from embedder.members_of(p.source);
+  moved := p.members is distinct from embedder.members_of(p.source);
+  astray := p.error is not null or moved;
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
     perform embedder.follow_owner(p);
     perform embedder.generate_actor(p);
@@ -120,7 +122,7 @@ begin
     -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
     execute format('lock table %s in share row exclusive mode', p.source);
     execute format('select embedder.%I()', format('pipeline_%s_prune', p.id));
-    perform embedder.start_backfill(p, null, missed);
+    perform embedder.start_backfill(p, null, missed, missed or moved);
   end if;
   return null;
 end

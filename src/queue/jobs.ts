@@ -30,14 +30,19 @@ export function claimJobs(
   return claim(database, claimant, pipelineIds, limit, false);
 }
 
-/** Claims up to `limit` rows out of the backfills of the given pipelines. */
-export function claimBackfill(
+/**
+ * Claims up to `limit` rows out of the backfills of the given pipelines.
+ * @returns also whether to ask again in a moment: much was walked that needs no job, or somebody has the rows locked
+ */
+export async function claimBackfill(
   database: Database,
   claimant: Claimant,
   pipelineIds: readonly number[],
   limit: number,
-): Promise<Job[]> {
-  return claim(database, claimant, pipelineIds, limit, true);
+): Promise<{ jobs: Job[]; more: boolean }> {
+  const claimed = await claim(database, claimant, pipelineIds, limit, true);
+  const jobs = claimed.filter((job) => job.rowKey !== null);
+  return { jobs, more: jobs.length < claimed.length };
 }
 
 async function claim(

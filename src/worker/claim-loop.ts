@@ -104,10 +104,10 @@ export class ClaimLoop {
     }
     // Asked before the claim: what is given back while it runs is due, and it has not seen that.
     const holding = this.#holdings.size > 0;
-    const jobs = await this.#claim();
+    const { jobs, more } = await this.#claim();
     if (jobs.length > 0) {
       this.#becomeBusy(jobs);
-    } else if (holding) {
+    } else if (holding || more) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (untilEmpty) {
       return this.#housekeeping.finish();
@@ -118,12 +118,12 @@ export class ClaimLoop {
   }
 
   /** Jobs that are due; else, unless two windows of them are under way, rows out of backfills. */
-  async #claim(): Promise<Job[]> {
+  async #claim(): Promise<{ jobs: Job[]; more: boolean }> {
     const pipelines = this.#registry.claimable();
-    if (pipelines.length === 0) return [];
+    if (pipelines.length === 0) return { jobs: [], more: false };
     const { database, claimant } = this.#context;
     const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
-    if (jobs.length > 0 || this.#holdings.backfill > this.#window) return jobs;
+    if (jobs.length > 0 || this.#holdings.backfill > this.#window) return { jobs, more: false };
     return persist(this.#context, () => claimBackfill(database, claimant, pipelines, this.#window));
   }
 

@@ -127,9 +127,13 @@ export class Housekeeping {
   async #cutOver(): Promise<void> {
     const { database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
-      sql<{ name: string }>`select name from embedder.auto_cutover() name`.execute(database),
+      sql<{ name: string | null }>`select name from embedder.auto_cutover() name`.execute(database),
     );
-    for (const { name } of rows) logger.info({ pipeline: name }, 'the next generation is live');
+    for (const { name } of rows) {
+      if (name !== null) logger.info({ pipeline: name }, 'the next generation is live');
+      // Somebody's open transaction keeps it from the table: at the next tick again.
+      else this.#indexesDueSince ??= performance.now();
+    }
     if (rows.length > 0) await this.#registry.reload();
   }
 
