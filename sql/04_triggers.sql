@@ -179,8 +179,8 @@ end$f$, p.id, p.source,
     case when p.sidecar then format(e'\n  delete from %s t where not exists (select from %s source where %s);',
       p.target_table, p.source, embedder.keys_equal(p.source, 'source', 't')) else '' end));
 
-  -- What the counts are, by reading everything.
-  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', '', format($f$
+  -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
+  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$
 begin
   select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;
 end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't')));

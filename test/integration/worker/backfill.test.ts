@@ -332,6 +332,7 @@ describe('beside other work', () => {
       expect(await drain(database, { window: 7 })).toMatchObject({ embedded: 20 });
       await holder.query('commit');
     } finally {
+      await holder.query('rollback');
       holder.release();
     }
     expect(await jobCount(database)).toBeGreaterThan(0);
@@ -354,6 +355,7 @@ describe('beside other work', () => {
       expect(results.reduce((sum, { embedded }) => sum + embedded, 0)).toBe(100);
       await holder.query('commit');
     } finally {
+      await holder.query('rollback');
       holder.release();
     }
     await database.query('update embedder.backfill_range set not_before = now()');

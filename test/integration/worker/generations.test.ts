@@ -558,6 +558,7 @@ describe('a cutover', () => {
       await holder.query('commit');
       await waiting;
     } finally {
+      await holder.query('rollback');
       holder.release();
     }
     await work();
@@ -624,6 +625,7 @@ describe('auto_cutover', () => {
       expect(await generations()).toHaveLength(2);
       await holder.query('commit');
     } finally {
+      await holder.query('rollback');
       holder.release();
     }
     await pollUntil(async () => (await generations()).length === 1, { what: 'the cutover' });
