@@ -60,9 +60,9 @@ begin%4$s
 end$f$,
       embedder.input_of(p, 'source'), p.source,
       embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
-      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null)',
+      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and t.model = %L)',
         around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
-        (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) else '' end));
+        (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1), p.model) else '' end));
 end
 $$;
 
@@ -172,7 +172,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %9$s)
     join held on held.place = g.place
     left join lateral (
-      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and t.%15$I is not null and %6$s limit 1
+      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and t.model = $3 and t.%15$I is not null and %6$s limit 1
     ) kept on true
   ), lacking as (
     select distinct given.row_key from given where given.v%11$s is null

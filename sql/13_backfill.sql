@@ -122,9 +122,11 @@ end$f$,
       format('select %s from %s source where true%s', row_key, p.source, embedder.and_filter(p)),
       format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
       format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
+      -- A sidecar may be one that a pipeline of another model has left.
       -- Not those that wait for a person, and none without text: they would come up at every backfill.
       format(' and %s and not exists (select from embedder.dead_letter d where d.pipeline_id = %s and d.row_key = %s) and %s ~ %L',
-        case when p.sidecar then format('not exists (select from %s t where %s)', p.target_table, embedder.keys_equal(p.source, 't', 'source'))
+        case when p.sidecar then format('not exists (select from %s t where %s and t.model = %L)',
+            p.target_table, embedder.keys_equal(p.source, 't', 'source'), p.model)
           else (select format('source.%I is null', c.column_name) from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end,
         p.id, row_key, embedder.input_expression(p.source, p.input, 'source'), '\S'),
       format(' order by %s limit $3', keys), embedder.check_names(p),

@@ -131,7 +131,7 @@ export class Writer {
     let left = results;
     for (let attempt = 0; left.length > 0; attempt++) {
       const done = await persist(this.#context, () =>
-        completeJobs(database, target, left, served.model.name, vectorOid),
+        completeJobs(database, target, left, served.pipeline.model, vectorOid),
       );
       this.#count(
         served,

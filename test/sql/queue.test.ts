@@ -158,7 +158,7 @@ describe.each(['first', 'second'] as const)('complete, pipeline %s', (name) => {
         const of = text(job);
         return { job, output: of === null ? null : fakeVector(of) };
       }),
-      'm',
+      'all-MiniLM-L6-v2',
       vectorOid,
     );
   const written = async () => {
