@@ -60,7 +60,7 @@ beforeAll(async () => {
     select embedder.create_pipeline('col', 'body', target_column => 'e', filter => $$lang = 'en' and body <> 'it''s'$$, priority => 3)`);
   await drain(database);
   // Then: jobs that wait, one of them of a worker, a dead letter, and a backfill half way.
-  await database.query(`insert into "Half way" select i, 'text ' || i from generate_series(1, 2000) i;
+  await database.query(`insert into "Half way" select i, 'text ' || i from generate_series(1, 2000) i; analyze "Half way";
     select embedder.create_pipeline('"Half way"', 'body', name => 'half', index => 'none')`);
   await database.query(`with dead as (
       insert into embedder.worker_process (hostname, pid, version, beat_at) values ('gone', 1, '1', now() - interval '1 hour') returning id
