@@ -37,6 +37,7 @@ drop function if exists embedder.enqueue_jobs(int, text[]);
 drop function if exists embedder.enqueue_statement(text, text);
 drop function if exists embedder.count_rows(embedder.pipeline);
 drop function if exists embedder.trigger_failed(int, text, text);
+drop function if exists embedder.prune_sidecar(regclass, regclass);
 drop function if exists embedder.target_indexes(embedder.pipeline);
 drop function if exists embedder.missing_indexes();
 create type embedder.result_column as (place int, column_name text, type_name text, given_type text);

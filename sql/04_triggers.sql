@@ -105,10 +105,16 @@ begin
     null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
+    -- A parent of an old-style inheritance can be truncated alone.
+    if exists (select from pg_class c join pg_inherits i on i.inhparent = c.oid where c.oid = tg_relid and c.relkind = 'r') then
+      perform embedder.%3$I();
+      return null;
+    end if;
     delete from embedder.job where pipeline_id = %1$s;
     delete from embedder.dead_letter where pipeline_id = %1$s;
     delete from embedder.tally where pipeline_id = %1$s;%2$s$f$,
-    p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end));
+    p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end,
+    format('pipeline_%s_prune', p.id)));
 
   perform embedder.generate_trigger(p, 'pruned', '', format($f$
     perform embedder.%I();$f$, format('pipeline_%s_prune', p.id)));

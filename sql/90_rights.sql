@@ -34,7 +34,9 @@ begin
     execute format('drop policy if exists owner on embedder.%I', t);
     execute format('create policy owner on embedder.%I using (%s)', t, case t
       when 'pipeline' then 'embedder.may_manage(source)'
-      else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source))' end);
+      -- The triggers' functions are still those of the owner before, until a worker has seen that the source has another.
+      else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source)
+        or (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format(''embedder.pipeline_%s_act'', p.id))))' end);
     execute format('revoke insert, update on embedder.%I from public', t);
     execute format('grant select, insert, update, delete on embedder.%I to public', t);
   end loop;
@@ -49,6 +51,9 @@ begin
   drop policy if exists reader on embedder.pipeline;
   create policy reader on embedder.pipeline for select using (
     has_table_privilege(source, 'select') or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker'));
+  drop policy if exists functions on embedder.pipeline;
+  create policy functions on embedder.pipeline for select using (
+    (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format('embedder.pipeline_%s_act', id))));
   grant select on embedder.model to public;
   -- What a trigger asks of the register.
   grant select (idle, listening, beat_at) on embedder.worker_process to public;

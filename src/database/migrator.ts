@@ -150,6 +150,12 @@ async function applyFunctions(transaction: Transaction<Schema>): Promise<string[
     transaction,
     sql`select embedder.install(p) from embedder.pipeline p where embedder.pipeline_problem(p) is null`,
   );
+  // A pipeline of a version that did not count: its rows are counted once.
+  await run(
+    transaction,
+    sql`select embedder.correct_tally(p.id) from embedder.pipeline p
+      where p.fingerprint is null and embedder.pipeline_problem(p) is null`,
+  );
   await run(transaction, sql`select pg_notify('embedder_job', 'pipeline')`);
   return changed;
 }
