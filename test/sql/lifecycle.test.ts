@@ -45,7 +45,7 @@ const status = async () => {
 };
 const embed = (...ids: number[]) =>
   database.query(
-    `insert into doc_embedding (id, embedding, model) select id, array_fill(0.5, array[384])::vector, 'm' from unnest($1::int[]) id`,
+    `insert into doc_embedding (id, embedding, model) select id, array_fill(0.5, array[384])::vector, 'all-MiniLM-L6-v2' from unnest($1::int[]) id`,
     [ids],
   );
 const functions = async () =>

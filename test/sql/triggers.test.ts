@@ -25,7 +25,7 @@ beforeEach(async () => {
   await database.query(`truncate doc; insert into author values (1), (2) on conflict do nothing; insert into doc (id, title, body, author)
       values (1, 'a', 'x', 1), (2, 'b', 'y', 1), (3, 'c', 'z', 2);
     update doc set title_embedding = array_fill(0.5, array[384])::vector;
-    insert into both_embedding (id, embedding, model) select id, array_fill(0.5, array[384])::vector, 'm' from doc;
+    insert into both_embedding (id, embedding, model) select id, array_fill(0.5, array[384])::vector, 'all-MiniLM-L6-v2' from doc;
     delete from embedder.job; delete from embedder.dead_letter`);
 });
 
