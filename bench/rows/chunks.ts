@@ -16,7 +16,7 @@ export const chunks: Row = {
   name: 'chunks',
   title: 'drain with chunking against a drain of the same chunks as rows',
   async measure({ server, quick, say }) {
-    const all = await glosses(quick ? 4_000 : 20_000);
+    const all = await glosses(quick ? 4_000 : 8_000);
     const texts = Array.from({ length: all.length / GLOSSES }, (_, i) =>
       all.slice(i * GLOSSES, (i + 1) * GLOSSES).join('.\n'),
     );
