@@ -7,6 +7,9 @@ export interface Batch {
   readonly request: RunRequest;
   /** 0 goes before 1, and 1 before 2. */
   readonly rank: number;
+  /** When it was asked for, and when it was given to the process; in ms of `performance.now`. */
+  readonly addedAt: number;
+  sentAt: number;
   /** Whether the process has said that it runs it. */
   started: boolean;
   resolve(results: RowResult[]): void;
@@ -32,7 +35,7 @@ export class BatchQueue {
     const request: RunRequest = { type: 'run', id: ++this.#lastId, session, ...flatten(sequences) };
     const rank = ahead ? 0 : behind ? 2 : 1;
     const place = this.#batches.findIndex((batch) => batch.rank > rank);
-    const batch = { request, rank, started: false, resolve, reject };
+    const batch = { request, rank, addedAt: performance.now(), sentAt: 0, started: false, resolve, reject };
     this.#batches.splice(place < 0 ? this.#batches.length : place, 0, batch);
     return promise;
   }

@@ -6,6 +6,7 @@ import { type Batch, BatchQueue, settle } from './batch-queue.ts';
 import { physicalCores } from './cores.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
 import { died, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
+import { longestOf } from './longest.ts';
 import type { EngineReply, EngineSettings } from './protocol.ts';
 import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
 
@@ -24,11 +25,25 @@ export interface EngineOptions {
   readonly runTimeoutMs?: number;
 }
 
+/** What there is to say of a batch that was run. */
+export interface BatchReport {
+  readonly model: string;
+  readonly rows: number;
+  /** Tokens of the rows, special tokens included, and what they came to with padding. */
+  readonly tokens: number;
+  readonly paddedTokens: number;
+  /** From the moment it was asked for until it was with the process, and what the run itself took; in ms. */
+  readonly waitMs: number;
+  readonly runMs: number;
+}
+
 export interface EngineEvents {
   /** A process was started. */
   started: [{ pid: number | undefined }];
   /** The model is loaded and a batch of `rows` rows begins to run. */
   running: [{ pid: number | undefined; rows: number }];
+  /** A batch was run. */
+  batch: [BatchReport];
   /** A process ended that nobody asked to end. */
   died: [EngineExit];
 }
@@ -180,6 +195,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       if (!batch || !this.#child.send(batch.request)) {
         break;
       }
+      batch.sentAt = performance.now();
       this.#sent.push(this.#queue.take());
       if (this.#sent.length === 1) {
         this.#watch();
@@ -265,6 +281,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.#sent.shift();
     this.#feed();
     this.#watch();
+    if (reply.type === 'result') this.emit('batch', reportOf(batch, reply.runMs));
     settle(batch, reply);
   }
 
@@ -290,4 +307,16 @@ export class Engine extends EventEmitter<EngineEvents> {
     }
     this.#feed();
   }
+}
+
+function reportOf({ request, addedAt, sentAt }: Batch, runMs: number): BatchReport {
+  const { session, lengths } = request;
+  return {
+    model: session.model,
+    rows: lengths.length,
+    tokens: lengths.reduce((sum, length) => sum + length, 0),
+    paddedTokens: lengths.length * longestOf(lengths),
+    waitMs: sentAt - addedAt,
+    runMs,
+  };
 }

@@ -1,4 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
+import { longestOf } from './longest.ts';
 
 /** The inputs that are known; a model that wants another cannot be run. */
 export const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids'] as const;
@@ -36,11 +37,6 @@ export function feedsFor(
     feeds[name] = new Tensor(isInt32 ? 'int32' : 'int64', tensor.data, dims);
   }
   return feeds;
-}
-
-/** Tokens of the longest row, and at least 1. */
-export function longestOf(lengths: Int32Array): number {
-  return lengths.reduce((most, length) => Math.max(most, length), 1);
 }
 
 /** `words` are 32-bit words of `data`, `stride` of them for each number. */

@@ -33,6 +33,8 @@ export type EngineReply =
       readonly id: number;
       /** The numbers of all rows, one row after the other; see `RowResult`. */
       readonly values: Float32Array;
+      /** What the run took, in ms. */
+      readonly runMs: number;
       /** Rows whose numbers are of no use. */
       readonly notFinite: readonly number[];
     }

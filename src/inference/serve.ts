@@ -48,8 +48,9 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
       const session = await sessionFor(request);
       await send({ type: 'started', id: request.id });
       await hooks.beforeRun?.(request.ids);
+      const begin = performance.now();
       const result = await session.run(request, request.session);
-      return { type: 'result', id: request.id, ...result };
+      return { type: 'result', id: request.id, runMs: performance.now() - begin, ...result };
     } catch (error) {
       const kind = error instanceof EngineError ? error.kind : 'run';
       const hint = error instanceof EngineError ? error.hint : undefined;
