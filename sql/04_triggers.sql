@@ -137,8 +137,7 @@ $$;
 create or replace function embedder.has_result(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when p.sidecar then format('%s.chunk = 0', row_alias)
-    else (select format('%s.%I is not null', row_alias, c.column_name)
-      from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end
+    else format('%s.%I is not null', row_alias, embedder.result_marker(p)) end
 $$;
 
 -- The statement that counts a change of the number of vectors in a target column, which anybody may write.
@@ -182,8 +181,7 @@ begin
   perform embedder.correct_tally(%1$s);
 end$f$, p.id, p.source,
     embedder.key_matches(p.source, 'source', 'd.row_key'), embedder.key_matches(p.source, 'source', 'j.row_key'),
-    case when p.sidecar then format(e'\n  delete from %s t where not exists (select from %s source where %s);',
-      p.target_table, p.source, embedder.keys_equal(p.source, 'source', 't')) else '' end));
+    case when p.sidecar then format(e'\n  %s;', embedder.prune_statement(p, p.target_table)) else '' end));
 
   -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$

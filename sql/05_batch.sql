@@ -62,7 +62,7 @@ end$f$,
       embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
       case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and t.model = %L)',
         around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
-        (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1), p.model) else '' end));
+        embedder.result_marker(p), p.model) else '' end));
 end
 $$;
 
@@ -209,7 +209,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     embedder.result_values(p, 'given'),
     string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
     embedder.key_matches(p.source, 't', 'held.row_key'),
-    (array_agg(c.column_name order by c.place desc))[1])
+    embedder.result_marker(p))
   from unnest(embedder.result_columns(p)) c
 $$;
 

@@ -17,6 +17,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where p.task <> 'feature-extraction') c
 $$;
 
+-- The result column that says whether a row has a result: the others may be null with one.
+create or replace function embedder.result_marker(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1
+$$;
+
 -- The columns that a sidecar has beside the key, in order.
 create or replace function embedder.sidecar_columns(p embedder.pipeline) returns table (column_name text, type_name text, rest text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -80,7 +86,7 @@ begin
           hint = format('Drop it, or give another target_table. A sidecar has: %s.', array_to_string(wanted, ', '));
     end if;
     perform embedder.generate_actor(p);
-    perform embedder.prune_sidecar(p, target);
+    perform embedder.act_as_owner(p, embedder.prune_statement(p, target));
     return target;
   end if;
 
@@ -98,11 +104,11 @@ begin
 end
 $$;
 
--- Deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
-create or replace function embedder.prune_sidecar(p embedder.pipeline, sidecar regclass) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
-  select embedder.act_as_owner(p, format('delete from %s t where not exists (select from %s source where %s)',
-    sidecar, p.source, embedder.keys_equal(p.source, 'source', 't')))
+-- The statement that deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
+create or replace function embedder.prune_statement(p embedder.pipeline, sidecar regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('delete from %s t where not exists (select from %s source where %s)',
+    sidecar, p.source, embedder.keys_equal(p.source, 'source', 't'))
 $$;
 
 -- Adds the target columns to the source, or checks those that are there.

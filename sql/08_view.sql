@@ -73,7 +73,7 @@ begin
   body := case when p.sidecar
     then format('select %s from %s source join %s target on %s', selected, p.source, p.target_table, embedder.keys_equal(p.source, 'source', 'target'))
     else format('select %s from %s source where source.%I is not null', selected, p.source,
-      (select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1)) end;
+      embedder.result_marker(p)) end;
   rows_function := format('pipeline_%s_rows_%s', p.id, left(md5(columns || body), 6));
   if to_regprocedure(format('embedder.%I()', rows_function)) is not null and present is not null then
     return;

@@ -127,7 +127,7 @@ end$f$,
       format(' and %s and not exists (select from embedder.dead_letter d where d.pipeline_id = %s and d.row_key = %s) and %s ~ %L',
         case when p.sidecar then format('not exists (select from %s t where %s and t.model = %L)',
             p.target_table, embedder.keys_equal(p.source, 't', 'source'), p.model)
-          else (select format('source.%I is null', c.column_name) from unnest(embedder.result_columns(p)) c order by c.place desc limit 1) end,
+          else format('source.%I is null', embedder.result_marker(p)) end,
         p.id, row_key, embedder.input_expression(p.source, p.input, 'source'), '\S'),
       format(' order by %s limit $3', keys), embedder.check_names(p),
       format(' and %s = any ($4)', row_key)));

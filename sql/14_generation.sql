@@ -262,7 +262,7 @@ begin
         format('select (%s) from (select source.*) filtered', p.filter)));
     else
       perform embedder.act_as_owner(p, (select format('update %s set %s where (%s) is not true and %I is not null', p.source,
-          string_agg(format('%I = null', c.column_name), ', '), p.filter, (array_agg(c.column_name order by c.place desc))[1])
+          string_agg(format('%I = null', c.column_name), ', '), p.filter, embedder.result_marker(p))
         from unnest(embedder.result_columns(p)) c));
     end if;
   end if;
