@@ -3,6 +3,8 @@ import { UserError } from './errors.ts';
 
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
+const count = z.coerce.number().int().min(1).optional();
+
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
  * Empty values count as not set, so that `PGEMBEDDER_X=` in a compose file means the default.
@@ -19,20 +21,21 @@ const schema = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
     .describe('The least level that is logged.'),
-  PGEMBEDDER_THREADS: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .optional()
-    .describe('Threads that one run of the model uses. Default: one for each physical core.'),
-  PGEMBEDDER_TOKEN_BUDGET: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .default(1024)
-    .describe(
-      'Most tokens of one batch, padding included. 1,024 is the measured best for small models on a CPU.',
-    ),
+  PGEMBEDDER_ENGINES: count.describe(
+    'Most engine processes of one model; each has it in memory. More than one are started when batches pile up. Default: one for each physical core, up to 4.',
+  ),
+  PGEMBEDDER_THREADS: count.describe(
+    'Threads that one run of the model uses. Default: the physical cores divided by the engine processes.',
+  ),
+  PGEMBEDDER_TOKEN_BUDGET: count.describe(
+    'Most tokens of one batch, padding included. Default: 1,024, and the best of 512, 1,024 and 2,048 as soon as it is known; it is found out in the first large job and remembered in the cache folder of the user.',
+  ),
+  PGEMBEDDER_ENGINE_MEMORY_MB: count.describe(
+    'When the engine processes take more, models that have nothing to do are unloaded, the longest unused first. Default: no limit.',
+  ),
+  PGEMBEDDER_IDLE_SECONDS: seconds(600).describe(
+    'A model that had nothing to do for so long is unloaded, and its memory goes back to the system.',
+  ),
   PGEMBEDDER_WINDOW: z.coerce
     .number()
     .int()

@@ -1,11 +1,22 @@
+import type { Config } from '../config.ts';
 import { Embedder } from '../inference/embedder.ts';
-import { Engine } from '../inference/engine.ts';
+import { Engine, type EngineOptions } from '../inference/engine.ts';
 import type { Environment } from './session.ts';
 
-/** An engine as the settings have it. Its process starts with the first text. */
+/** What of the settings concerns the engine. */
+export function engineOptions(config: Config): Omit<EngineOptions, 'logger'> {
+  const megabytes = config.PGEMBEDDER_ENGINE_MEMORY_MB;
+  return {
+    engines: config.PGEMBEDDER_ENGINES,
+    threads: config.PGEMBEDDER_THREADS,
+    idleMs: config.PGEMBEDDER_IDLE_SECONDS * 1_000,
+    memoryLimitBytes: megabytes === undefined ? undefined : megabytes * 2 ** 20,
+  };
+}
+
+/** An engine as the settings have it. Its processes start with the first text. */
 export function createEngine({ config, logger }: Environment): Engine {
-  const threads = config.PGEMBEDDER_THREADS;
-  return new Engine({ logger, ...(threads === undefined ? {} : { threads }) });
+  return new Engine({ logger, ...engineOptions(config) });
 }
 
 /** Has an engine of this process used, and ends it. */

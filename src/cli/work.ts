@@ -3,6 +3,7 @@ import { type Config, describeSettings } from '../config.ts';
 import { migrationState } from '../database/migrator.ts';
 import { UserError } from '../errors.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
+import { engineOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { foundModels, saveModels } from './known-models.ts';
 import { colours, print, printJson, say } from './output.ts';
@@ -120,7 +121,7 @@ async function serve(worker: Worker, session: Session, signals: StopSignals): Pr
 function workerSettings(config: Config) {
   return {
     modelDirectories: config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [],
-    ...(config.PGEMBEDDER_THREADS === undefined ? {} : { threads: config.PGEMBEDDER_THREADS }),
+    engine: engineOptions(config),
     tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,
     window: config.PGEMBEDDER_WINDOW,
     leaseSeconds: config.PGEMBEDDER_LEASE_SECONDS,

@@ -1,109 +1,183 @@
 import { EngineError } from './engine-error.ts';
-import type { EngineReply, RunRequest } from './protocol.ts';
-import { idsOf, type RowResult, type RunOptions, type Sequence, type SessionSpec } from './types.ts';
+import { flatten, splitRows } from './flat-rows.ts';
+import { mostInARow, type Rank, type RunRequest, rank, rankOf } from './protocol.ts';
+import { type CallOptions, idsOf, type RowResult, type Sequence, type SessionSpec } from './types.ts';
 
-/** A batch on its way, with the promise that waits for it. */
-export interface Batch {
-  readonly request: RunRequest;
-  /** 0 goes before 1, and 1 before 2. */
-  readonly rank: number;
-  /** When it was asked for, and when it was given to the process; in ms of `performance.now`. */
+/** One call of `Engine.run` on its way, with the promise that waits for it. */
+export interface Call {
+  readonly sequences: readonly Sequence[];
+  /** Whether its vectors are to be scaled; calls share a batch only where that is the same. */
+  readonly normalize: boolean;
+  readonly rank: Rank;
+  /** The token budget that it was cut under; null when it was not cut. */
+  readonly budget: number | null;
+  /** When it was made; in ms of `performance.now`. */
   readonly addedAt: number;
-  sentAt: number;
-  /** Whether the process has said that it runs it. */
-  started: boolean;
+  /** Whether it must not share a batch, since one that it shared has failed. */
+  alone: boolean;
   resolve(results: RowResult[]): void;
   reject(error: EngineError): void;
 }
 
-/** Batches that wait for the engine process: those `ahead`, then the others, then those `behind`; each in their order. */
-export class BatchQueue {
-  #batches: Batch[] = [];
-  #lastId = 0;
+/** What goes through the model in one run: a call, or several small ones. */
+export interface Batch {
+  readonly calls: readonly Call[];
+  readonly request: RunRequest;
+  /** When it was given to a process; in ms of `performance.now`. */
+  readonly sentAt: number;
+  /** Whether the process has said that it runs it. */
+  started: boolean;
+}
 
-  get size(): number {
-    return this.#batches.length;
+/** Callers who may wait for an answer at once, in rows; one more is told that the engine is busy. */
+const mostInteractiveRows = 4_096;
+
+/** Waiting calls looked at for ones that can share a batch. */
+const mostCandidates = 256;
+
+/**
+ * Calls that wait for the processes of one session: the lowest rank first, each rank in its order. So that a stream of
+ * interactive calls does not keep the queue waiting for ever, the call that has waited longest has its turn now and then.
+ */
+export class BatchQueue {
+  readonly #output: SessionSpec['output'];
+  #calls: Call[] = [];
+  #interactiveRows = 0;
+  #lastId = 0;
+  /** Batches taken in a row past a call that had waited for longer. */
+  #inARow = 0;
+
+  constructor(output: SessionSpec['output']) {
+    this.#output = output;
   }
 
-  /** Puts a batch in its place and returns the promise of its results. */
-  add(
-    session: SessionSpec,
-    sequences: readonly Sequence[],
-    { ahead, behind }: RunOptions,
-  ): Promise<RowResult[]> {
+  get size(): number {
+    return this.#calls.length;
+  }
+
+  /** The rank of the batch that `take` would give; undefined when there is none. */
+  get nextRank(): Rank | undefined {
+    return this.#calls[this.#nextPlace()]?.rank;
+  }
+
+  /** Puts a call in its place and returns the promise of its results. Rejects with EngineError of kind `busy`. */
+  add(spec: SessionSpec, sequences: readonly Sequence[], options: CallOptions): Promise<RowResult[]> {
     const { promise, resolve, reject } = withResolvers<RowResult[]>();
-    const request: RunRequest = { type: 'run', id: ++this.#lastId, session, ...flatten(sequences) };
-    const rank = ahead ? 0 : behind ? 2 : 1;
-    const place = this.#batches.findIndex((batch) => batch.rank > rank);
-    const batch = { request, rank, addedAt: performance.now(), sentAt: 0, started: false, resolve, reject };
-    this.#batches.splice(place < 0 ? this.#batches.length : place, 0, batch);
+    const call: Call = {
+      sequences,
+      normalize: spec.output === 'vector' && spec.normalize,
+      rank: rankOf(options),
+      budget: options.budget ?? null,
+      addedAt: performance.now(),
+      alone: false,
+      resolve,
+      reject,
+    };
+    if (call.rank === rank.interactive && this.#interactiveRows + sequences.length > mostInteractiveRows) {
+      reject(busy(this.#interactiveRows));
+      return promise;
+    }
+    this.#insert(this.#placeAfter(call.rank), call);
     return promise;
   }
 
-  peek(): Batch | undefined {
-    return this.#batches[0];
+  /**
+   * The next batch: a call, and with it those of its rank that fit into `tokens` (rows x longest row), so that texts
+   * which came one by one share a run. There has to be a call.
+   */
+  take(tokens: number): Batch {
+    const place = this.#nextPlace();
+    const first = this.#remove(place);
+    const isOldest = this.#calls.every(({ addedAt }) => addedAt >= first.addedAt);
+    this.#inARow = isOldest ? 0 : this.#inARow + 1;
+    const calls = [first];
+    let rows = first.sequences.length;
+    let longest = longestRow(first);
+    for (let at = place; !first.alone && at < Math.min(this.#calls.length, place + mostCandidates); ) {
+      const other = this.#calls[at]!;
+      if (other.rank !== first.rank) break;
+      const together = Math.max(longest, longestRow(other));
+      const fits = (rows + other.sequences.length) * together <= tokens;
+      if (other.alone || other.normalize !== first.normalize || !fits) {
+        at++;
+        continue;
+      }
+      calls.push(this.#remove(at));
+      rows += other.sequences.length;
+      longest = together;
+    }
+    const request: RunRequest = {
+      type: 'run',
+      id: ++this.#lastId,
+      rank: first.rank,
+      normalize: first.normalize,
+      ...flatten(calls.flatMap(({ sequences }) => sequences)),
+    };
+    return { calls, request, sentAt: performance.now(), started: false };
   }
 
-  /** The next batch; there has to be one. */
-  take(): Batch {
-    return this.#batches.shift()!;
+  takeAll(): Call[] {
+    this.#interactiveRows = 0;
+    return this.#calls.splice(0);
   }
 
-  takeAll(): Batch[] {
-    return this.#batches.splice(0);
+  /** Back to the front of their ranks, in their order: they were taken but nothing came of it. */
+  putBack(calls: readonly Call[]): void {
+    for (const call of calls.toReversed()) {
+      const place = this.#calls.findIndex((other) => other.rank >= call.rank);
+      this.#insert(place < 0 ? this.#calls.length : place, call);
+    }
   }
 
-  /** Back to the front, in their order: they were taken but did not start. */
-  putBack(batches: readonly Batch[]): void {
-    this.#batches.unshift(...batches);
+  /** Gives each call of a batch its rows of the answer. */
+  resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): void {
+    const results: RowResult[] = splitRows(values, request.lengths, this.#output === 'token-logits');
+    for (const row of notFinite) {
+      const what = this.#output === 'vector' ? 'vector' : 'scores';
+      results[row] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
+        hint: 'Change its text or choose another model',
+      });
+    }
+    let from = 0;
+    for (const { sequences, resolve } of calls) {
+      resolve(results.slice(from, from + sequences.length));
+      from += sequences.length;
+    }
   }
-}
 
-/** Gives a batch its answer. */
-export function settle(batch: Batch, reply: Extract<EngineReply, { type: 'result' | 'failed' }>): void {
-  if (reply.type === 'failed') {
-    batch.reject(
-      new EngineError(reply.kind, reply.message, reply.hint === undefined ? {} : { hint: reply.hint }),
+  #nextPlace(): number {
+    if (this.#inARow < mostInARow) return 0;
+    return this.#calls.reduce(
+      (oldest, call, i) => (call.addedAt < this.#calls[oldest]!.addedAt ? i : oldest),
+      0,
     );
-    return;
   }
-  const results: RowResult[] = splitRows(reply.values, batch.request);
-  for (const row of reply.notFinite) {
-    const what = batch.request.session.output === 'vector' ? 'vector' : 'scores';
-    results[row] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
-      hint: 'Change its text or choose another model',
-    });
+
+  #placeAfter(own: Rank): number {
+    const place = this.#calls.findIndex((call) => call.rank > own);
+    return place < 0 ? this.#calls.length : place;
   }
-  batch.resolve(results);
+
+  #insert(place: number, call: Call): void {
+    this.#calls.splice(place, 0, call);
+    if (call.rank === rank.interactive) this.#interactiveRows += call.sequences.length;
+  }
+
+  #remove(place: number): Call {
+    const call = this.#calls.splice(place, 1)[0]!;
+    if (call.rank === rank.interactive) this.#interactiveRows -= call.sequences.length;
+    return call;
+  }
 }
 
-/** Each row's part of a batch's numbers: the same for every row, or the same for every token. */
-function splitRows(values: Float32Array, { lengths, session }: RunRequest): Float32Array[] {
-  const perToken = session.output === 'token-logits';
-  const sets = perToken ? lengths.reduce((sum, length) => sum + length, 0) : lengths.length;
-  const size = values.length / sets;
-  let at = 0;
-  return Array.from(lengths, (length) => {
-    const from = at;
-    at += size * (perToken ? length : 1);
-    return values.subarray(from, at);
+function busy(rows: number): EngineError {
+  return new EngineError('busy', `${rows} texts wait for the engine already`, {
+    hint: 'Try again in a moment, or run another worker',
   });
 }
 
-function flatten(sequences: readonly Sequence[]): Pick<RunRequest, 'lengths' | 'ids' | 'secondFrom'> {
-  const lengths = Int32Array.from(sequences, (sequence) => idsOf(sequence).length);
-  const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
-  let at = 0;
-  for (const sequence of sequences) {
-    ids.set(idsOf(sequence), at);
-    at += idsOf(sequence).length;
-  }
-  const pairs = sequences.some((sequence) => !(sequence instanceof Int32Array));
-  return { lengths, ids, secondFrom: pairs ? Int32Array.from(sequences, secondFrom) : null };
-}
-
-function secondFrom(sequence: Sequence): number {
-  return sequence instanceof Int32Array ? sequence.length : sequence.secondFrom;
+function longestRow({ sequences }: Call): number {
+  return sequences.reduce((most, sequence) => Math.max(most, idsOf(sequence).length), 1);
 }
 
 /** Promise.withResolvers, which Node 20 does not have. */

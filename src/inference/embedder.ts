@@ -1,22 +1,24 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
-import { cpuTokenBudget, cutBatches } from './batcher.ts';
+import { defaultBudgetFile } from './budget-memory.ts';
 import { vectorCutter } from './cut-vector.ts';
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-error.ts';
-import { runIsolated } from './isolate.ts';
 import { LabelCollector } from './label-collector.ts';
+import { RowRunner } from './row-runner.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
 import type { LabelTaskOptions } from './task-options.ts';
 import type { LabelResult } from './tasks/label-task.ts';
 import { labelTask } from './tasks/tasks.ts';
 import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
-import { idsOf, type RowResult, type RunOptions, type Sequence, type SessionSpec } from './types.ts';
+import type { RowResult, RunOptions } from './types.ts';
 
 export interface EmbedderOptions {
   readonly engine: Engine;
-  /** Tokens in a batch, padding included. */
-  readonly tokenBudget?: number;
+  /** Tokens in a batch, padding included. By default the best number for model and machine is found out. */
+  readonly tokenBudget?: number | undefined;
+  /** The file that keeps what was found out. Default: in the user's cache folder. */
+  readonly budgetFile?: string | undefined;
 }
 
 export interface EmbedOptions extends SessionOptions, RunOptions {
@@ -42,14 +44,12 @@ const tokenizeSliceMs = 5;
 
 /** From texts to vectors and labels: what the worker, the command line and the HTTP server use. */
 export class Embedder {
-  readonly #engine: Engine;
-  readonly #tokenBudget: number;
+  readonly #rows: RowRunner;
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
   readonly #tokenizers = new Map<string, TextTokenizer>();
 
-  constructor({ engine, tokenBudget = cpuTokenBudget }: EmbedderOptions) {
-    this.#engine = engine;
-    this.#tokenBudget = tokenBudget;
+  constructor({ engine, tokenBudget, budgetFile = defaultBudgetFile() }: EmbedderOptions) {
+    this.#rows = new RowRunner(engine, tokenBudget, budgetFile);
   }
 
   /** The tokenizer of a model, loaded once. Raises UserError when it cannot be loaded. */
@@ -77,7 +77,7 @@ export class Embedder {
     const results = new Array<RowResult>(texts.length);
     const session = sessionSpec(description, options);
     const cut = vectorCutter(session, options.dimensions);
-    await this.#run(session, sequences, options, (rows, uncut) => {
+    await this.#rows.run(session, sequences, options, (rows, uncut) => {
       const done = uncut.map(cut);
       rows.forEach((row, index) => {
         results[row] = done[index]!;
@@ -112,29 +112,10 @@ export class Embedder {
       }
     };
     tell(collected.failed);
-    await this.#run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) =>
+    await this.#rows.run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) =>
       tell(collected.add(rows, done)),
     );
     return collected.results;
-  }
-
-  /** Runs sequences in batches of like length; `onBatch` is given their places and what became of them. */
-  async #run(
-    session: SessionSpec,
-    sequences: readonly Sequence[],
-    options: RunOptions,
-    onBatch: (rows: readonly number[], results: readonly RowResult[]) => void,
-  ): Promise<void> {
-    const lengths = sequences.map((sequence) => idsOf(sequence).length);
-    const runs = await Promise.allSettled(
-      cutBatches(lengths, this.#tokenBudget).map(async (rows) => {
-        const batch = rows.map((row) => sequences[row]!);
-        onBatch(rows, await runIsolated(this.#engine, session, batch, options));
-      }),
-    );
-    // Only now, when no batch is under way any more: what `onBatch` has not been given by then it will never be given.
-    const failed = runs.find((run) => run.status === 'rejected');
-    if (failed) throw failed.reason;
   }
 
   #textTokenizer(description: ModelDescription): TextTokenizer {

@@ -1,11 +1,12 @@
-import type { Batch } from './batch-queue.ts';
+import type { Call } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 import { EngineError } from './engine-error.ts';
+import type { Failure } from './protocol.ts';
 
-/** An error of its own for each batch, so that each has the stack and the life of one error. */
-export function rejectAll(batches: readonly Batch[], error: () => EngineError): void {
-  for (const batch of batches) {
-    batch.reject(error());
+/** An error of its own for each call, so that each has the stack and the life of one error. */
+export function rejectAll(calls: readonly Call[], error: () => EngineError): void {
+  for (const call of calls) {
+    call.reject(error());
   }
 }
 
@@ -20,11 +21,11 @@ export function timeout(runTimeoutMs: number): EngineError {
   });
 }
 
-/** The process ended while it ran this batch. */
-export function died(exit: EngineExit, batch: Batch): EngineError {
-  const rows = batch.request.lengths.length;
+/** The process ended while it ran a batch of so many rows. */
+export function died(exit: EngineExit, rows: number): EngineError {
   return new EngineError('died', `The engine process ${howItEnded(exit)} during a batch of ${rows} rows`, {
     ...(exit.signal === 'SIGKILL' && {
+      wantsMemory: true,
       hint: 'If the system ran out of memory, give it more or use fewer threads',
     }),
   });
@@ -45,4 +46,9 @@ export function startFailed(exit: EngineExit, times: number): EngineError {
 /** The engine was stopped before the batch was done. */
 export function stopped(): EngineError {
   return new EngineError('stopped', 'The engine was stopped');
+}
+
+/** An error that the process has sent. */
+export function failed({ kind, message, hint }: Failure): EngineError {
+  return new EngineError(kind, message, hint === undefined ? {} : { hint });
 }

@@ -2,118 +2,109 @@ import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { packageRoot } from '../package-root.ts';
-import { type Batch, BatchQueue, settle } from './batch-queue.ts';
-import { physicalCores } from './cores.ts';
-import { EngineChild, type EngineExit } from './engine-child.ts';
-import { died, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
-import { longestOf } from './longest.ts';
-import type { EngineReply, EngineSettings } from './protocol.ts';
-import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
+import { cpuTokenBudget } from './batcher.ts';
+import { engineThreads } from './cores.ts';
+import type { EngineEvents } from './engine-events.ts';
+import { stopped } from './engine-failures.ts';
+import type { RunSettings } from './protocol.ts';
+import { SessionHost } from './session-host.ts';
+import type { CallOptions, RowResult, Sequence, SessionSpec } from './types.ts';
 
 export interface EngineOptions {
   readonly logger: Logger;
-  /** The module that the process runs; tests give one with faults. */
+  /** The module that a process runs; tests give one with faults. */
   readonly entry?: string;
-  /** Threads a run uses; by default one for each physical core. */
-  readonly threads?: number;
+  /** Most processes of one session. By default one for each core, up to 4 (`engineThreads`). */
+  readonly engines?: number | undefined;
+  /** Threads a run uses; by default the cores divided by `engines`. */
+  readonly threads?: number | undefined;
   /**
    * Whether these threads spin while they wait for the next operator. It shortens a run a little when the machine
    * is otherwise idle and takes the CPU from everybody else (Postgres) when it is not; off by default.
    */
   readonly spinning?: boolean;
-  /** A batch that runs (or a model that loads) for longer is given up and the process killed. */
+  /** A batch that runs (or a model that loads) for longer is given up and the process killed. Default: 120,000. */
   readonly runTimeoutMs?: number;
+  /** A session that had nothing to do for so long is unloaded. Default: 600,000. */
+  readonly idleMs?: number | undefined;
+  /** Above this much memory of all processes, sessions without work are unloaded, the longest unused first. */
+  readonly memoryLimitBytes?: number | undefined;
 }
 
-/** What there is to say of a batch that was run. */
-export interface BatchReport {
+/** A session as it is at the moment. */
+export interface SessionState {
+  readonly key: string;
   readonly model: string;
-  readonly rows: number;
-  /** Tokens of the rows, special tokens included, and what they came to with padding. */
-  readonly tokens: number;
-  readonly paddedTokens: number;
-  /** From the moment it was asked for until it was with the process, and what the run itself took; in ms. */
-  readonly waitMs: number;
-  readonly runMs: number;
-}
-
-export interface EngineEvents {
-  /** A process was started. */
-  started: [{ pid: number | undefined }];
-  /** The model is loaded and a batch of `rows` rows begins to run. */
-  running: [{ pid: number | undefined; rows: number }];
-  /** A batch was run. */
-  batch: [BatchReport];
-  /** A process ended that nobody asked to end. */
-  died: [EngineExit];
+  readonly state: 'unloaded' | 'loading' | 'loaded';
+  /** Its processes. */
+  readonly pids: readonly number[];
+  /** Memory of these processes, as they said last. */
+  readonly residentBytes: number;
+  /** Batches that wait or run. */
+  readonly pending: number;
 }
 
 /** Longest wait for a batch, in ms. A batch of the default budget takes 30 ms, the longest text about a second. */
 const defaultRunTimeoutMs = 120_000;
 
-/** Batches with the process at a time: one that runs and one at hand, so that it never waits for the next. */
-const batchesInFlight = 2;
-
-/** Ends in a row, without anything done in between, from which on starts are delayed. */
-const deathsBeforeDelay = 3;
-
-/** The first delay, doubled with each further end, and the longest; in ms. */
-const firstDelayMs = 250;
-const longestDelayMs = 10_000;
-
-/** How long a process may take to end when its channel is closed; in ms. */
-const endGraceMs = 1_000;
+const defaultIdleMs = 600_000;
 
 /**
- * The engine: runs batches in a process of its own, so that a crash of native code or the kernel's out-of-memory
- * killer costs one batch and not the worker.
- *
- * The process is started by the first batch. It says 'ready', and is then given up to two batches; it says 'started'
- * before it runs one, and answers each with a result or a failure. When it ends by itself:
- *
- * - the batch that had started fails with `died` (`timeout` when it was killed for running too long);
- * - every other batch goes back to the front of the queue, for the next process, and nobody notices;
- * - when no batch had started, the start itself failed. At the third time in a row all that wait fail with `start`.
- *
- * The next process is started as soon as there is a batch for it; after three ends in a row without a result it has
- * to wait, longer each time.
+ * The engine: runs batches in processes of their own, so that a crash of native code or the kernel's out-of-memory
+ * killer costs one batch and not the worker, and memory goes back to the system when a session is not needed.
  */
 export class Engine extends EventEmitter<EngineEvents> {
-  readonly #logger: Logger;
-  readonly #entry: string;
-  readonly #settings: EngineSettings;
-  readonly #runTimeoutMs: number;
-  readonly #queue = new BatchQueue();
-  /** With the process, in the order in which it runs them. */
-  #sent: Batch[] = [];
-  #child: EngineChild | undefined;
-  #ready = false;
-  /** Ends in a row without a result, and without even a start. */
-  #deaths = 0;
-  #failedStarts = 0;
-  #startDelay: NodeJS.Timeout | undefined;
-  #watchdog: NodeJS.Timeout | undefined;
-  #timedOut = false;
+  /** Tokens in a batch to begin with. */
+  readonly tokenBudget = cpuTokenBudget;
+  /** Names what speed depends on beside the model; a setting that was measured holds for the same name. */
+  readonly profile: string;
+  readonly logger: Logger;
+  readonly #hostOptions: Omit<ConstructorParameters<typeof SessionHost>[1], 'settings'>;
+  readonly #settings: RunSettings;
+  readonly #memoryLimitBytes: number;
+  readonly #hosts = new Map<string, SessionHost>();
+  #overLimit = false;
   #stopping: Promise<void> | undefined;
-  /** Called when nothing is with the process any more. */
-  #onIdle: (() => void) | undefined;
 
   constructor(options: EngineOptions) {
     super();
-    this.#logger = options.logger;
-    this.#entry = options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js');
-    this.#settings = { threads: options.threads ?? physicalCores(), spinning: options.spinning ?? false };
-    this.#runTimeoutMs = options.runTimeoutMs ?? defaultRunTimeoutMs;
+    this.logger = options.logger;
+    const { engines, threads } = engineThreads(options);
+    this.profile = `cpu ${engines}x${threads}`;
+    this.#settings = { threads, spinning: options.spinning ?? false };
+    this.#memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
+    this.#hostOptions = {
+      entry: options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js'),
+      processes: engines,
+      sharedTokens: this.tokenBudget,
+      runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
+      idleMs: options.idleMs ?? defaultIdleMs,
+      logger: options.logger,
+      events: this,
+    };
+    this.on('loaded', () => this.#keepToLimit()).on('batch', () => this.#keepToLimit());
   }
 
-  /** Process id, or undefined while no process is there. */
-  get pid(): number | undefined {
-    return this.#child?.pid;
+  /** Process ids of all sessions. */
+  get pids(): number[] {
+    return [...this.#hosts.values()].flatMap(({ pids }) => pids);
   }
 
   /** Batches that wait or run. */
   get pending(): number {
-    return this.#queue.size + this.#sent.length;
+    return [...this.#hosts.values()].reduce((sum, host) => sum + host.pending, 0);
+  }
+
+  /** Every session that was ever asked for. */
+  get sessions(): SessionState[] {
+    return [...this.#hosts.values()].map(({ spec, state, pids, residentBytes, pending }) => ({
+      key: spec.key,
+      model: spec.model,
+      state,
+      pids,
+      residentBytes,
+      pending,
+    }));
   }
 
   /**
@@ -123,16 +114,14 @@ export class Engine extends EventEmitter<EngineEvents> {
    *   of a batch share one buffer: copy one that is to be kept for long.
    * Rejects with an EngineError of any other kind when there is nothing for any of the rows.
    */
-  run(session: SessionSpec, sequences: readonly Sequence[], options: RunOptions = {}): Promise<RowResult[]> {
+  run(session: SessionSpec, sequences: readonly Sequence[], options: CallOptions = {}): Promise<RowResult[]> {
     if (this.#stopping) {
       return Promise.reject(stopped());
     }
     if (sequences.length === 0) {
       return Promise.resolve([]);
     }
-    const result = this.#queue.add(session, sequences, options);
-    this.#feed();
-    return result;
+    return this.#hostOf(session).run(session, sequences, options);
   }
 
   /**
@@ -140,183 +129,47 @@ export class Engine extends EventEmitter<EngineEvents> {
    * Resolves when no process is left.
    */
   stop(graceMs = 5_000): Promise<void> {
-    this.#stopping ??= this.#stop(graceMs);
+    this.#stopping ??= Promise.all([...this.#hosts.values()].map((host) => host.stop(graceMs))).then(
+      () => {},
+    );
     return this.#stopping;
   }
 
   /**
-   * Ends the process if it has nothing to do, which gives all its memory back; the next batch starts another.
-   * Returns whether it did.
+   * Ends the processes that have nothing to do, which gives all their memory back; the next batch starts another.
+   * Returns whether there were any.
    */
   async unload(): Promise<boolean> {
-    const child = this.#child;
-    if (!child || this.pending > 0) {
-      return false;
-    }
-    this.#detach();
-    await child.end(endGraceMs);
-    return true;
+    const unloaded = await Promise.all([...this.#hosts.values()].map((host) => host.unload()));
+    return unloaded.some(Boolean);
   }
 
-  async #stop(graceMs: number): Promise<void> {
-    clearTimeout(this.#startDelay);
-    rejectAll(this.#queue.takeAll(), stopped);
-    if (this.#sent.length > 0) {
-      await new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-        setTimeout(resolve, graceMs).unref();
-      });
+  #hostOf(spec: SessionSpec): SessionHost {
+    let host = this.#hosts.get(spec.key);
+    if (!host) {
+      host = new SessionHost(spec, { ...this.#hostOptions, settings: { ...this.#settings, session: spec } });
+      this.#hosts.set(spec.key, host);
     }
-    const child = this.#child;
-    const unfinished = this.#sent;
-    this.#detach();
-    if (unfinished.length > 0) {
-      child?.kill();
-    }
-    await child?.end(endGraceMs);
-    rejectAll(unfinished, stopped);
+    return host;
   }
 
-  /** From here on the process is no longer this engine's; its end is of no interest. */
-  #detach(): void {
-    clearTimeout(this.#watchdog);
-    this.#child = undefined;
-    this.#ready = false;
-    this.#sent = [];
+  /** Unloads sessions without work, the longest unused first, until the others keep to the limit. */
+  #keepToLimit(): void {
+    const hosts = [...this.#hosts.values()];
+    let bytes = hosts.reduce((sum, { residentBytes }) => sum + residentBytes, 0);
+    const idle = hosts.filter(({ pending }) => pending === 0).sort((a, b) => a.usedAt - b.usedAt);
+    for (const host of idle) {
+      if (bytes <= this.#memoryLimitBytes) break;
+      bytes -= host.residentBytes;
+      void host.unload();
+    }
+    const over = bytes > this.#memoryLimitBytes;
+    if (over && !this.#overLimit) {
+      this.logger.warn(
+        { bytes, limit: this.#memoryLimitBytes },
+        'the engine takes more memory than its limit, and all its sessions are at work',
+      );
+    }
+    this.#overLimit = over;
   }
-
-  /** Gives the process what it can take, and starts one if there is something to give. */
-  #feed(): void {
-    if (this.#queue.size > 0 && !this.#child) {
-      this.#startSoon();
-    }
-    while (this.#child && this.#ready && this.#sent.length < batchesInFlight) {
-      const batch = this.#queue.peek();
-      if (!batch || !this.#child.send(batch.request)) {
-        break;
-      }
-      batch.sentAt = performance.now();
-      this.#sent.push(this.#queue.take());
-      if (this.#sent.length === 1) {
-        this.#watch();
-      }
-    }
-    if (this.#sent.length === 0) {
-      this.#onIdle?.();
-    }
-  }
-
-  #startSoon(): void {
-    if (this.#startDelay || this.#stopping) {
-      return;
-    }
-    const excess = this.#deaths - deathsBeforeDelay;
-    if (excess < 0) {
-      this.#start();
-      return;
-    }
-    this.#startDelay = setTimeout(
-      () => {
-        this.#startDelay = undefined;
-        this.#start();
-      },
-      Math.min(longestDelayMs, firstDelayMs * 2 ** excess),
-    );
-  }
-
-  #start(): void {
-    const child: EngineChild = new EngineChild({
-      entry: this.#entry,
-      settings: this.#settings,
-      logger: this.#logger,
-      onReply: (reply) => {
-        if (child === this.#child) {
-          this.#hear(reply);
-        }
-      },
-      onExit: (exit) => {
-        if (child === this.#child) {
-          this.#bury(exit);
-        }
-      },
-    });
-    this.#child = child;
-    this.#watch();
-    this.#logger.debug({ enginePid: child.pid }, 'engine process started');
-    this.emit('started', { pid: child.pid });
-  }
-
-  /** Starts the clock anew, or stops it when the process has nothing to do. */
-  #watch(): void {
-    clearTimeout(this.#watchdog);
-    this.#timedOut = false;
-    if (this.#ready && this.#sent.length === 0) {
-      return;
-    }
-    this.#watchdog = setTimeout(() => {
-      this.#timedOut = true;
-      this.#child?.kill();
-    }, this.#runTimeoutMs);
-  }
-
-  #hear(reply: EngineReply): void {
-    if (reply.type === 'ready') {
-      this.#ready = true;
-      this.#watch();
-      this.#feed();
-      return;
-    }
-    const batch = this.#sent[0];
-    if (!batch || batch.request.id !== reply.id) {
-      throw new Error(`the engine process answered batch ${reply.id} out of order`);
-    }
-    this.#failedStarts = 0;
-    this.#watch();
-    if (reply.type === 'started') {
-      batch.started = true;
-      this.emit('running', { pid: this.pid, rows: batch.request.lengths.length });
-      return;
-    }
-    this.#deaths = 0;
-    this.#sent.shift();
-    this.#feed();
-    this.#watch();
-    if (reply.type === 'result') this.emit('batch', reportOf(batch, reply.runMs));
-    settle(batch, reply);
-  }
-
-  /** The process ended by itself, or was killed by the clock or from outside. */
-  #bury(exit: EngineExit): void {
-    const timedOut = this.#timedOut;
-    const sent = this.#sent;
-    this.#detach();
-    const blamed = sent[0]?.started ? sent.shift() : undefined;
-    this.#queue.putBack(sent);
-    if (blamed || this.#queue.size > 0) {
-      this.#deaths++;
-      this.#failedStarts += blamed ? 0 : 1;
-    }
-    this.#logger.warn(
-      { enginePid: exit.pid, signal: exit.signal, code: exit.code, timedOut },
-      'engine process died',
-    );
-    this.emit('died', exit);
-    blamed?.reject(timedOut ? timeout(this.#runTimeoutMs) : died(exit, blamed));
-    if (this.#failedStarts >= deathsBeforeDelay) {
-      rejectAll(this.#queue.takeAll(), () => startFailed(exit, this.#failedStarts));
-    }
-    this.#feed();
-  }
-}
-
-function reportOf({ request, addedAt, sentAt }: Batch, runMs: number): BatchReport {
-  const { session, lengths } = request;
-  return {
-    model: session.model,
-    rows: lengths.length,
-    tokens: lengths.reduce((sum, length) => sum + length, 0),
-    paddedTokens: lengths.length * longestOf(lengths),
-    waitMs: sentAt - addedAt,
-    runMs,
-  };
 }

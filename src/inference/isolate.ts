@@ -1,19 +1,25 @@
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-error.ts';
-import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
+import { type CallOptions, idsOf, type RowResult, type Sequence, type SessionSpec } from './types.ts';
+
+/** How rows are to be run, and who is told what came of it. */
+export interface IsolateOptions extends CallOptions {
+  /** Called when a batch of so many tokens (rows x longest row) found too little memory. */
+  onMemory?(tokens: number): void;
+}
 
 /**
  * Runs a batch so that one bad row does not cost its neighbours their results: a batch that fails is halved until the
  * row stands alone.
  *
- * @returns for each row its numbers, or the EngineError that it alone caused (`run`, `died`, `timeout`, `not-finite`)
- * Rejects with an EngineError that concerns every row alike (`load`, `start`, `stopped`).
+ * @returns for each row its numbers, or the EngineError that it alone caused (`run`, `died`, `timeout`, `memory`, `not-finite`)
+ * Rejects with an EngineError that concerns every row alike (`load`, `start`, `stopped`, `busy`).
  */
 export async function runIsolated(
   engine: Engine,
   session: SessionSpec,
   sequences: readonly Sequence[],
-  options: RunOptions = {},
+  options: IsolateOptions = {},
 ): Promise<RowResult[]> {
   try {
     const results = await engine.run(session, sequences, options);
@@ -21,6 +27,9 @@ export async function runIsolated(
   } catch (error) {
     if (!(error instanceof EngineError && error.blamesBatch)) {
       throw error;
+    }
+    if (error.wantsMemory) {
+      options.onMemory?.(sequences.length * Math.max(...sequences.map((sequence) => idsOf(sequence).length)));
     }
     if (sequences.length === 1) {
       return [error];

@@ -12,13 +12,14 @@ import { planLogits } from './logits-graph.ts';
 import { longestOf } from './longest.ts';
 import { readOutline } from './onnx-outline.ts';
 import { planPooling } from './pooled-graph.ts';
-import type { EngineSettings } from './protocol.ts';
+import type { RunSettings } from './protocol.ts';
 import type { SessionSpec } from './types.ts';
 
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */
 export class ModelSession {
   readonly #session: InferenceSession;
   readonly #graph: GraphPlan;
+  readonly #output: SessionSpec['output'];
   readonly #padTokenId: number;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
   readonly #inputs: ReadonlyMap<KnownInput, boolean>;
@@ -26,6 +27,7 @@ export class ModelSession {
   private constructor(session: InferenceSession, graph: GraphPlan, spec: SessionSpec) {
     this.#session = session;
     this.#graph = graph;
+    this.#output = spec.output;
     this.#padTokenId = spec.padTokenId;
     this.#inputs = inputsOf(session, spec);
   }
@@ -34,7 +36,7 @@ export class ModelSession {
    * Reads the ONNX file, checks it, adds what it lacks and makes the session of just the bytes that were checked.
    * Raises EngineError of kind `load`.
    */
-  static async load(spec: SessionSpec, settings: EngineSettings): Promise<ModelSession> {
+  static async load(spec: SessionSpec, settings: RunSettings): Promise<ModelSession> {
     const bytes = await readModel(spec);
     let session: InferenceSession;
     let graph: GraphPlan;
@@ -55,15 +57,16 @@ export class ModelSession {
   }
 
   /**
-   * The numbers of a batch's rows, made as `spec` says: one that has the key this session was loaded with.
+   * The numbers of a batch's rows.
+   * @param normalize whether vectors are scaled to length 1; of no meaning for logits
    * Raises what ONNX Runtime raises.
    */
-  async run(batch: BatchTokens, spec: SessionSpec): Promise<BatchValues> {
+  async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues> {
     const { lengths } = batch;
     const output = await this.#runGraph(batch);
-    return spec.output === 'vector'
-      ? finishVectors(output, lengths, { normalize: spec.normalize, isSum: this.#graph.isSum })
-      : finishLogits(output, lengths, longestOf(lengths), spec.output === 'token-logits');
+    return this.#output === 'vector'
+      ? finishVectors(output, lengths, { normalize, isSum: this.#graph.isSum })
+      : finishLogits(output, lengths, longestOf(lengths), this.#output === 'token-logits');
   }
 
   async #runGraph(batch: BatchTokens): Promise<Float32Array> {
@@ -136,7 +139,7 @@ function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineE
   });
 }
 
-function sessionOptions(spec: SessionSpec, settings: EngineSettings): InferenceSession.SessionOptions {
+function sessionOptions(spec: SessionSpec, settings: RunSettings): InferenceSession.SessionOptions {
   return {
     executionProviders: ['cpu'],
     intraOpNumThreads: settings.threads,

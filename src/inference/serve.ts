@@ -1,7 +1,16 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import { EngineError } from './engine-error.ts';
 import { ModelSession } from './model-session.ts';
-import { type EngineReply, type EngineSettings, isRunRequest, type RunRequest } from './protocol.ts';
+import { outOfMemory } from './out-of-memory.ts';
+import {
+  type EngineReply,
+  type EngineSettings,
+  type Failure,
+  isRunRequest,
+  mostInARow,
+  type RunRequest,
+} from './protocol.ts';
 
 /** What tests may put into an engine process. */
 export interface EngineHooks {
@@ -10,14 +19,16 @@ export interface EngineHooks {
 }
 
 /**
- * The engine process: loads sessions on first need and runs batches one by one.
+ * The engine process: loads its session and runs batches one by one.
  *
  * It has one aim in life, its client. So Ctrl-C, which the terminal sends to every process of the group, is left to
  * the client to act on; and when the client is gone, however that came about, the channel closes and it ends.
  */
 export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): void {
-  const sessions = new Map<string, ModelSession>();
   const waiting: RunRequest[] = [];
+  /** Batches in a row that went before the one that came first. */
+  let passed = 0;
+  let session: ModelSession | undefined;
   let busy = false;
 
   process.on('SIGINT', () => {});
@@ -29,44 +40,62 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
       void work();
     }
   });
-  void send({ type: 'ready' });
+  void load();
+
+  async function load(): Promise<void> {
+    try {
+      session = await ModelSession.load(settings.session, settings);
+    } catch (error) {
+      await send({ type: 'unloadable', ...failureOf(error, 'load') });
+      return;
+    }
+    await send({ type: 'ready', residentBytes: process.memoryUsage.rss() });
+  }
 
   async function work(): Promise<void> {
     if (busy) {
       return;
     }
     busy = true;
-    for (let request = waiting.shift(); request; request = waiting.shift()) {
+    for (let request = next(); request; request = next()) {
       // Written out before the next batch starts: a batch that kills the process must not take the result along.
       await send(await answer(request));
+      // What came during the run is heard now, so that an interactive batch goes before the one that waits here.
+      await nextTurn();
     }
     busy = false;
   }
 
-  async function answer(request: RunRequest): Promise<EngineReply> {
-    try {
-      const session = await sessionFor(request);
-      await send({ type: 'started', id: request.id });
-      await hooks.beforeRun?.(request.ids);
-      const begin = performance.now();
-      const result = await session.run(request, request.session);
-      return { type: 'result', id: request.id, runMs: performance.now() - begin, ...result };
-    } catch (error) {
-      const kind = error instanceof EngineError ? error.kind : 'run';
-      const hint = error instanceof EngineError ? error.hint : undefined;
-      return { type: 'failed', id: request.id, kind, message: messageOf(error), hint };
-    }
+  /** The first of the lowest rank; now and then the one that came first. */
+  function next(): RunRequest | undefined {
+    const ranks = waiting.map((request) => request.rank);
+    const place = passed < mostInARow ? ranks.indexOf(Math.min(...ranks) as RunRequest['rank']) : 0;
+    passed = place > 0 ? passed + 1 : 0;
+    return waiting.splice(Math.max(0, place), 1)[0];
   }
 
-  async function sessionFor({ session: spec }: RunRequest): Promise<ModelSession> {
-    const loaded = sessions.get(spec.key);
-    if (loaded) {
-      return loaded;
+  async function answer(request: RunRequest): Promise<EngineReply> {
+    const { id } = request;
+    try {
+      if (!session) {
+        throw new EngineError('load', 'a batch came before the session was loaded');
+      }
+      await send({ type: 'started', id });
+      await hooks.beforeRun?.(request.ids);
+      const begin = performance.now();
+      const result = await session.run(request, request.normalize);
+      const runMs = performance.now() - begin;
+      return { type: 'result', id, runMs, residentBytes: process.memoryUsage.rss(), ...result };
+    } catch (error) {
+      return { type: 'failed', id, ...failureOf(error, outOfMemory(error) ? 'memory' : 'run') };
     }
-    const session = await ModelSession.load(spec, settings);
-    sessions.set(spec.key, session);
-    return session;
   }
+}
+
+function failureOf(error: unknown, kind: Failure['kind']): Failure {
+  return error instanceof EngineError
+    ? { kind: error.kind, message: error.message, hint: error.hint }
+    : { kind, message: messageOf(error), hint: undefined };
 }
 
 /** Resolves when the reply is with the operating system. Nobody is there to tell when the channel is closed. */

@@ -66,3 +66,9 @@ export interface RunOptions {
   /** Behind all batches that wait without it: for what nobody waits for. */
   readonly behind?: boolean;
 }
+
+/** How a call of the engine is to be run. */
+export interface CallOptions extends RunOptions {
+  /** The token budget that it was cut under; told in its report, so that budgets can be compared. */
+  readonly budget?: number | undefined;
+}

@@ -4,7 +4,7 @@ import { type Listener, openListener } from '../database/listener.ts';
 import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
-import { Engine } from '../inference/engine.ts';
+import { Engine, type EngineOptions } from '../inference/engine.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Backoff, Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
@@ -26,10 +26,10 @@ export interface WorkerOptions {
   readonly logger: Logger;
   /** Folders of models, searched before the bundled ones. */
   readonly modelDirectories?: readonly string[];
-  /** Threads of one run of the model. Default: one a physical core. */
-  readonly threads?: number;
-  /** Most tokens of a batch, padding included. Default: 1,024. */
-  readonly tokenBudget?: number;
+  /** Engine processes, their memory and their end; see `EngineOptions`. */
+  readonly engine?: Omit<EngineOptions, 'logger'>;
+  /** Most tokens of a batch, padding included. By default the best number is found out. */
+  readonly tokenBudget?: number | undefined;
   /** Rows claimed at once and sorted by length. Default: 2,048. */
   readonly window?: number;
   /** How long a claim holds. Default: 60 s; renewed while the rows are worked on. */
@@ -38,8 +38,6 @@ export interface WorkerOptions {
   readonly stopSeconds?: number;
   /** Waits between the attempts of a failed row. Default: 2 s, doubled each time, at most 600 s. */
   readonly backoff?: Backoff;
-  /** The module that the engine process runs; tests give one with faults. */
-  readonly engineEntry?: string;
   /** Stands in for the engine; for benchmarks of the queue alone. */
   readonly embedder?: TextEmbedder;
 }
@@ -48,8 +46,8 @@ export interface WorkerOptions {
 export interface Worker {
   readonly events: WorkerEvents;
   readonly stats: Readonly<WorkerStats>;
-  /** The engine's process id while there is one. */
-  readonly enginePid: number | undefined;
+  /** Process ids of the engine while there are any. */
+  readonly enginePids: readonly number[];
   /** Connects and works until `stop`. Resolves when it looks for jobs. @throws UserError */
   start(): Promise<void>;
   /** Connects, works until no job is due, and stops. @throws UserError */
@@ -102,15 +100,11 @@ class PipelineWorker implements Worker {
     this.#logger = options.logger;
     this.#database = openDatabase(options.connection);
     this.#store = createModelStore({ directories: options.modelDirectories ?? [] });
-    this.#engine = new Engine({
-      logger: options.logger,
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
-      ...(options.engineEntry === undefined ? {} : { entry: options.engineEntry }),
-    });
+    this.#engine = new Engine({ ...options.engine, logger: options.logger });
   }
 
-  get enginePid(): number | undefined {
-    return this.#engine.pid;
+  get enginePids(): readonly number[] {
+    return this.#engine.pids;
   }
 
   async start(): Promise<void> {
@@ -146,7 +140,7 @@ class PipelineWorker implements Worker {
       this.#options.embedder ??
       new Embedder({
         engine: this.#engine,
-        ...(this.#options.tokenBudget === undefined ? {} : { tokenBudget: this.#options.tokenBudget }),
+        tokenBudget: this.#options.tokenBudget,
       });
     const registry = new Registry(context, this.#store, embedder);
     const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);

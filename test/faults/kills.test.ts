@@ -44,7 +44,11 @@ async function fill(): Promise<void> {
 }
 
 async function start(): Promise<WorkerProcess> {
-  const started = await startWorkerProcess({ connection: database.url, threads: 1, window: 256 });
+  const started = await startWorkerProcess({
+    connection: database.url,
+    engine: { engines: 1, threads: 1 },
+    window: 256,
+  });
   processes.push(started);
   return started;
 }
@@ -88,7 +92,7 @@ describe('kill -9 in the middle of a drain', () => {
     const worker = workerOn(database, { window: 256 });
     let kills = 0;
     worker.events.on('completed', () => {
-      const pid = worker.enginePid;
+      const [pid] = worker.enginePids;
       if (kills < 2 && worker.stats.embedded > kills * 1_000 && pid !== undefined) {
         kills++;
         process.kill(pid, 'SIGKILL');

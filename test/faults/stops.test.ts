@@ -59,8 +59,8 @@ describe('stop, within its time', () => {
       hangs = resolve;
     });
     const logger = pino({ level: 'warn' }, { write: (line: string) => line.includes('hanging') && hangs() });
-    const engineEntry = join(packageRoot, 'test/fixtures/engines/hanging.mjs');
-    const worker = workerOn(database, { stopSeconds: 2, logger, engineEntry });
+    const entry = join(packageRoot, 'test/fixtures/engines/hanging.mjs');
+    const worker = workerOn(database, { stopSeconds: 2, logger, engine: { entry } });
     await worker.start();
     await hanging;
     await stopSoon(worker);

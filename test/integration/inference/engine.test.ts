@@ -24,7 +24,7 @@ describe('a batch', () => {
   it('without rows starts nothing', async () => {
     const { engine } = startEngine();
     expect(await engine.run(bundled, [])).toEqual([]);
-    expect(engine.pid).toBeUndefined();
+    expect(engine.pids[0]).toBeUndefined();
   });
 
   it('comes back in the order in which batches were given', async () => {
@@ -45,8 +45,9 @@ describe('a batch', () => {
   it('is ahead of those that wait, when asked to be', async () => {
     const { engine } = startEngine();
     const order: string[] = [];
+    const spec = wide();
     const run = async (name: string, ahead: boolean) => {
-      await engine.run(wide(), [Int32Array.of(1)], { ahead });
+      await engine.run(spec, [Int32Array.of(1)], { ahead });
       order.push(name);
     };
     // No process is there yet, so all of them wait.
@@ -71,13 +72,13 @@ describe('a batch', () => {
     const { engine } = startEngine();
     const spec = wide();
     await engine.run(spec, [Int32Array.of(1)]);
-    const { pid } = engine;
+    const [pid] = engine.pids;
     await expect(engine.run(spec, [Int32Array.of(999_999)])).rejects.toMatchObject({
       kind: 'run',
       message: expect.stringMatching(/999999/),
     });
     expect(await engine.run(spec, [Int32Array.of(5)])).toEqual([Float32Array.of(5, 1, 0)]);
-    expect(engine.pid).toBe(pid);
+    expect(engine.pids[0]).toBe(pid);
   });
 });
 
@@ -122,8 +123,8 @@ describe('a process that ends', () => {
     const spec = wide();
     const running = next(engine, 'running');
     const killed = engine.run(spec, [Int32Array.of(hangs)]);
-    const waiting = [3, 4, 5].map((id) => engine.run(spec, [Int32Array.of(id)]));
     const { pid } = await running;
+    const waiting = [3, 4, 5].map((id) => engine.run(spec, [Int32Array.of(id)]));
     const death = next(engine, 'died');
     process.kill(pid!, 'SIGKILL');
     await expect(killed).rejects.toMatchObject({
@@ -132,16 +133,17 @@ describe('a process that ends', () => {
     });
     expect(await death).toMatchObject({ pid, signal: 'SIGKILL' } satisfies Partial<EngineExit>);
     expect(await Promise.all(waiting)).toEqual([3, 4, 5].map((id) => [Float32Array.of(id, 1, 0)]));
-    expect(engine.pid).not.toBe(pid);
+    expect(engine.pids[0]).not.toBe(pid);
   });
 
   it('tells its exit code', async () => {
     const { engine } = startEngine({ entry: faultyEntry('faulty') });
-    await expect(engine.run(wide(), [Int32Array.of(1), Int32Array.of(exits)])).rejects.toMatchObject({
+    const spec = wide();
+    await expect(engine.run(spec, [Int32Array.of(1), Int32Array.of(exits)])).rejects.toMatchObject({
       kind: 'died',
       message: 'The engine process ended with exit code 7 during a batch of 2 rows',
     });
-    expect(await engine.run(wide(), [Int32Array.of(1)])).toHaveLength(1);
+    expect(await engine.run(spec, [Int32Array.of(1)])).toHaveLength(1);
   });
 
   it('while the real model runs, costs that batch only', async () => {
@@ -158,18 +160,19 @@ describe('a process that ends', () => {
   it('before a batch has started is not noticed', async () => {
     const { engine } = startEngine();
     const result = engine.run(bundled, [row(2023)]);
-    process.kill(engine.pid!, 'SIGKILL');
+    process.kill(engine.pids[0]!, 'SIGKILL');
     expect(await result).toHaveLength(1);
   });
 
   it('while it has nothing to do is not noticed', async () => {
     const { engine } = startEngine();
-    await engine.run(wide(), [Int32Array.of(1)]);
+    const spec = wide();
+    await engine.run(spec, [Int32Array.of(1)]);
     const death = next(engine, 'died');
-    process.kill(engine.pid!, 'SIGKILL');
+    process.kill(engine.pids[0]!, 'SIGKILL');
     await death;
-    expect(engine.pid).toBeUndefined();
-    expect(await engine.run(wide(), [Int32Array.of(1)])).toHaveLength(1);
+    expect(engine.pids).toEqual([]);
+    expect(await engine.run(spec, [Int32Array.of(1)])).toHaveLength(1);
   });
 
   it('again and again is started again, with pauses', async () => {
@@ -186,7 +189,8 @@ describe('a process that ends', () => {
 
   it('at its start, three times, is an error of kind start for all that wait', async () => {
     const { engine, log } = startEngine({ entry: faultyEntry('unable') });
-    const results = await Promise.allSettled([1, 2].map((id) => engine.run(wide(), [Int32Array.of(id)])));
+    const spec = wide();
+    const results = await Promise.allSettled([1, 2].map((id) => engine.run(spec, [Int32Array.of(id)])));
     for (const result of results) {
       expect(result).toMatchObject({
         status: 'rejected',
@@ -233,10 +237,11 @@ describe('a batch that takes too long', () => {
 
 describe('stop', () => {
   it('lets the batch that runs end, rejects the others, and leaves no process', async () => {
-    const { engine } = startEngine();
+    const { engine } = startEngine({ engines: 1 });
     const running = next(engine, 'running');
-    const batches = Array.from({ length: 5 }, () => engine.run(bundled, [row(2023)]));
-    const settled = Promise.allSettled(batches);
+    // Too large to share a run.
+    const rows = Array.from({ length: 400 }, () => row(2023));
+    const settled = Promise.allSettled(Array.from({ length: 5 }, () => engine.run(bundled, rows)));
     const { pid } = await running;
     await engine.stop();
     const results = await settled;
@@ -276,25 +281,27 @@ describe('stop', () => {
 describe('the process', () => {
   it('leaves Ctrl-C and SIGTERM to its client', async () => {
     const { engine } = startEngine();
-    await engine.run(wide(), [Int32Array.of(1)]);
-    const { pid } = engine;
+    const spec = wide();
+    await engine.run(spec, [Int32Array.of(1)]);
+    const [pid] = engine.pids;
     process.kill(pid!, 'SIGINT');
     process.kill(pid!, 'SIGTERM');
-    expect(await engine.run(wide(), [Int32Array.of(1)])).toHaveLength(1);
-    expect(engine.pid).toBe(pid);
+    expect(await engine.run(spec, [Int32Array.of(1)])).toHaveLength(1);
+    expect(engine.pids).toEqual([pid]);
   });
 
   it('is ended by unload when it has nothing to do, and started again', async () => {
     const { engine } = startEngine();
     expect(await engine.unload()).toBe(false);
-    await engine.run(wide(), [Int32Array.of(1)]);
-    const { pid } = engine;
-    const busy = engine.run(wide(), [Int32Array.of(1)]);
+    const spec = wide();
+    await engine.run(spec, [Int32Array.of(1)]);
+    const [pid] = engine.pids;
+    const busy = engine.run(spec, [Int32Array.of(1)]);
     expect(await engine.unload()).toBe(false);
     await busy;
     expect(await engine.unload()).toBe(true);
     expect(() => process.kill(pid!, 0)).toThrow(/ESRCH/);
-    expect(await engine.run(wide(), [Int32Array.of(1)])).toHaveLength(1);
+    expect(await engine.run(spec, [Int32Array.of(1)])).toHaveLength(1);
   });
 
   it('puts what ONNX Runtime has to say into the log', async () => {

@@ -448,7 +448,11 @@ describe('kill -9', () => {
     const written = await countWrites(database, 'doc_embedding');
     await backfill();
     const start = async () => {
-      const started = await startWorkerProcess({ connection: database.url, threads: 1, window: 64 });
+      const started = await startWorkerProcess({
+        connection: database.url,
+        engine: { engines: 1, threads: 1 },
+        window: 64,
+      });
       processes.push(started);
       return started;
     };

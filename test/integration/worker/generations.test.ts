@@ -643,7 +643,11 @@ describe('kill -9', () => {
     await work();
     await alter(`input => 'title', auto_cutover => true`);
     const start = async () => {
-      const started = await startWorkerProcess({ connection: database.url, threads: 1, window: 64 });
+      const started = await startWorkerProcess({
+        connection: database.url,
+        engine: { engines: 1, threads: 1 },
+        window: 64,
+      });
       processes.push(started);
       return started;
     };

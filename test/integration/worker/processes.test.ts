@@ -30,7 +30,7 @@ afterAll(async () => {
 
 describe('two worker processes and 10,000 rows', () => {
   it('share them: each row is written once, by one of them, and rightly', async () => {
-    const options = { connection: database.url, threads: 1, window: 512 };
+    const options = { connection: database.url, engine: { engines: 1, threads: 1 }, window: 512 };
     const workers = await Promise.all([startWorkerProcess(options), startWorkerProcess(options)]);
     const { rows: registered } = await database.query(`select listening, alive from embedder.worker`);
     expect(registered).toEqual([

@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { cutBatches } from '../../../src/inference/batcher.ts';
+import { cutBatches as cut } from '../../../src/inference/batcher.ts';
+
+/** The rows of the batches, all cut under one budget. */
+const cutBatches = (lengths: readonly number[], budget: number) =>
+  cut(lengths, () => budget).map(({ rows }) => rows);
 
 describe('cutBatches', () => {
   it('puts rows of like length together, the longest first', () => {
@@ -31,6 +35,15 @@ describe('cutBatches', () => {
     expect(cutBatches([5, 5, 5], 10)).toEqual([[0, 1], [2]]);
     expect(cutBatches([5, 5, 5], 14)).toEqual([[0, 1], [2]]);
     expect(cutBatches([5, 5, 5], 15)).toEqual([[0, 1, 2]]);
+  });
+
+  it('asks for the budget of each batch, and tells it', () => {
+    const budgets = [10, 5, 20];
+    expect(cut([5, 5, 5, 5, 5], () => budgets.shift()!)).toEqual([
+      { rows: [0, 1], budget: 10 },
+      { rows: [2], budget: 5 },
+      { rows: [3, 4], budget: 20 },
+    ]);
   });
 
   it('takes no rows, and rows without tokens', () => {

@@ -1,0 +1,34 @@
+import type { EngineExit } from './engine-child.ts';
+import type { Rank } from './protocol.ts';
+
+/** What there is to say of a batch that was run. */
+export interface BatchReport {
+  /** Key and model of the session. */
+  readonly session: string;
+  readonly model: string;
+  readonly rank: Rank;
+  readonly rows: number;
+  /** Tokens of the rows, special tokens included, and what they came to with padding. */
+  readonly tokens: number;
+  readonly paddedTokens: number;
+  /** From the moment it was asked for until it was with the process, and what the run itself took; in ms. */
+  readonly waitMs: number;
+  readonly runMs: number;
+  /** The token budget that it was cut under; null when it was not cut, or put together from several calls. */
+  readonly budget: number | null;
+}
+
+export interface EngineEvents {
+  /** A process was started, to load a model. */
+  started: [{ pid: number | undefined; model: string }];
+  /** Its model is loaded; since the start it took `loadMs`. */
+  loaded: [{ pid: number | undefined; model: string; loadMs: number }];
+  /** A batch of `rows` rows begins to run. */
+  running: [{ pid: number | undefined; rows: number }];
+  /** A batch was run. */
+  batch: [BatchReport];
+  /** A process ended that nobody asked to end. */
+  died: [EngineExit];
+  /** A session was unloaded since it was idle or others needed the memory. */
+  unloaded: [{ model: string }];
+}

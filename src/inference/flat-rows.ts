@@ -1,0 +1,31 @@
+import type { RunRequest } from './protocol.ts';
+import { idsOf, type Sequence } from './types.ts';
+
+/** Each row's part of a batch's numbers: the same for every row, or the same for every token. */
+export function splitRows(values: Float32Array, lengths: Int32Array, perToken: boolean): Float32Array[] {
+  const sets = perToken ? lengths.reduce((sum, length) => sum + length, 0) : lengths.length;
+  const size = values.length / sets;
+  let at = 0;
+  return Array.from(lengths, (length) => {
+    const from = at;
+    at += size * (perToken ? length : 1);
+    return values.subarray(from, at);
+  });
+}
+
+/** Rows as the flat arrays that are sent. */
+export function flatten(sequences: readonly Sequence[]): Pick<RunRequest, 'lengths' | 'ids' | 'secondFrom'> {
+  const lengths = Int32Array.from(sequences, (sequence) => idsOf(sequence).length);
+  const ids = new Int32Array(lengths.reduce((sum, length) => sum + length, 0));
+  let at = 0;
+  for (const sequence of sequences) {
+    ids.set(idsOf(sequence), at);
+    at += idsOf(sequence).length;
+  }
+  const pairs = sequences.some((sequence) => !(sequence instanceof Int32Array));
+  return { lengths, ids, secondFrom: pairs ? Int32Array.from(sequences, secondFrom) : null };
+}
+
+function secondFrom(sequence: Sequence): number {
+  return sequence instanceof Int32Array ? sequence.length : sequence.secondFrom;
+}

@@ -1,0 +1,284 @@
+import type { EventEmitter } from 'node:events';
+import type { Logger } from 'pino';
+import { type Batch, BatchQueue, type Call } from './batch-queue.ts';
+import type { EngineError } from './engine-error.ts';
+import type { EngineEvents } from './engine-events.ts';
+import { died, failed, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
+import { longestOf } from './longest.ts';
+import type { EngineReply } from './protocol.ts';
+import { Runner, type RunnerEnd, type RunnerOptions } from './runner.ts';
+import type { CallOptions, RowResult, Sequence, SessionSpec } from './types.ts';
+
+/** Ends in a row, without anything done in between, from which on starts are delayed. */
+const deathsBeforeDelay = 3;
+
+/** The first delay, doubled with each further end, and the longest; in ms. */
+const firstDelayMs = 250;
+const longestDelayMs = 10_000;
+
+/** How long a process may take to end when its channel is closed; in ms. */
+const endGraceMs = 1_000;
+
+/** Batches that wait behind full processes before another process is worth its start and its memory. */
+const backlogForAnother = 4;
+
+export interface SessionHostOptions extends Omit<RunnerOptions, 'logger'> {
+  /** Most processes at a time. */
+  readonly processes: number;
+  /** Calls that came one by one share a batch of at most so many tokens (rows x longest row). */
+  readonly sharedTokens: number;
+  /** Its processes end when it had nothing to do for so long; in ms. */
+  readonly idleMs: number;
+  readonly logger: Logger;
+  /** Where it tells what happens. */
+  readonly events: EventEmitter<EngineEvents>;
+}
+
+/**
+ * One session of the engine: what waits for it, and the processes that run it. Each process has the session loaded and
+ * nothing else, so that loading a model, a crash or a lack of memory concerns no other session.
+ *
+ * The first process is started by the first call, more of them when calls pile up. A process loads the session, says
+ * 'ready', and is then given up to two batches; it says 'started' before it runs one, and answers each with a result
+ * or a failure. When a process ends by itself:
+ *
+ * - the batch that had started fails with `died` (`timeout` when it was killed for running too long);
+ * - every other batch goes back to the front of the queue, for the next process, and nobody notices;
+ * - when no batch had started, the start itself failed. At the third time in a row all that wait fail with `start`.
+ *
+ * The next process is started as soon as there is a batch for it; after three ends in a row without a result it has
+ * to wait, longer each time.
+ */
+export class SessionHost {
+  readonly spec: SessionSpec;
+  readonly #options: SessionHostOptions;
+  readonly #queue: BatchQueue;
+  readonly #runners = new Set<Runner>();
+  /** Most processes at a time: fewer than were asked for when another one could not come up beside those there are. */
+  #most: number;
+  /** Ends in a row without a result, and without even a start. */
+  #deaths = 0;
+  #failedStarts = 0;
+  #startDelay: NodeJS.Timeout | undefined;
+  #idle: NodeJS.Timeout | undefined;
+  #stopping = false;
+  /** Called when nothing is with a process any more. */
+  #onQuiet: (() => void) | undefined;
+  /** When it last had something to do; in ms of `performance.now`. */
+  usedAt = performance.now();
+
+  constructor(spec: SessionSpec, options: SessionHostOptions) {
+    this.spec = spec;
+    this.#options = options;
+    this.#queue = new BatchQueue(spec.output);
+    this.#most = options.processes;
+  }
+
+  /** Batches that wait or run. */
+  get pending(): number {
+    return this.#queue.size + this.#running;
+  }
+
+  get pids(): number[] {
+    return [...this.#runners].flatMap(({ pid }) => pid ?? []);
+  }
+
+  /** Memory of its processes, as they said last. */
+  get residentBytes(): number {
+    return [...this.#runners].reduce((sum, runner) => sum + runner.residentBytes, 0);
+  }
+
+  /** `unloaded` without a process, `loading` until the first one is ready. */
+  get state(): 'unloaded' | 'loading' | 'loaded' {
+    if (this.#runners.size === 0) return 'unloaded';
+    return [...this.#runners].some(({ ready }) => ready) ? 'loaded' : 'loading';
+  }
+
+  run(spec: SessionSpec, sequences: readonly Sequence[], options: CallOptions): Promise<RowResult[]> {
+    const result = this.#queue.add(spec, sequences, options);
+    this.#feed();
+    return result;
+  }
+
+  /** Ends its processes if it has nothing to do, which gives their memory back. Returns whether it did. */
+  async unload(): Promise<boolean> {
+    if (this.#runners.size === 0 || this.pending > 0) return false;
+    clearTimeout(this.#idle);
+    await this.#endAll();
+    return true;
+  }
+
+  /** Ends it for good. What waits is rejected with `stopped`; what runs may end within `graceMs`. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#startDelay);
+    clearTimeout(this.#idle);
+    rejectAll(this.#queue.takeAll(), stopped);
+    if (this.#running > 0) {
+      await new Promise<void>((resolve) => {
+        this.#onQuiet = resolve;
+        setTimeout(resolve, graceMs).unref();
+      });
+    }
+    await this.#endAll();
+  }
+
+  /** Batches that are with processes. */
+  get #running(): number {
+    return [...this.#runners].reduce((sum, { load }) => sum + load, 0);
+  }
+
+  async #endAll(): Promise<void> {
+    const runners = [...this.#runners];
+    this.#runners.clear();
+    await Promise.all(
+      runners.map(async (runner) => {
+        const unfinished = runner.detach().flatMap(({ calls }) => calls);
+        if (unfinished.length > 0) runner.kill();
+        await runner.end(endGraceMs);
+        rejectAll(unfinished, stopped);
+      }),
+    );
+  }
+
+  /** Gives the processes what they can take, and starts one if there is something to give. */
+  #feed(): void {
+    this.usedAt = performance.now();
+    for (let runner = this.#freeRunner(); runner; runner = this.#freeRunner()) {
+      const batch = this.#queue.take(this.#options.sharedTokens);
+      if (!runner.send(batch)) {
+        this.#queue.putBack(batch.calls);
+        break;
+      }
+    }
+    if (this.#wantsAnother()) this.#startSoon();
+    if (this.#running === 0) this.#onQuiet?.();
+    clearTimeout(this.#idle);
+    if (this.pending === 0 && this.#runners.size > 0 && !this.#stopping)
+      this.#idle = setTimeout(() => void this.unload(), this.#options.idleMs).unref();
+  }
+
+  /** The process for the next batch: of those with room, the one with least to do. */
+  #freeRunner(): Runner | undefined {
+    const wanted = this.#queue.nextRank;
+    if (wanted === undefined) return undefined;
+    const free = [...this.#runners].filter((runner) => runner.hasRoomFor(wanted));
+    return free.sort((a, b) => a.load - b.load)[0];
+  }
+
+  #wantsAnother(): boolean {
+    const runners = [...this.#runners];
+    if (this.#queue.size === 0 || runners.some(({ ready }) => !ready)) return false;
+    return runners.length === 0 || (this.#queue.size >= backlogForAnother && runners.length < this.#most);
+  }
+
+  #startSoon(): void {
+    if (this.#startDelay || this.#stopping) return;
+    const excess = this.#deaths - deathsBeforeDelay;
+    if (excess < 0) {
+      this.#start();
+      return;
+    }
+    this.#startDelay = setTimeout(
+      () => {
+        this.#startDelay = undefined;
+        if (this.#wantsAnother()) this.#start();
+      },
+      Math.min(longestDelayMs, firstDelayMs * 2 ** excess),
+    );
+  }
+
+  #start(): void {
+    const begin = performance.now();
+    const runner: Runner = new Runner(this.#options, {
+      onReady: () => {
+        const { model } = this.spec;
+        this.#options.events.emit('loaded', { pid: runner.pid, model, loadMs: performance.now() - begin });
+        this.#feed();
+      },
+      onUnloadable: (reply) => {
+        this.#runners.delete(runner);
+        runner.detach();
+        void runner.end(endGraceMs);
+        this.#most = Math.max(1, this.#runners.size);
+        // Where another process has it loaded, that one serves what waits.
+        if (this.#runners.size === 0) rejectAll(this.#queue.takeAll(), () => failed(reply));
+      },
+      onStarted: (batch) => {
+        this.#failedStarts = 0;
+        this.#options.events.emit('running', { pid: runner.pid, rows: batch.request.lengths.length });
+      },
+      onAnswer: (batch, reply) => this.#answer(batch, reply),
+      onEnd: (end) => {
+        this.#runners.delete(runner);
+        this.#bury(end);
+      },
+    });
+    this.#runners.add(runner);
+    const { model } = this.spec;
+    this.#options.logger.debug({ enginePid: runner.pid, model }, 'engine process started');
+    this.#options.events.emit('started', { pid: runner.pid, model });
+  }
+
+  #answer(batch: Batch, reply: Extract<EngineReply, { type: 'result' | 'failed' }>): void {
+    this.#deaths = 0;
+    this.#failedStarts = 0;
+    // The process is busy again before anybody looks at what it gave.
+    this.#feed();
+    if (reply.type === 'result') {
+      this.#options.events.emit('batch', this.#reportOf(batch, reply.runMs));
+      this.#queue.resolve(batch, reply.values, reply.notFinite);
+    } else {
+      this.#fail(batch.calls, () => failed(reply));
+    }
+  }
+
+  #bury({ exit, blamed, others, timedOut, ready }: RunnerEnd): void {
+    this.#queue.putBack(others);
+    if (!ready && this.#runners.size > 0) this.#most = this.#runners.size;
+    if (blamed || this.#queue.size > 0) {
+      this.#deaths++;
+      this.#failedStarts += blamed ? 0 : 1;
+    }
+    const { model } = this.spec;
+    this.#options.logger.warn(
+      { enginePid: exit.pid, model, signal: exit.signal, code: exit.code, timedOut },
+      'engine process died',
+    );
+    this.#options.events.emit('died', exit);
+    if (blamed) {
+      const rows = blamed.request.lengths.length;
+      this.#fail(blamed.calls, () => (timedOut ? timeout(this.#options.runTimeoutMs) : died(exit, rows)));
+    }
+    if (this.#failedStarts >= deathsBeforeDelay && this.#runners.size === 0) {
+      rejectAll(this.#queue.takeAll(), () => startFailed(exit, this.#failedStarts));
+    }
+    this.#feed();
+  }
+
+  /** A batch failed. Calls that shared it are tried one by one: which of them is to blame nobody knows yet. */
+  #fail(calls: readonly Call[], error: () => EngineError): void {
+    if (calls.length === 1 || this.#stopping) {
+      rejectAll(calls, error);
+      return;
+    }
+    for (const call of calls) call.alone = true;
+    this.#queue.putBack(calls);
+    this.#feed();
+  }
+
+  #reportOf({ calls, request, sentAt }: Batch, runMs: number): EngineEvents['batch'][0] {
+    const { lengths } = request;
+    return {
+      session: this.spec.key,
+      model: this.spec.model,
+      rank: request.rank,
+      rows: lengths.length,
+      tokens: lengths.reduce((sum, length) => sum + length, 0),
+      paddedTokens: lengths.length * longestOf(lengths),
+      waitMs: sentAt - Math.min(...calls.map(({ addedAt }) => addedAt)),
+      runMs,
+      budget: calls.length === 1 ? calls[0]!.budget : null,
+    };
+  }
+}
