@@ -105,6 +105,7 @@ export class SessionHost {
     if (this.#runners.size === 0 || this.pending > 0) return false;
     clearTimeout(this.#idle);
     await this.#endAll();
+    this.#options.events.emit('unloaded', { model: this.spec.model });
     return true;
   }
 

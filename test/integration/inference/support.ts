@@ -13,6 +13,8 @@ import { packageRoot } from '../../../src/package-root.ts';
 export const exits = 2001;
 export const hangs = 2002;
 export const refuses = 2003;
+/** There is not enough memory for more than two tokens with this one among them. */
+export const fills = 2004;
 
 /** An engine of the built process (or of one with faults) that is stopped when the test ends, and what it logged. */
 export function startEngine(options: Partial<EngineOptions> = {}): { engine: Engine; log: string[] } {
