@@ -6,17 +6,24 @@ import { type Figure, type Row, reached } from './row.ts';
 import { backfill } from './rows/backfill.ts';
 import { chunks } from './rows/chunks.ts';
 import { drain } from './rows/drain.ts';
+import { engine } from './rows/engine.ts';
 import { insert } from './rows/insert.ts';
 import { latency } from './rows/latency.ts';
+import { memory } from './rows/memory.ts';
 import { queue } from './rows/queue.ts';
+import { start } from './rows/start.ts';
 import { transformers } from './rows/transformers.ts';
 import { startBenchServer } from './support/database.ts';
 
-const ROWS: readonly Row[] = [drain, transformers, queue, insert, latency, backfill, chunks];
+const ROWS: readonly Row[] = [drain, transformers, engine, queue, insert, latency, start, backfill, chunks];
+/** Rows that run only when they are named. */
+const NAMED: readonly Row[] = [memory];
+
+const ALL = [...ROWS, ...NAMED];
 
 const HELP = `npm run bench -- [--only NAME]... [--quick] [--json [FILE]]
 
-  --only NAME    just this row; may be given more than once: ${ROWS.map(({ name }) => name).join(', ')}
+  --only NAME    just this row; may be given more than once: ${ALL.map(({ name }) => name).join(', ')}
   --quick        small sizes and few runs: shows that it works, the figures say little
   --json [FILE]  the figures as JSON, in a file or on standard output
 
@@ -49,13 +56,13 @@ function readOptions(): Options {
     console.log(HELP);
     process.exit(0);
   }
-  const unknown = values.only?.filter((name) => !ROWS.some((row) => row.name === name)) ?? [];
+  const unknown = values.only?.filter((name) => !ALL.some((row) => row.name === name)) ?? [];
   if (positionals.length > 0 || unknown.length > 0) {
     console.error(`unknown: ${[...positionals, ...unknown].join(', ')}\n\n${HELP}`);
     process.exit(2);
   }
   return {
-    rows: ROWS.filter(({ name }) => !values.only || values.only.includes(name)),
+    rows: values.only ? ALL.filter(({ name }) => values.only!.includes(name)) : ROWS,
     quick: values.quick,
     json: values.json,
   };

@@ -1,14 +1,10 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import type { Row } from '../row.ts';
 import { definePipeline } from '../support/built.ts';
 import { type BenchDatabase, createBenchDatabase } from '../support/database.ts';
 import { quantile } from '../support/statistics.ts';
 import { glosses } from '../support/texts.ts';
-
-const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { startWorkCommand, stopWorkCommand } from '../support/worker-command.ts';
 
 /**
  * How long a row waits for its vector while the worker sleeps: from the acknowledged commit's statement being sent
@@ -23,10 +19,7 @@ export const latency: Row = {
     const { client, kysely, url } = database;
     await client.query('create table note (id bigint generated always as identity primary key, body text)');
     await definePipeline(kysely, { source: 'note', input: 'body', index: 'none' });
-    const worker = spawn(process.execPath, [program, 'work'], {
-      env: { ...process.env, DATABASE_URL: url },
-      stdio: ['ignore', 'ignore', 'ignore'],
-    });
+    const worker = startWorkCommand(url);
     const watcher = new pg.Client({ connectionString: url });
     await watcher.connect();
     try {
@@ -45,8 +38,7 @@ export const latency: Row = {
         { name: 'longest', value: Math.max(...counted), unit: 'ms' },
       ];
     } finally {
-      worker.kill('SIGTERM');
-      await once(worker, 'exit');
+      await stopWorkCommand(worker);
       await watcher.end();
       await database.drop();
     }

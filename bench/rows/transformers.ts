@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import type { Row } from '../row.ts';
+import type { Figure, Row } from '../row.ts';
 import { alternate } from '../support/alternate.ts';
 import { createModelStore } from '../support/built.ts';
 import { Drainer } from '../support/drainer.ts';
 import { Rival } from '../support/rival.ts';
 import { median } from '../support/statistics.ts';
-import { glosses } from '../support/texts.ts';
+import { glosses, mails } from '../support/texts.ts';
 
 const installed = new URL('../rivals/transformers/node_modules/@huggingface/transformers', import.meta.url);
 const bar = { atLeast: 2.5 };
@@ -22,33 +22,33 @@ export const transformers: Row = {
       const note = 'transformers.js is not installed: npm ci --prefix bench/rivals/transformers';
       return [{ name: 'drain / transformers.js', value: null, unit: 'x', bar, note }];
     }
-    const texts = await glosses(quick ? 3_000 : 12_000);
     const { directory } = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');
-    const rival = await Rival.start('transformers/plain-loop.mjs', { directory });
-    const drainer = await Drainer.start(server, 'transformers', texts);
-    try {
-      await rival.run(texts.slice(0, 1_000));
-      const { a, b, ratio, ratios } = await alternate(
-        quick ? 1 : 3,
-        async () => {
-          const rate = await drainer.run();
-          say(`drain: ${rate.toFixed(0)} rows/s`);
-          return rate;
-        },
-        async () => {
-          const rate = texts.length / (await rival.run(texts));
-          say(`transformers.js: ${rate.toFixed(0)} rows/s`);
-          return rate;
-        },
-      );
-      return [
-        { name: 'drain', value: median(a), unit: 'rows/s', runs: a },
-        { name: 'transformers.js', value: median(b), unit: 'rows/s', runs: b },
-        { name: 'drain / transformers.js', value: ratio, unit: 'x', runs: ratios, bar },
-      ];
-    } finally {
-      rival.stop();
-      await drainer.stop();
+    const kinds = [
+      { kind: 'glosses', texts: await glosses(quick ? 3_000 : 12_000), bar },
+      { kind: 'mails', texts: await mails(quick ? 100 : 600), bar: { atLeast: 1.3 } },
+    ];
+    const figures: Figure[] = [];
+    for (const { kind, texts, bar } of kinds) {
+      const rival = await Rival.start('transformers/plain-loop.mjs', { directory });
+      const drainer = await Drainer.start(server, `transformers_${kind}`, texts);
+      try {
+        await rival.run(texts.slice(0, Math.ceil(texts.length / 10)));
+        const { a, b, ratio, ratios } = await alternate(
+          quick ? 1 : 3,
+          () => drainer.run(),
+          async () => texts.length / (await rival.run(texts)),
+        );
+        say(`${kind}: ${median(a).toFixed(0)} and ${median(b).toFixed(0)} rows/s`);
+        figures.push(
+          { name: `${kind}: drain`, value: median(a), unit: 'rows/s', runs: a },
+          { name: `${kind}: transformers.js`, value: median(b), unit: 'rows/s', runs: b },
+          { name: `${kind}: drain / transformers.js`, value: ratio, unit: 'x', runs: ratios, bar },
+        );
+      } finally {
+        rival.stop();
+        await drainer.stop();
+      }
     }
+    return figures;
   },
 };

