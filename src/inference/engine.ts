@@ -23,7 +23,7 @@ export interface EngineOptions {
    * is otherwise idle and takes the CPU from everybody else (Postgres) when it is not; off by default.
    */
   readonly spinning?: boolean;
-  /** A batch that runs (or a model that loads) for longer is given up and the process killed. Default: 120,000. */
+  /** A batch that runs for longer is given up and the process killed. Default: 120,000. */
   readonly runTimeoutMs?: number;
   /** A session that had nothing to do for so long is unloaded. Default: 600,000. */
   readonly idleMs?: number | undefined;

@@ -6,11 +6,14 @@ import { type EngineReply, type EngineSettings, type Rank, rank } from './protoc
 /** Batches with a process at a time: one that runs and one at hand, so that it never waits for the next. */
 const batchesInFlight = 2;
 
+/** A model that loads for longer is given up and the process killed; in ms. A large one may come over a network. */
+const loadTimeoutMs = 300_000;
+
 export interface RunnerOptions {
   /** The module that the process runs. */
   readonly entry: string;
   readonly settings: EngineSettings;
-  /** A batch that runs (or a model that loads) for longer is given up and the process killed; in ms. */
+  /** A batch that runs for longer is given up and the process killed; in ms. */
   readonly runTimeoutMs: number;
   readonly logger: Logger;
 }
@@ -127,10 +130,13 @@ export class Runner {
   #watch(): void {
     clearTimeout(this.#watchdog);
     if (this.#ready && this.#sent.size === 0) return;
-    this.#watchdog = setTimeout(() => {
-      this.#timedOut = true;
-      this.kill();
-    }, this.#runTimeoutMs);
+    this.#watchdog = setTimeout(
+      () => {
+        this.#timedOut = true;
+        this.kill();
+      },
+      this.#ready ? this.#runTimeoutMs : loadTimeoutMs,
+    );
   }
 
   #hear(reply: EngineReply): void {
