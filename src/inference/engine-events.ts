@@ -1,5 +1,8 @@
+import type { Batch } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
+import { longestOf } from './longest.ts';
 import type { Rank } from './protocol.ts';
+import type { SessionSpec } from './types.ts';
 
 /** What there is to say of a batch that was run. */
 export interface BatchReport {
@@ -31,4 +34,23 @@ export interface EngineEvents {
   died: [EngineExit];
   /** A session was unloaded since it was idle or others needed the memory. */
   unloaded: [{ model: string }];
+}
+
+export function reportOf(
+  { calls, request, sentAt }: Batch,
+  { key, model }: SessionSpec,
+  runMs: number,
+): BatchReport {
+  const { lengths, rank } = request;
+  return {
+    session: key,
+    model,
+    rank,
+    rows: lengths.length,
+    tokens: lengths.reduce((sum, length) => sum + length, 0),
+    paddedTokens: lengths.length * longestOf(lengths),
+    waitMs: sentAt - Math.min(...calls.map(({ addedAt }) => addedAt)),
+    runMs,
+    budget: calls.length === 1 ? calls[0]!.budget : null,
+  };
 }

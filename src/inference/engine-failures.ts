@@ -2,6 +2,8 @@ import type { Call } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 import { EngineError } from './engine-error.ts';
 import type { Failure } from './protocol.ts';
+import { loadTimeoutMs } from './runner.ts';
+import type { SessionSpec } from './types.ts';
 
 /** An error of its own for each call, so that each has the stack and the life of one error. */
 export function rejectAll(calls: readonly Call[], error: () => EngineError): void {
@@ -41,6 +43,23 @@ export function startFailed(exit: EngineExit, times: number): EngineError {
       hint: 'Look at its messages in the log; pgembedder doctor checks the installation',
     },
   );
+}
+
+/** The process ended while it loaded this model, or was killed since that took too long. */
+export function diedInLoad(
+  exit: EngineExit,
+  { model, onnxPath }: SessionSpec,
+  timedOut: boolean,
+): EngineError {
+  return timedOut
+    ? new EngineError('load', `Model '${model}': ${onnxPath} was not loaded within ${loadTimeoutMs} ms`, {
+        hint: 'Put the file on a faster disk or choose another model',
+      })
+    : new EngineError(
+        'load',
+        `Model '${model}': the engine process ${howItEnded(exit)} while it loaded ${onnxPath}`,
+        { hint: 'If the system ran out of memory, give it more; else fetch the model again' },
+      );
 }
 
 /** The engine was stopped before the batch was done. */

@@ -53,6 +53,8 @@ export interface Failure {
 
 /** Engine process to client. */
 export type EngineReply =
+  /** The process is up and begins to load its session: from here on the model is to blame for a death. */
+  | { readonly type: 'loading' }
   /** The session is loaded and takes batches. */
   | { readonly type: 'ready'; readonly residentBytes: number }
   /** The session cannot be loaded; the process is of no use. */
@@ -73,7 +75,7 @@ export type EngineReply =
     }
   | ({ readonly type: 'failed'; readonly id: number } & Failure);
 
-const replyTypes = ['ready', 'unloadable', 'started', 'result', 'failed'];
+const replyTypes = ['loading', 'ready', 'unloadable', 'started', 'result', 'failed'];
 
 /** Looks at the discriminator only: both ends are built from the same sources. */
 export function isEngineReply(message: unknown): message is EngineReply {

@@ -7,7 +7,9 @@ import { type EngineReply, type EngineSettings, type Rank, rank } from './protoc
 const batchesInFlight = 2;
 
 /** A model that loads for longer is given up and the process killed; in ms. A large one may come over a network. */
-const loadTimeoutMs = 300_000;
+export const loadTimeoutMs = 300_000;
+
+export type Phase = 'starting' | 'loading' | 'ready';
 
 export interface RunnerOptions {
   /** The module that the process runs. */
@@ -36,8 +38,8 @@ export interface RunnerEnd {
   readonly blamed: Batch | undefined;
   /** Calls whose batches it had and did not begin. */
   readonly others: readonly Call[];
-  /** Whether it had its session loaded. */
-  readonly ready: boolean;
+  /** How far it had come: before its session, while it loaded it, or with it loaded. */
+  readonly phase: Phase;
   /** Whether it was killed since the batch ran for too long. */
   readonly timedOut: boolean;
 }
@@ -49,7 +51,7 @@ export class Runner {
   readonly #runTimeoutMs: number;
   /** With the process, by id, in the order in which they were sent. */
   readonly #sent = new Map<number, Batch>();
-  #ready = false;
+  #phase: Phase = 'starting';
   #detached = false;
   #watchdog: NodeJS.Timeout | undefined;
   #timedOut = false;
@@ -79,7 +81,7 @@ export class Runner {
 
   /** Whether its session is loaded. */
   get ready(): boolean {
-    return this.#ready;
+    return this.#phase === 'ready';
   }
 
   /** Batches that are with it. */
@@ -89,7 +91,7 @@ export class Runner {
 
   /** Whether it takes another batch: an interactive one goes before the one at hand, so it need not wait for room. */
   hasRoomFor(wanted: Rank): boolean {
-    if (!this.#ready) return false;
+    if (!this.ready) return false;
     if (this.#sent.size < batchesInFlight) return true;
     const sent = [...this.#sent.values()];
     return (
@@ -111,7 +113,6 @@ export class Runner {
   detach(): Batch[] {
     clearTimeout(this.#watchdog);
     this.#detached = true;
-    this.#ready = false;
     const sent = [...this.#sent.values()];
     this.#sent.clear();
     return sent;
@@ -129,20 +130,24 @@ export class Runner {
   /** Starts the clock anew, or stops it when the process has nothing to do. */
   #watch(): void {
     clearTimeout(this.#watchdog);
-    if (this.#ready && this.#sent.size === 0) return;
+    if (this.ready && this.#sent.size === 0) return;
     this.#watchdog = setTimeout(
       () => {
         this.#timedOut = true;
         this.kill();
       },
-      this.#ready ? this.#runTimeoutMs : loadTimeoutMs,
+      this.ready ? this.#runTimeoutMs : loadTimeoutMs,
     );
   }
 
   #hear(reply: EngineReply): void {
     if ('residentBytes' in reply) this.residentBytes = reply.residentBytes;
+    if (reply.type === 'loading') {
+      this.#phase = 'loading';
+      return;
+    }
     if (reply.type === 'ready') {
-      this.#ready = true;
+      this.#phase = 'ready';
       this.#watch();
       this.#listener.onReady();
       return;
@@ -166,10 +171,9 @@ export class Runner {
 
   #bury(exit: EngineExit): void {
     const timedOut = this.#timedOut;
-    const ready = this.#ready;
     const sent = this.detach();
     const blamed = sent.find(({ started }) => started);
     const others = sent.filter((batch) => batch !== blamed).flatMap(({ calls }) => calls);
-    this.#listener.onEnd({ exit, blamed, others, ready, timedOut });
+    this.#listener.onEnd({ exit, blamed, others, phase: this.#phase, timedOut });
   }
 }

@@ -43,6 +43,7 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
   void load();
 
   async function load(): Promise<void> {
+    await send({ type: 'loading' });
     try {
       session = await ModelSession.load(settings.session, settings);
     } catch (error) {

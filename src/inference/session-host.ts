@@ -2,19 +2,12 @@ import type { EventEmitter } from 'node:events';
 import type { Logger } from 'pino';
 import { type Batch, BatchQueue, type Call } from './batch-queue.ts';
 import type { EngineError } from './engine-error.ts';
-import type { EngineEvents } from './engine-events.ts';
-import { died, failed, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
-import { longestOf } from './longest.ts';
+import { type EngineEvents, reportOf } from './engine-events.ts';
+import { died, failed, rejectAll, stopped, timeout } from './engine-failures.ts';
 import type { EngineReply } from './protocol.ts';
+import { Restarts } from './restarts.ts';
 import { Runner, type RunnerEnd, type RunnerOptions } from './runner.ts';
 import type { CallOptions, RowResult, Sequence, SessionSpec } from './types.ts';
-
-/** Ends in a row, without anything done in between, from which on starts are delayed. */
-const deathsBeforeDelay = 3;
-
-/** The first delay, doubled with each further end, and the longest; in ms. */
-const firstDelayMs = 250;
-const longestDelayMs = 10_000;
 
 /** How long a process may take to end when its channel is closed; in ms. */
 const endGraceMs = 1_000;
@@ -44,7 +37,9 @@ export interface SessionHostOptions extends Omit<RunnerOptions, 'logger'> {
  *
  * - the batch that had started fails with `died` (`timeout` when it was killed for running too long);
  * - every other batch goes back to the front of the queue, for the next process, and nobody notices;
- * - when no batch had started, the start itself failed. At the third time in a row all that wait fail with `start`.
+ * - while it loads the model, that is tried once more; the second time in a row, or when it was killed for taking too
+ *   long, all that wait fail with `load`;
+ * - before it loads the model, the installation is broken. At the third time in a row all that wait fail with `start`.
  *
  * The next process is started as soon as there is a batch for it; after three ends in a row without a result it has
  * to wait, longer each time.
@@ -56,9 +51,7 @@ export class SessionHost {
   readonly #runners = new Set<Runner>();
   /** Most processes at a time: fewer than were asked for when another one could not come up beside those there are. */
   #most: number;
-  /** Ends in a row without a result, and without even a start. */
-  #deaths = 0;
-  #failedStarts = 0;
+  readonly #restarts = new Restarts();
   #startDelay: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
   #stopping = false;
@@ -175,24 +168,22 @@ export class SessionHost {
 
   #startSoon(): void {
     if (this.#startDelay || this.#stopping) return;
-    const excess = this.#deaths - deathsBeforeDelay;
-    if (excess < 0) {
+    const { delayMs } = this.#restarts;
+    if (delayMs === 0) {
       this.#start();
       return;
     }
-    this.#startDelay = setTimeout(
-      () => {
-        this.#startDelay = undefined;
-        if (this.#wantsAnother()) this.#start();
-      },
-      Math.min(longestDelayMs, firstDelayMs * 2 ** excess),
-    );
+    this.#startDelay = setTimeout(() => {
+      this.#startDelay = undefined;
+      if (this.#wantsAnother()) this.#start();
+    }, delayMs);
   }
 
   #start(): void {
     const begin = performance.now();
     const runner: Runner = new Runner(this.#options, {
       onReady: () => {
+        this.#restarts.loaded();
         const { model } = this.spec;
         this.#options.events.emit('loaded', { pid: runner.pid, model, loadMs: performance.now() - begin });
         this.#feed();
@@ -201,12 +192,11 @@ export class SessionHost {
         this.#runners.delete(runner);
         runner.detach();
         void runner.end(endGraceMs);
-        this.#most = Math.max(1, this.#runners.size);
-        // Where another process has it loaded, that one serves what waits.
-        if (this.#runners.size === 0) rejectAll(this.#queue.takeAll(), () => failed(reply));
+        // Where other processes have it loaded, they serve what waits.
+        if (this.#runners.size > 0) this.#most = this.#runners.size;
+        else rejectAll(this.#queue.takeAll(), () => failed(reply));
       },
       onStarted: (batch) => {
-        this.#failedStarts = 0;
         this.#options.events.emit('running', { pid: runner.pid, rows: batch.request.lengths.length });
       },
       onAnswer: (batch, reply) => this.#answer(batch, reply),
@@ -222,37 +212,36 @@ export class SessionHost {
   }
 
   #answer(batch: Batch, reply: Extract<EngineReply, { type: 'result' | 'failed' }>): void {
-    this.#deaths = 0;
-    this.#failedStarts = 0;
+    this.#restarts.worked();
     // The process is busy again before anybody looks at what it gave.
     this.#feed();
     if (reply.type === 'result') {
-      this.#options.events.emit('batch', this.#reportOf(batch, reply.runMs));
+      this.#options.events.emit('batch', reportOf(batch, this.spec, reply.runMs));
       this.#queue.resolve(batch, reply.values, reply.notFinite);
     } else {
       this.#fail(batch.calls, () => failed(reply));
     }
   }
 
-  #bury({ exit, blamed, others, timedOut, ready }: RunnerEnd): void {
+  #bury(end: RunnerEnd): void {
+    const { exit, blamed, others, phase, timedOut } = end;
     this.#queue.putBack(others);
-    if (!ready && this.#runners.size > 0) this.#most = this.#runners.size;
-    if (blamed || this.#queue.size > 0) {
-      this.#deaths++;
-      this.#failedStarts += blamed ? 0 : 1;
-    }
     const { model } = this.spec;
     this.#options.logger.warn(
       { enginePid: exit.pid, model, signal: exit.signal, code: exit.code, timedOut },
       'engine process died',
     );
     this.#options.events.emit('died', exit);
+    const giveUp = this.#restarts.ended(end, blamed !== undefined || this.#queue.size > 0, this.spec);
     if (blamed) {
       const rows = blamed.request.lengths.length;
       this.#fail(blamed.calls, () => (timedOut ? timeout(this.#options.runTimeoutMs) : died(exit, rows)));
     }
-    if (this.#failedStarts >= deathsBeforeDelay && this.#runners.size === 0) {
-      rejectAll(this.#queue.takeAll(), () => startFailed(exit, this.#failedStarts));
+    if (this.#runners.size > 0) {
+      // What waits is for the other processes, and this one was one too many.
+      if (phase !== 'ready') this.#most = this.#runners.size;
+    } else if (giveUp) {
+      rejectAll(this.#queue.takeAll(), giveUp);
     }
     this.#feed();
   }
@@ -266,20 +255,5 @@ export class SessionHost {
     for (const call of calls) call.alone = true;
     this.#queue.putBack(calls);
     this.#feed();
-  }
-
-  #reportOf({ calls, request, sentAt }: Batch, runMs: number): EngineEvents['batch'][0] {
-    const { lengths } = request;
-    return {
-      session: this.spec.key,
-      model: this.spec.model,
-      rank: request.rank,
-      rows: lengths.length,
-      tokens: lengths.reduce((sum, length) => sum + length, 0),
-      paddedTokens: lengths.length * longestOf(lengths),
-      waitMs: sentAt - Math.min(...calls.map(({ addedAt }) => addedAt)),
-      runMs,
-      budget: calls.length === 1 ? calls[0]!.budget : null,
-    };
   }
 }
