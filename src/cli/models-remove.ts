@@ -39,9 +39,8 @@ async function run(given: string, options: { dir?: string; json?: boolean }): Pr
   const waits = () => say(`Another process is pulling into ${directory}; waiting for it`);
   await exclusively(directory, waits, async () => {
     const { [name]: locked, ...others } = readLock(directory);
-    // First the lock file: a model that is in neither is removed, one that is only in the folder could be pulled on.
-    if (locked) await writeLock(directory, others);
     await rm(target, { recursive: true, force: true });
+    if (locked) await writeLock(directory, others);
     await new Staging(directory, name).clear();
     await removeIfEmpty(dirname(target), directory);
   });

@@ -35,10 +35,12 @@ export class PullProgress implements PullReport {
       barIncompleteChar: '░',
       barsize: Math.min(40, Math.max(8, this.#stream.columns - 40)),
       stream: this.#stream,
-      hideCursor: true,
       clearOnComplete: true,
       fps: FRAMES_PER_SECOND,
-      gracefulExit: true,
+      // Ctrl-C ends the process as ever, so nothing of the terminal may need to be put back.
+      hideCursor: false,
+      linewrap: true,
+      gracefulExit: false,
     });
     this.#bar.start(this.#total, 0, this.#facts());
   }

@@ -20,15 +20,16 @@ const passagePrompts = ['document', 'passage', 'corpus'];
 /**
  * The steps that make a vector, as sentence-transformers' `modules.json` lists them: `Transformer`, `Pooling`,
  * `Normalize`; null without that file. The names are those of the classes, without their modules.
+ * @param shown what errors call the file
  * @throws UserError for a step that pgembedder does not have, such as Dense
  */
-export function readModules(path: string): string[] | null {
+export function readModules(path: string, shown = path): string[] | null {
   const modules = readJson(path, modulesSchema);
   if (!modules) return null;
   const names = modules.map(({ type }) => type.slice(type.lastIndexOf('.') + 1));
   const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new UserError(`${path} asks for the module ${unknown}, which pgembedder does not have`, {
+    throw new UserError(`${shown} asks for the module ${unknown}, which pgembedder does not have`, {
       hint: `Choose a model of the modules ${known.slice(0, 3).join(', ')}`,
     });
   }

@@ -135,7 +135,7 @@ async function fetchAll(
       }),
     );
     // Before the weights are fetched: a model that takes a step pgembedder does not have is of no use.
-    if (file.path === 'modules.json') readModules(path);
+    if (file.path === 'modules.json') readModules(path, `modules.json of ${name}`);
     report.done(file.path, digest.bytes);
   }
 }

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createWriteStream, existsSync } from 'node:fs';
-import { constants, copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { constants, copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { type Digest, differenceFrom, digestOf } from './digest.ts';
 import { PullError } from './pull-error.ts';
 import type { ModelSource, SourceFile } from './source.ts';
@@ -73,22 +71,7 @@ export class Staging {
     const resumed = length > 0;
     if (length === 0 || length !== file.bytes) {
       const { from, content } = await source.read(name, commit, file, length);
-      length = from;
-      await pipeline(
-        Readable.from(content, { objectMode: false }),
-        async function* (chunks: AsyncIterable<Uint8Array>) {
-          for await (const chunk of chunks) {
-            length += chunk.length;
-            if (file.bytes !== null && length > file.bytes) throw tooLong(name, file);
-            onBytes(length);
-            yield chunk;
-          }
-        },
-        createWriteStream(part, { flags: from > 0 ? 'a' : 'w', flush: true }),
-      ).catch((error: unknown) => {
-        if (error instanceof PullError) throw error;
-        throw isOfFiles(error) ? error : brokenOff(file, error);
-      });
+      length = await append(part, from, content, file, onBytes);
       if (file.bytes !== null && length < file.bytes) throw brokenOff(file);
     }
     const digest = await digestOf(part);
@@ -155,9 +138,40 @@ async function moveTo(from: string, to: string): Promise<void> {
   await rename(from, to);
 }
 
-/** Whether an error is of the file system, such as a full disk; a broken connection has no system call of its own. */
-function isOfFiles(error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error && error.syscall !== 'read';
+/**
+ * Writes content to the end of a part, or anew when it begins at 0. Of a connection that breaks, all that was read is
+ * in the file.
+ * @returns the length of the part
+ */
+async function append(
+  path: string,
+  from: number,
+  content: AsyncIterable<Uint8Array>,
+  file: SourceFile,
+  onBytes: (bytes: number) => void,
+): Promise<number> {
+  const part = await open(path, from > 0 ? 'a' : 'w');
+  try {
+    let length = from;
+    const chunks = content[Symbol.asyncIterator]();
+    const read = () =>
+      chunks.next().catch((error: unknown) => {
+        throw brokenOff(file, error);
+      });
+    for (let chunk = await read(); !chunk.done; chunk = await read()) {
+      if (file.bytes !== null && length + chunk.value.length > file.bytes) {
+        await chunks.return?.();
+        throw tooLong(file);
+      }
+      await part.writeFile(chunk.value);
+      length += chunk.value.length;
+      onBytes(length);
+    }
+    await part.sync();
+    return length;
+  } finally {
+    await part.close();
+  }
 }
 
 function brokenOff(file: SourceFile, cause?: unknown): PullError {
@@ -168,8 +182,8 @@ function brokenOff(file: SourceFile, cause?: unknown): PullError {
   });
 }
 
-function tooLong(name: string, file: SourceFile): PullError {
-  return new PullError(`${name}: ${file.path} is longer than the ${file.bytes} bytes that the hub says`, {
+function tooLong(file: SourceFile): PullError {
+  return new PullError(`${file.path} is longer than the ${file.bytes} bytes that the hub says`, {
     hint: 'The hub or a proxy on the way is broken',
   });
 }
