@@ -12,12 +12,16 @@ export interface ModelChoice {
   readonly variant?: Variant;
 }
 
-/** Reads `NAME` or `NAME:variant`. @throws UserError for a variant that there is not */
-export function parseChoice(text: string): ModelChoice {
+/**
+ * Reads `NAME` or `NAME:variant`.
+ * @param by what it was given by, for the error
+ * @throws UserError for a variant that there is not
+ */
+export function parseChoice(text: string, by = '--model'): ModelChoice {
   const [name = '', variant, ...rest] = text.split(':');
   if (variant === undefined) return { name };
   if (rest.length > 0 || !isVariant(variant)) {
-    throw new UserError(`'${text}' names no variant that there is`, {
+    throw new UserError(`${by} '${text}' names no variant that there is`, {
       hint: `Write NAME or NAME:variant, with one of ${cpuVariants.join(', ')}`,
     });
   }
@@ -45,7 +49,7 @@ export function isTask(text: string): text is ModelTask {
 export function defaultModel(config: Config, task: ModelTask): ModelChoice | null {
   const set = config[settings[task]];
   if (set === undefined) return task === 'feature-extraction' ? { name: DEFAULT_MODEL } : null;
-  return parseChoice(set);
+  return parseChoice(set, settings[task]);
 }
 
 /** The variants that the tasks' settings name, by model: whoever uses the model gets that one. */

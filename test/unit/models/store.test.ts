@@ -1,7 +1,7 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
 import type { FeatureExtractionModel } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
@@ -10,6 +10,7 @@ let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'pgembedder-models-'));
 });
+afterEach(() => rmSync(folder, { recursive: true }));
 
 /** Files by path; objects are written as JSON. */
 function write(files: Record<string, unknown>): void {
