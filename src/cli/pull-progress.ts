@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 import type { PullReport } from '../models/pull/pull.ts';
 import type { SourceFile } from '../models/pull/source.ts';
-import { formatBytes } from './format.ts';
+import { formatBytes, plural } from './format.ts';
 import { errorColours as colours, say } from './output.ts';
 
 const FRAMES_PER_SECOND = 10;
@@ -27,7 +27,7 @@ export class PullProgress implements PullReport {
     );
     const size = this.#total === null ? '' : `, ${formatBytes(this.#total)}`;
     const before = bytesHere > 0 ? `, ${formatBytes(bytesHere)} of it here already` : '';
-    say(`${this.#name}: ${files.length} files${size}${before}`);
+    say(`${this.#name}: ${plural(files.length, 'file')}${size}${before}`);
     if (!this.#stream.isTTY || this.#total === null) return;
     this.#bar = new cliProgress.SingleBar({
       format: `  ${colours.cyan('{bar}')} {share}  ${colours.dim('{size}')}`,

@@ -34,10 +34,12 @@ export type LockedModels = Readonly<Record<string, LockedModel>>;
 export function readLock(directory: string): LockedModels {
   const path = join(directory, lockFileName);
   try {
-    return lockSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).models;
+    const { models } = lockSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    // Without Object's own: a model may be called constructor.
+    return Object.assign(Object.create(null), models);
   } catch (error) {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return {};
+      return Object.create(null);
     const reason = error instanceof z.ZodError ? error.issues[0]!.message : messageOf(error);
     throw new UserError(`${path} cannot be read: ${reason}`, {
       hint: 'Restore it from version control, or delete it and pull the models again',

@@ -42,11 +42,8 @@ export function readModules(path: string, shown = path): string[] | null {
  */
 export function readPrompts(directory: string): Prompts {
   const config = readJson(join(directory, 'config_sentence_transformers.json'), configSchema);
-  const prompts = config?.prompts ?? {};
-  const fallback = prompts[config?.default_prompt_name ?? ''] ?? '';
-  const passage = passagePrompts.find((name) => prompts[name] !== undefined);
-  return {
-    query: prompts.query ?? fallback,
-    passage: passage === undefined ? fallback : prompts[passage]!,
-  };
+  const prompts = new Map(Object.entries(config?.prompts ?? {}));
+  const fallback = prompts.get(config?.default_prompt_name ?? '') ?? '';
+  const passage = passagePrompts.map((name) => prompts.get(name)).find((prompt) => prompt !== undefined);
+  return { query: prompts.get('query') ?? fallback, passage: passage ?? fallback };
 }

@@ -240,6 +240,13 @@ describe('for an image', () => {
     expect(server.requests).toEqual([]);
   });
 
+  it('a folder that cannot be written to is one line', async () => {
+    writeFileSync(join(folder, '.pull'), 'a file in the place of a folder');
+    const { code, stderr } = await run(['models', 'pull', NLI], { env });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/pgembedder: .+ cannot be written to: .+PGEMBEDDER_MODELS_DIR or --dir\n$/);
+  });
+
   it('models lie in XDG_DATA_HOME when no folder is named', async () => {
     const home = { XDG_DATA_HOME: folder, PGEMBEDDER_HUB_URL: server.url };
     await run(['models', 'pull', NLI], { env: home });

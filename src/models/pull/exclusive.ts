@@ -14,7 +14,7 @@ const LOOK_MS = 250;
  * it is missing. A holder that was killed is overtaken after ten seconds.
  * @param onWait called once when another process is at it
  * @param work gets a signal that is aborted should the lock be lost: by a process that was stopped for long
- * @throws PullError when the folder cannot be written to, and what `work` throws
+ * @throws PullError when the folder, or a file in it, cannot be written to, and what `work` throws
  */
 export async function exclusively<Result>(
   directory: string,
@@ -45,17 +45,24 @@ export async function exclusively<Result>(
       return lock(directory, { ...options, retries });
     });
   } catch (error) {
-    throw new PullError(`${directory} cannot be written to: ${messageOf(error)}`, {
-      hint: 'Name another folder by PGEMBEDDER_MODELS_DIR or --dir',
-      cause: error,
-    });
+    throw notWritten(directory, error);
   }
   try {
     return await work(lost.signal);
+  } catch (error) {
+    // A full disk, a file where a folder should be: nothing that a stack trace would help with.
+    throw error instanceof Error && 'syscall' in error ? notWritten(directory, error) : error;
   } finally {
     // A lock that was lost is another's by now.
     if (!lost.signal.aborted) await release();
   }
+}
+
+function notWritten(directory: string, cause: unknown): PullError {
+  return new PullError(`${directory} cannot be written to: ${messageOf(cause)}`, {
+    hint: 'Make room, or name another folder by PGEMBEDDER_MODELS_DIR or --dir',
+    cause,
+  });
 }
 
 function codeOf(error: unknown): unknown {

@@ -135,8 +135,17 @@ async function fetchAll(
       }),
     );
     // Before the weights are fetched: a model that takes a step pgembedder does not have is of no use.
-    if (file.path === 'modules.json') readModules(path, `modules.json of ${name}`);
+    if (file.path === 'modules.json') await requireModules(path, name, staging);
     report.done(file.path, digest.bytes);
+  }
+}
+
+async function requireModules(path: string, name: string, staging: Staging): Promise<void> {
+  try {
+    readModules(path, `modules.json of ${name}`);
+  } catch (error) {
+    await staging.clear();
+    throw error;
   }
 }
 

@@ -57,7 +57,7 @@ export function selectFiles(
     Math.max(...chosen.map((onnx) => (path === onnx.path ? 2 : isExternalDataOf(onnx.path, path) ? 1 : 0)));
   return {
     variants: chosen.map(({ variant }) => variant),
-    files: files
+    files: [...new Map(files.map((file) => [file.path, file])).values()]
       .filter(({ path }) => wanted(path))
       .sort((a, b) => rank(a.path) - rank(b.path) || (a.path < b.path ? -1 : 1)),
   };

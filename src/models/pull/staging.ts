@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { constants, copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { constants, copyFile, mkdir, open, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Digest, differenceFrom, digestOf } from './digest.ts';
 import { PullError } from './pull-error.ts';
@@ -120,6 +120,8 @@ export class Staging {
   /** Removes all that lies here. */
   async clear(): Promise<void> {
     await rm(this.#folder, { recursive: true, force: true });
+    // Unless another model's is there.
+    await rmdir(dirname(this.#folder)).catch(() => {});
   }
 
   #whole(file: SourceFile): string {

@@ -169,6 +169,15 @@ describe('a pull', () => {
   });
 });
 
+it.each(['constructor', 'org/toString'])('a model may be called %s', async (name) => {
+  const from = join(folder, 'mine');
+  mkdirSync(join(from, 'onnx'), { recursive: true });
+  for (const path of ['config.json', 'tokenizer.json', 'onnx/model.onnx'])
+    writeFileSync(join(from, path), '{}');
+  expect(await pull({ name, source: new FolderSource(from), from })).toMatchObject({ name, fetched: 3 });
+  expect(await pull({ name, source: null })).toMatchObject({ name, fetched: 0 });
+});
+
 describe('pulling again', () => {
   it('asks nobody when all is here, and mends what is damaged', async () => {
     server.publish(NAME, files);
@@ -470,7 +479,7 @@ describe('an answer', () => {
     });
     await pull();
     expect(filesHere()).toEqual(ofModel);
-    expect(readdirSync(folder).sort()).toEqual(['.pull', 'models.lock.json', 'org']);
+    expect(readdirSync(folder).sort()).toEqual(['models.lock.json', 'org']);
     expect(existsSync(join(folder, '..', 'escaped.json'))).toBe(false);
   });
 });
@@ -493,7 +502,7 @@ describe('a model that cannot be run', () => {
     server.publish(NAME, Object.fromEntries(changed) as typeof files);
     await expect(pull()).rejects.toThrow(message);
     expect(server.asked(GET_WEIGHTS)).toEqual([]);
-    expect(existsSync(join(folder, NAME))).toBe(false);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('is refused when it is not the one that the catalog knows, unless a revision is named', async () => {
