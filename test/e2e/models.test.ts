@@ -180,7 +180,7 @@ describe('two processes', () => {
     const first = new Cli(['models', 'pull', NLI], { env });
     await reached;
     // Something of what was sent is on the disk.
-    const staging = join(folder, '.pull', NLI.replace('/', '--'));
+    const staging = join(folder, '.pull', encodeURIComponent(NLI));
     await pollUntil(() =>
       readdirSync(staging).some((name) => name.endsWith('.part') && statSync(join(staging, name)).size > 0),
     );

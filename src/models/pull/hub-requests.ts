@@ -115,7 +115,7 @@ export class HubRequests {
     if (status === 404) {
       if (code === 'RevisionNotFound')
         return new PullError(`${model} has no revision '${revision}'`, {
-          hint: 'Name a branch, a tag or a commit that there is, or leave --revision out',
+          hint: 'Name a branch, a tag or a commit by --revision, or take what there is now by --update',
         });
       if (file !== undefined && code !== 'RepoNotFound')
         return new PullError(`${model} has no ${file} at ${revision}`, {

@@ -23,7 +23,7 @@ export class Staging {
   readonly target: string;
 
   constructor(modelsFolder: string, name: string) {
-    this.#folder = join(modelsFolder, STAGING, name.replace('/', '--'));
+    this.#folder = join(modelsFolder, STAGING, encodeURIComponent(name));
     this.target = join(modelsFolder, name);
   }
 

@@ -113,7 +113,7 @@ describe('a pull', () => {
       bytes: weights.length,
       sha256: createHash('sha256').update(weights).digest('hex'),
     });
-    expect(existsSync(join(folder, '.pull', 'org--model'))).toBe(false);
+    expect(existsSync(join(folder, '.pull', 'org%2Fmodel'))).toBe(false);
     // What small files say of the model is known before its weights are fetched.
     expect(told.at(-1)).toBe('onnx/model_quantized.onnx');
     const model = createModelStore({ directories: [folder] }).find(NAME);
@@ -146,6 +146,19 @@ describe('a pull', () => {
     ).toEqual(server.requests.filter(({ at }) => at === 'hub').map(() => 'Bearer secret'));
     const stored = server.requests.filter(({ at }) => at === 'store');
     expect(stored.map(({ authorization }) => authorization)).toEqual([undefined]);
+    // A model that was renamed stays on the hub; one that is said to lie elsewhere is asked for without the token.
+    const other = await HubServer.start();
+    other.publish(NAME, files);
+    const list = `/api/models/${NAME}/revision/main?blobs=true`;
+    for (const location of [list, `${other.url}${list}`]) {
+      server.faults.push({ match: /GET \/api/, status: 307, headers: { location } });
+      await pull({ token: 'secret', update: true });
+    }
+    expect(other.requests).toMatchObject([{ line: `GET ${list}`, authorization: undefined }]);
+    expect(server.asked(/GET \/api/).map(({ authorization }) => authorization)).toEqual(
+      Array.from({ length: 4 }, () => 'Bearer secret'),
+    );
+    await other.stop();
   });
 
   it('from a folder is the same', async () => {
@@ -310,8 +323,8 @@ describe('a break', () => {
   it('between the two renames of an update is undone by the next pull', async () => {
     const first = server.publish(NAME, files);
     await pull();
-    mkdirSync(join(folder, '.pull', 'org--model'), { recursive: true });
-    renameSync(join(folder, NAME), join(folder, '.pull', 'org--model', 'old'));
+    mkdirSync(join(folder, '.pull', 'org%2Fmodel'), { recursive: true });
+    renameSync(join(folder, NAME), join(folder, '.pull', 'org%2Fmodel', 'old'));
     expect(await pull({ source: null })).toMatchObject({ commit: first, fetched: 0 });
   });
 });
@@ -459,7 +472,7 @@ describe('an answer', () => {
     );
     await expect(pull()).rejects.toThrow(/status 403/);
     server.faults.length = 0;
-    const staging = join(folder, '.pull', 'org--model');
+    const staging = join(folder, '.pull', 'org%2Fmodel');
     const part = readdirSync(staging).find((name) => name.endsWith('.part'))!;
     writeFileSync(join(staging, part), 'something else');
     await pull();
