@@ -96,7 +96,7 @@ function findFolder(
   const parent = directories.find((each) => existsSync(join(each, relative)));
   if (parent === undefined) {
     throw new UserError(`Model '${name}' is not in ${directories.join(' or ')}`, {
-      hint: `Fetch it: pgembedder models pull ${name}. Or put its files there (PGEMBEDDER_MODELS_DIR names your folder). pgembedder models list shows what there is`,
+      hint: `Fetch it: pgembedder models pull ${name}; or put its files into your folder, which PGEMBEDDER_MODELS_DIR names. pgembedder models list shows what there is`,
     });
   }
   return { directory: join(parent, relative), parent, entry };

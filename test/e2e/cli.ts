@@ -28,11 +28,11 @@ export class Cli {
   #stderr = '';
 
   constructor(args: readonly string[], { env = {}, cwd, input = '' }: CliOptions = {}) {
-    // Nothing of the surroundings that a command reads, nor the models of whoever runs the tests.
+    // Nothing of the surroundings that a command reads.
     const { DATABASE_URL: _url, NO_COLOR: _no, FORCE_COLOR: _force, ...inherited } = process.env;
     this.#child = spawn(process.execPath, [MAIN, ...args], {
       cwd,
-      env: { ...inherited, XDG_DATA_HOME: join(packageRoot, 'test', 'none'), ...env },
+      env: { ...inherited, ...env },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.#closed = once(this.#child, 'close');
