@@ -221,7 +221,7 @@ begin
   elsif m.name is null and wanted is null then
     raise exception 'nobody knows the model "%" yet', model using errcode = 'undefined_object',
       hint = format('Known: %s. For another one say the length of its vectors: options => ''{"dimensions": 384}''.',
-        (select string_agg(e.name, ', ' order by e.name) from embedder.model e));
+        (select string_agg(e.name, ', ' order by e.name) from embedder.model e where e.task = model_dimensions.task));
   elsif wanted > m.dimensions then
     raise exception 'model "%" gives vectors of % dimensions, not of %', model, m.dimensions, wanted
       using errcode = 'invalid_parameter_value', hint = 'Fewer are possible: the vectors are cut, as Matryoshka models allow.';

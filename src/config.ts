@@ -4,6 +4,11 @@ import { UserError } from './errors.ts';
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
 const count = z.coerce.number().int().min(1).optional();
+const modelChoice = (task: string) =>
+  z
+    .string()
+    .optional()
+    .describe(`The model for ${task} where a command names none, as NAME or NAME:variant.`);
 
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
@@ -15,8 +20,37 @@ const schema = z.object({
     .string()
     .optional()
     .describe(
-      'A folder of models laid out as on a hub, ORG/NAME/onnx/*.onnx; searched before the bundled ones.',
+      'Your folder of models, laid out as on a hub, ORG/NAME/onnx/*.onnx: `models pull` writes there, and it is searched before the bundled ones. Default: pgembedder/models in XDG_DATA_HOME, else in ~/.local/share.',
     ),
+  XDG_DATA_HOME: z.string().optional().describe('See PGEMBEDDER_MODELS_DIR.'),
+  PGEMBEDDER_MODEL_FEATURE_EXTRACTION: modelChoice('feature-extraction').describe(
+    'The model where a command names none, as NAME or NAME:variant. A variant that is named here is the one that is used of that model, whoever asks for it. Default: all-MiniLM-L6-v2.',
+  ),
+  PGEMBEDDER_MODEL_TEXT_CLASSIFICATION: modelChoice('text-classification'),
+  PGEMBEDDER_MODEL_ZERO_SHOT_CLASSIFICATION: modelChoice('zero-shot-classification'),
+  PGEMBEDDER_MODEL_TOKEN_CLASSIFICATION: modelChoice('token-classification'),
+  PGEMBEDDER_HUB_URL: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe(
+      `The hub that models are pulled from: any server that speaks the Hugging Face Hub's protocol. Default: HF_ENDPOINT, else the public hub.`,
+    ),
+  HF_ENDPOINT: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('See PGEMBEDDER_HUB_URL.'),
+  PGEMBEDDER_HUB_TOKEN: z
+    .string()
+    .optional()
+    .describe('The token for models that need one. It is sent to the hub alone. Default: HF_TOKEN.'),
+  HF_TOKEN: z.string().optional().describe('See PGEMBEDDER_HUB_TOKEN.'),
+  PGEMBEDDER_OFFLINE: z
+    .stringbool()
+    .optional()
+    .describe(
+      'true: `models pull` refuses to fetch anything. Nothing else ever does. Default: HF_HUB_OFFLINE, else false.',
+    ),
+  HF_HUB_OFFLINE: z.stringbool().optional().describe('See PGEMBEDDER_OFFLINE.'),
   PGEMBEDDER_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')

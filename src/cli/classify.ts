@@ -1,8 +1,10 @@
 import { Command } from 'commander';
+import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
+import { defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { LabelModel, ModelDescription } from '../models/description.ts';
 import { withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
@@ -12,7 +14,7 @@ import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
 interface ClassifyOptions {
-  model: string;
+  model?: string;
   labels?: string[];
   label?: string[];
   hypothesisTemplate?: string;
@@ -27,7 +29,10 @@ export function classifyCommand(): Command {
   return new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
     .argument('<text>')
-    .requiredOption('--model <name>', 'ORG/NAME of a classification model in PGEMBEDDER_MODELS_DIR')
+    .option(
+      '--model <name>',
+      'ORG/NAME of a classification model, with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>)',
+    )
     .option('--labels <a,b>', 'zero-shot: the labels to choose from', splitLabels)
     .option('--label <label>', 'zero-shot: one label, which may hold commas; can be repeated', collect)
     .option(
@@ -58,7 +63,9 @@ function collect(label: string, before: string[] = []): string[] {
 
 async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model);
+  const { name, variant } =
+    options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
+  const model = environment.store.find(name, undefined, { variant });
   requireLabels(model);
   const taskOptions = taskOptionsOf(model, options);
   await withEmbedder(environment, async (embedder) => {
@@ -67,6 +74,16 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
     const rounded = roundScores(result!);
     if (options.json) printJson({ model: model.name, task: model.task, ...rounded });
     else for (const line of formatResult(rounded)) print(line);
+  });
+}
+
+/** The model that the settings name for the task that the flags are of. */
+function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
+  const task = options.labels || options.label ? 'zero-shot' : options.aggregationStrategy ? 'token' : 'text';
+  const choice = defaultModel(config, `${task}-classification`);
+  if (choice) return choice;
+  throw new UsageError(`no model for ${task}-classification is named`, {
+    hint: `Give --model ORG/NAME, or set PGEMBEDDER_MODEL_${task.toUpperCase().replace('-', '_')}_CLASSIFICATION`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { migrate } from '../database/migrator.ts';
+import { DEFAULT_MODEL } from '../models/choice.ts';
 import { findSearchable } from '../search/search.ts';
 import { answer, type Dictionary } from './demo/answer.ts';
 import { CountingEmbedder } from './demo/counting-embedder.ts';
@@ -8,7 +9,6 @@ import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
 import { awaitLeases, countRows, prepareTable, readFilling, TABLE } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
-import { DEFAULT_MODEL } from './embed.ts';
 import { createEngine } from './embedder.ts';
 import { formatCount } from './format.ts';
 import { knownModels } from './known-models.ts';

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
+import { defaultModel } from '../models/choice.ts';
 import { type Check, fail, type State } from './doctor/check.ts';
 import { checkDatabase } from './doctor/database-checks.ts';
 import { checkModels } from './doctor/model-checks.ts';
 import { checkPipelines, pipelineModels } from './doctor/pipeline-checks.ts';
-import { DEFAULT_MODEL } from './embed.ts';
 import { reportError } from './errors.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
@@ -29,12 +29,13 @@ async function run(options: DatabaseOptions & { json?: boolean }): Promise<void>
     checks.push(check);
     if (!options.json) print(formatCheck(check));
   };
-  let models = [DEFAULT_MODEL];
+  const standard = defaultModel(environment.config, 'feature-extraction')!.name;
+  let models = [standard];
   try {
     await withDatabase(options, environment, async (session) => {
       if (!(await checkDatabase(session, add))) return;
       await checkPipelines(session, add);
-      models = await pipelineModels(session.database, DEFAULT_MODEL);
+      models = await pipelineModels(session.database, standard);
     });
   } catch (error) {
     // Whatever keeps the database's checks from going on: the others need no database.

@@ -1,15 +1,13 @@
 import { Command } from 'commander';
 import { EngineError } from '../inference/engine-error.ts';
+import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
 import { withEmbedder } from './embedder.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
 
-/** The model of a pipeline that names none. */
-export const DEFAULT_MODEL = 'all-MiniLM-L6-v2';
-
 interface EmbedOptions {
-  model: string;
+  model?: string;
   query?: boolean;
   json?: boolean;
 }
@@ -19,7 +17,10 @@ export function embedCommand(): Command {
   return new Command('embed')
     .description("print a text's vector; needs no database")
     .argument('<text>')
-    .option('--model <name>', 'a catalog name, or ORG/NAME', DEFAULT_MODEL)
+    .option(
+      '--model <name>',
+      `a catalog name or ORG/NAME, with :variant for one of its variants (default: ${DEFAULT_MODEL}, or PGEMBEDDER_MODEL_FEATURE_EXTRACTION)`,
+    )
     .option('--query', "embed it as a query: with the model's prompt for queries, where it has one")
     .option('--json', 'print model, dimensions and vector as JSON')
     .addHelpText('after', `\nExample:\n  $ pgembedder embed "a small cat" | psql -c "..."`)
@@ -28,7 +29,11 @@ export function embedCommand(): Command {
 
 async function run(text: string, options: EmbedOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model, 'feature-extraction');
+  const { name, variant } =
+    options.model === undefined
+      ? defaultModel(environment.config, 'feature-extraction')!
+      : parseChoice(options.model);
+  const model = environment.store.find(name, 'feature-extraction', { variant });
   await withEmbedder(environment, async (embedder) => {
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [text], { prompt });

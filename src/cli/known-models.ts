@@ -4,28 +4,26 @@ import type { Database } from '../database/database.ts';
 import { codeOf } from '../database/errors.ts';
 import type { KnownModel } from '../database/migrator.ts';
 import { messageOf } from '../errors.ts';
-import { catalog } from '../models/catalog.ts';
+import { catalogModels } from '../models/catalog.ts';
 import type { ModelStore } from '../models/store.ts';
 
 /** The catalog's models, and those that lie in the user's own folders, as the table embedder.model holds them. */
 export function knownModels(store: ModelStore, logger: Logger): KnownModel[] {
-  const known = new Map<string, KnownModel>();
-  for (const { name, task, dimensions, max_tokens } of catalog()) {
-    known.set(name, { name, task, dimensions, max_tokens });
-  }
+  const known = new Map<string, KnownModel>(catalogModels().map((model) => [model.name, model]));
   for (const model of foundModels(store, logger)) known.set(model.name, model);
   return [...known.values()];
 }
 
-/** The feature-extraction models that lie in the user's own folders; broken ones are left out, and named in the log. */
+/** The models that lie in the user's own folders; broken ones are left out, and named in the log. */
 export function foundModels(store: ModelStore, logger: Logger): KnownModel[] {
   return store
     .list()
-    .filter(({ task, bundled }) => task === 'feature-extraction' && !bundled)
+    .filter(({ bundled }) => !bundled)
     .flatMap(({ name }) => {
       try {
-        const { task, dimensions, maxTokens } = store.find(name, 'feature-extraction');
-        return [{ name, task, dimensions, max_tokens: maxTokens }];
+        const model = store.find(name);
+        const dimensions = model.task === 'feature-extraction' ? model.dimensions : null;
+        return [{ name, task: model.task, dimensions, max_tokens: model.maxTokens }];
       } catch (error) {
         logger.warn({ model: name, reason: messageOf(error) }, 'model left out');
         return [];

@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { sql } from 'kysely';
+import type { Config } from '../config.ts';
 import { requireSchema } from '../database/migrator.ts';
+import { defaultModel, isTask } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
 import { plural } from './format.ts';
 import { colours, errorColours, print, printJson, say } from './output.ts';
@@ -34,19 +36,28 @@ Example:
 
 async function run(source: string, input: string, options: CreateOptions): Promise<void> {
   const { json = false, embedded: _embedded, databaseUrl: _url, ...flags } = options;
-  await withDatabase(options, readEnvironment(), async ({ database }) => {
+  const environment = readEnvironment();
+  const model = flags.model ?? standardModel(environment.config, flags.task);
+  await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
-    const name = await definePipeline(database, { source, input, ...flags });
+    const definition = { source, input, ...flags, ...(model === undefined ? {} : { model }) };
+    const name = await definePipeline(database, definition);
     const { rows } = await sql<{ target: string; model: string; dimensions: number | null; rows: number }>`
       select case when p.sidecar then p.target_table::text else format('%s.%I', p.target_table, p.target_column) end as target,
         p.model, p.dimensions, s.source_rows as rows
       from embedder.pipeline p join embedder.status s on s.pipeline = p.name
       where p.name = ${name} and p.live`.execute(database);
-    const { target, model, dimensions, rows: sourceRows } = rows[0]!;
-    if (json) return printJson({ pipeline: name, target, model, dimensions, rows: sourceRows });
+    const { target, dimensions, rows: sourceRows, ...created } = rows[0]!;
+    if (json)
+      return printJson({ pipeline: name, target, model: created.model, dimensions, rows: sourceRows });
     const shape = dimensions === null ? '' : `, ${dimensions} dimensions`;
-    print(`pipeline ${colours.bold(name)}: ${source} -> ${target}, ${model}${shape}`);
+    print(`pipeline ${colours.bold(name)}: ${source} -> ${target}, ${created.model}${shape}`);
     if (options.enqueueExisting !== false) print(`${plural(sourceRows, 'row')} to work on`);
     say(errorColours.dim('A worker does it: pgembedder work'));
   });
+}
+
+/** The model that the settings name for a task; a task that there is not is the database's to refuse. */
+function standardModel(config: Config, task = 'feature-extraction'): string | undefined {
+  return isTask(task) ? defaultModel(config, task)?.name : undefined;
 }

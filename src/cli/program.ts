@@ -6,6 +6,7 @@ import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
 import { embedCommand } from './embed.ts';
 import { migrateCommand } from './migrate.ts';
+import { modelsCommand } from './models.ts';
 import { errorColours } from './output.ts';
 import { pipelineCommand } from './pipeline.ts';
 import { retryCommand } from './retry.ts';
@@ -23,6 +24,7 @@ export function createProgram(): Command {
     .addCommand(workCommand())
     .addCommand(statusCommand())
     .addCommand(pipelineCommand())
+    .addCommand(modelsCommand())
     .addCommand(backfillCommand())
     .addCommand(retryCommand())
     .addCommand(searchCommand())

@@ -4,6 +4,8 @@ import { type Config, readConfig } from '../config.ts';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrator.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
+import { pinnedVariants } from '../models/choice.ts';
+import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import { explainConnection, UsageError } from './errors.ts';
 import { knownModels } from './known-models.ts';
@@ -48,8 +50,8 @@ export interface Environment {
 export function readEnvironment(service = false): Environment {
   const config = readConfig(process.env);
   const level = service || process.env.PGEMBEDDER_LOG_LEVEL ? config.PGEMBEDDER_LOG_LEVEL : 'warn';
-  const directories = config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [];
-  return { config, logger: createLogger(level), store: createModelStore({ directories }) };
+  const store = createModelStore({ directories: [modelsDirectory(config)], pinned: pinnedVariants(config) });
+  return { config, logger: createLogger(level), store };
 }
 
 /** An open database. */

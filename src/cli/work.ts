@@ -2,6 +2,8 @@ import { Command } from 'commander';
 import { type Config, describeSettings } from '../config.ts';
 import { migrationState } from '../database/migrator.ts';
 import { UserError } from '../errors.ts';
+import { pinnedVariants } from '../models/choice.ts';
+import { modelsDirectory } from '../models/places.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
 import { engineOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
@@ -120,7 +122,8 @@ async function serve(worker: Worker, session: Session, signals: StopSignals): Pr
 /** What of the settings concerns a worker. */
 function workerSettings(config: Config) {
   return {
-    modelDirectories: config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [],
+    modelDirectories: [modelsDirectory(config)],
+    pinnedVariants: pinnedVariants(config),
     engine: engineOptions(config),
     tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,
     window: config.PGEMBEDDER_WINDOW,

@@ -6,50 +6,56 @@ import { packageRoot } from '../package-root.ts';
 /** The folder with `catalog.json` and the models that come with the package. */
 export const bundledModelsDirectory = join(packageRoot, 'models');
 
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-
-/**
- * A file of a model, by its path within the model's folder. Size and checksum are missing where other publishers'
- * copies of the same model legitimately differ in that file (tokenizer.json is re-serialised by many tools).
- */
-const modelFile = z.strictObject({
+/** A file of which the bytes are known, by its path within the model's folder. */
+const pinnedFile = z.strictObject({
   path: z.string().min(1),
-  bytes: z.int().positive().optional(),
-  sha256: sha256.optional(),
+  bytes: z.int().positive(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
-/** An ONNX file: always pinned, since these are the bytes that are run. */
-const variantFile = z.strictObject({ path: z.string().min(1), bytes: z.int().positive(), sha256 });
-
-const catalogEntry = z.strictObject({
+/** What is said of every model. */
+const common = {
   /** The name a pipeline uses. */
   name: z.string().min(1),
   /** `ORG/NAME`: the folder below a models folder, and the name on a hub. */
   directory: z.string().regex(/^[^/]+\/[^/]+$/),
   /** True when the files come with the package. */
   bundled: z.boolean(),
-  task: z.enum(['feature-extraction']),
   /** SPDX identifier. */
   licence: z.string().min(1),
   /** The model whose weights these are. */
   source: z.string().min(1),
-  /** Numbers in a vector. */
-  dimensions: z.int().positive(),
   /** Tokens that count, special tokens included; what comes after is cut off. */
   max_tokens: z.int().positive(),
+  /**
+   * The files that are known. All of a bundled model; of the others some ONNX files: those are the bytes that are run,
+   * and what is not pinned here is checked against the hub's own sums.
+   */
+  files: z.array(pinnedFile),
+};
+
+const vectorEntry = z.strictObject({
+  ...common,
+  task: z.literal('feature-extraction'),
+  /** Numbers in a vector. */
+  dimensions: z.int().positive(),
   pooling: z.enum(['mean', 'cls']),
   normalize: z.boolean(),
   /** Put before a text, by its role; '' for none. */
   prompts: z.strictObject({ query: z.string(), passage: z.string() }),
-  /** What has to lie beside the ONNX file. */
-  files: z.array(modelFile),
-  /** The ONNX file for each precision. */
-  variants: z.strictObject({ q8: variantFile }),
 });
 
-const catalogSchema = z.strictObject({ models: z.array(catalogEntry) });
+/** A model that gives labels; their names are in its `config.json`. */
+const labelEntry = z.strictObject({
+  ...common,
+  task: z.enum(['text-classification', 'zero-shot-classification', 'token-classification']),
+});
 
-export type CatalogEntry = z.infer<typeof catalogEntry>;
+const catalogSchema = z.strictObject({
+  models: z.array(z.discriminatedUnion('task', [vectorEntry, labelEntry])),
+});
+
+export type CatalogEntry = z.infer<typeof catalogSchema>['models'][number];
 
 let entries: readonly CatalogEntry[] | undefined;
 
@@ -66,4 +72,14 @@ export function catalogEntryOf(name: string): CatalogEntry | undefined {
   return (
     catalog().find((entry) => entry.name === name) ?? catalog().find((entry) => entry.directory === name)
   );
+}
+
+/** The catalog as the database is told of it: `dimensions` is null for a task without vectors. */
+export function catalogModels() {
+  return catalog().map((entry) => ({
+    name: entry.name,
+    task: entry.task,
+    dimensions: entry.task === 'feature-extraction' ? entry.dimensions : null,
+    max_tokens: entry.max_tokens,
+  }));
 }

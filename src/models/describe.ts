@@ -4,17 +4,12 @@ import { UserError } from '../errors.ts';
 import type { CatalogEntry } from './catalog.ts';
 import type { ModelDescription, ModelTask } from './description.ts';
 import { activationOf, contradictionOf, entailmentOf, labelsOf } from './labels.ts';
-import {
-  onnxFileOf,
-  readMaxTokens,
-  readModelConfig,
-  readNormalize,
-  readPadTokenId,
-  readPooling,
-} from './model-folder.ts';
+import { readMaxTokens, readModelConfig, readPadTokenId, readPooling } from './model-folder.ts';
+import type { ChosenOnnx } from './onnx-choice.ts';
+import { readModules, readPrompts } from './sentence-transformers.ts';
 
 /**
- * The description of the model in a folder, for the task it is for. Raises UserError when the folder lacks a file,
+ * The description of the model in a folder, for the task it is for, with the ONNX file that was chosen. Raises UserError when the folder lacks a file,
  * or its `config.json` something that the task needs.
  */
 export function describeModel(
@@ -22,6 +17,7 @@ export function describeModel(
   name: string,
   task: ModelTask,
   entry: CatalogEntry | undefined,
+  onnx: ChosenOnnx,
 ): ModelDescription {
   const config = readModelConfig(directory);
   const files = () => {
@@ -29,16 +25,18 @@ export function describeModel(
     return {
       name,
       directory,
-      onnxPath: join(directory, onnxFile(directory, name, entry)),
-      expectedSha256: entry?.variants.q8.sha256 ?? null,
+      variant: onnx.variant,
+      onnxPath: join(directory, onnx.path),
+      expectedSha256: onnx.sha256,
       licence: entry?.licence ?? null,
       maxTokens: entry?.max_tokens ?? readMaxTokens(directory, config),
       padTokenId: readPadTokenId(directory, config),
     };
   };
   if (task === 'feature-extraction') {
-    const own = entry ? null : readPooling(directory);
-    const dimensions = entry?.dimensions ?? own?.dimensions ?? config.hidden_size;
+    const stated = entry?.task === task ? entry : null;
+    const own = stated ? null : readPooling(directory);
+    const dimensions = stated?.dimensions ?? own?.dimensions ?? config.hidden_size;
     if (!dimensions) {
       throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
         hint: 'Add hidden_size to it, or a 1_Pooling/config.json with word_embedding_dimension',
@@ -48,9 +46,10 @@ export function describeModel(
       ...files(),
       task,
       dimensions,
-      pooling: entry?.pooling ?? own?.pooling ?? 'mean',
-      normalize: entry?.normalize ?? readNormalize(directory),
-      prompts: entry?.prompts ?? { query: '', passage: '' },
+      pooling: stated?.pooling ?? own?.pooling ?? 'mean',
+      normalize:
+        stated?.normalize ?? readModules(join(directory, 'modules.json'))?.includes('Normalize') ?? false,
+      prompts: stated?.prompts ?? readPrompts(directory),
     };
   }
   const labels = labelsOf(directory, config);
@@ -89,20 +88,10 @@ const hints: Record<ModelTask, string> = {
   'token-classification': 'Choose a model that was trained to label tokens, or name the task it is for',
 };
 
-/** The ONNX file to load, relative to the folder: the one the catalog has a checksum for, else what is there. */
-function onnxFile(directory: string, name: string, entry: CatalogEntry | undefined): string {
-  if (entry) {
-    requireFile(directory, entry.variants.q8.path, name);
-    return entry.variants.q8.path;
-  }
-  return onnxFileOf(directory) ?? requireFile(directory, 'onnx/model_quantized.onnx', name);
-}
-
-function requireFile(directory: string, file: string, name: string): string {
+function requireFile(directory: string, file: string, name: string): void {
   if (!existsSync(join(directory, file))) {
     throw new UserError(`Model '${name}' is incomplete: ${join(directory, file)} is missing`, {
-      hint: 'Fetch the model again or copy the file there',
+      hint: 'Pull the model again or copy the file there',
     });
   }
-  return file;
 }

@@ -1,3 +1,5 @@
+import type { Variant } from './variants.ts';
+
 /** How the token vectors of a text become one: their mean, or the vector of the first token. */
 export type Pooling = 'mean' | 'cls';
 
@@ -20,9 +22,11 @@ interface ModelFiles {
   readonly name: string;
   /** Absolute path of the folder with `config.json` and `tokenizer.json`. */
   readonly directory: string;
+  /** The precision of the ONNX file. */
+  readonly variant: Variant;
   /** Absolute path of the ONNX file. */
   readonly onnxPath: string;
-  /** SHA-256 of the ONNX file in lower-case hex, or null when the catalog does not know the model. */
+  /** SHA-256 of the ONNX file in lower-case hex, or null when neither the lock file nor the catalog says. */
   readonly expectedSha256: string | null;
   /** SPDX identifier, or null when the catalog does not know the model. */
   readonly licence: string | null;
@@ -92,6 +96,8 @@ export interface ModelListing {
   /** True when it came with the package. */
   readonly bundled: boolean;
   readonly licence: string | null;
-  /** Bytes of the ONNX file that would be loaded, or null when there is none. */
+  /** The variants that are there, the one that would be loaded first. */
+  readonly variants: readonly Variant[];
+  /** Bytes of the ONNX file that would be loaded and of its external data, or null when there is none. */
   readonly bytes: number | null;
 }

@@ -4,9 +4,6 @@ import { z } from 'zod';
 import { messageOf, UserError } from '../errors.ts';
 import type { ModelTask, Pooling } from './description.ts';
 
-/** ONNX files of a folder laid out as on a hub, the one for the CPU first. */
-const onnxFiles = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
-
 const configSchema = z.looseObject({
   architectures: z.array(z.string()).optional(),
   hidden_size: z.int().positive().optional(),
@@ -19,7 +16,6 @@ const configSchema = z.looseObject({
 
 /** sentence-transformers' `1_Pooling/config.json`: exactly one of its `pooling_mode_*` fields is true. */
 const poolingSchema = z.looseObject({ word_embedding_dimension: z.int().positive().optional() });
-const modulesSchema = z.array(z.looseObject({ type: z.string() }));
 const sentenceSchema = z.looseObject({ max_seq_length: z.int().positive().nullish() });
 const tokenizerConfigSchema = z.looseObject({ model_max_length: z.number().positive().nullish() });
 const tokenizerSchema = z.looseObject({ padding: z.looseObject({ pad_id: z.int() }).nullish() });
@@ -27,7 +23,7 @@ const tokenizerSchema = z.looseObject({ padding: z.looseObject({ pad_id: z.int()
 export type ModelConfig = z.infer<typeof configSchema>;
 
 /** The same for every file: missing is null, anything but the expected JSON is an error that names the file. */
-function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
+export function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
   if (!existsSync(path)) {
     return null;
   }
@@ -80,11 +76,6 @@ export function isEntailment(label: string): boolean {
   return label.toLowerCase().startsWith('entail');
 }
 
-/** Path of the ONNX file to load on the CPU, relative to the folder; null when there is none. */
-export function onnxFileOf(directory: string): string | null {
-  return onnxFiles.find((file) => existsSync(join(directory, file))) ?? null;
-}
-
 /**
  * The pooling that sentence-transformers would use: as `1_Pooling/config.json` says, and the mean without that file.
  * Raises UserError for a pooling that pgembedder does not have.
@@ -109,12 +100,6 @@ export function readPooling(directory: string): { pooling: Pooling; dimensions: 
   throw new UserError(`${path} asks for the pooling ${modes.join(' + ')}, which pgembedder does not have`, {
     hint: 'Choose a model with mean or CLS pooling',
   });
-}
-
-/** Whether `modules.json` ends in sentence-transformers' Normalize; false without that file, as there. */
-export function readNormalize(directory: string): boolean {
-  const modules = readJson(join(directory, 'modules.json'), modulesSchema) ?? [];
-  return modules.some((module) => module.type.endsWith('.Normalize'));
 }
 
 /**

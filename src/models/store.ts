@@ -1,85 +1,115 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
-import { bundledModelsDirectory, type CatalogEntry, catalog, catalogEntryOf } from './catalog.ts';
+import { bundledModelsDirectory, type CatalogEntry, catalogEntryOf } from './catalog.ts';
 import { describeModel, requireTask } from './describe.ts';
 import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
-import { onnxFileOf, readModelConfig, taskOf } from './model-folder.ts';
+import { readLock } from './lock.ts';
+import { readModelConfig, taskOf } from './model-folder.ts';
+import { chooseOnnx, onnxFilesIn } from './onnx-choice.ts';
+import { cpuVariants, isExternalDataOf, type Variant } from './variants.ts';
 
 /** Finds models in folders on this machine; it never fetches anything. */
 export interface ModelStore {
   /** The folders it looks in, in this order; the package's own is the last. */
   readonly directories: readonly string[];
+  /** The variants in the order in which they are preferred. */
+  readonly variants: readonly Variant[];
   /**
    * The model of this name: a catalog name, `ORG/NAME`, or the name of a folder. What the catalog says wins over the
    * model's own files; what the model is for follows from them.
    * Raises UserError when it is not there, incomplete, or of a kind pgembedder cannot run.
    */
-  find(name: string): ModelDescription;
+  find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
   /** The same, and a UserError when the model is not for this task. */
-  find<Task extends ModelTask>(name: string, task: Task): ModelOf<Task>;
+  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
+}
+
+/** What of a model is wanted. */
+export interface FindOptions {
+  /** Just this variant. Default: the one that is pinned, else the first in the order of preference that is there. */
+  readonly variant?: Variant | undefined;
+}
+
+/** Where a store looks, and what it prefers. */
+export interface StoreOptions {
+  /** The user's folders, looked in before the one that comes with the package. */
+  readonly directories: readonly string[];
+  /** The variants in the order in which they are preferred. Default: the order that suits a CPU. */
+  readonly variants?: readonly Variant[] | undefined;
+  /** The variants of models that are to be used as just this one; by name. */
+  readonly pinned?: ReadonlyMap<string, Variant> | undefined;
 }
 
 /** A folder name, or ORG/NAME. Dots may not lead, so that no name walks out of the folder. */
 const namePattern = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)?$/;
 
-/** `directories` are the user's folders, looked in before the one that comes with the package. */
-export function createModelStore(options: { directories: readonly string[] }): ModelStore {
+/** Raises UserError unless this can be a model's name. */
+export function requireModelName(name: string): void {
+  if (namePattern.test(name)) return;
+  throw new UserError(`'${name}' is not a model name`, {
+    hint: 'Use a catalog name such as all-MiniLM-L6-v2, or ORG/NAME',
+  });
+}
+
+export function createModelStore(options: StoreOptions): ModelStore {
+  const { variants = cpuVariants, pinned = new Map() } = options;
   const directories = [
     ...new Set([
       ...options.directories.map((directory) => resolve(directory)),
       resolve(bundledModelsDirectory),
     ]),
   ];
-  function find(name: string): ModelDescription;
-  function find<Task extends ModelTask>(name: string, task: Task): ModelOf<Task>;
-  function find(name: string, task?: ModelTask): ModelDescription {
-    const { directory, entry } = findFolder(directories, name);
+  const pins = new Map([...pinned].map(([name, variant]) => [shownName(name), variant]));
+  function find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
+  function find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
+  function find(name: string, task?: ModelTask, { variant }: FindOptions = {}): ModelDescription {
+    const { directory, parent, entry } = findFolder(directories, name);
     const shown = entry?.name ?? name;
     const found = entry?.task ?? taskOf(readModelConfig(directory));
     if (task !== undefined) {
       requireTask(shown, found, task);
     }
-    return describeModel(directory, shown, found, entry);
+    const locked = readLock(parent)[entry?.directory ?? name];
+    const wanted = variant ?? pins.get(shown);
+    const onnx = chooseOnnx(shown, directory, { order: variants, wanted }, { locked, entry });
+    return describeModel(directory, shown, found, entry, onnx);
   }
-  return { directories, find, list: () => listModels(directories) };
+  return { directories, variants, find, list: () => listModels(directories, variants) };
+}
+
+/** The name by which a model is known: the catalog's for `ORG/NAME` of a catalog model. */
+function shownName(name: string): string {
+  return catalogEntryOf(name)?.name ?? name;
 }
 
 /** The folder of a model and what the catalog says about it. */
 function findFolder(
   directories: readonly string[],
   name: string,
-): { directory: string; entry: CatalogEntry | undefined } {
-  if (!namePattern.test(name)) {
-    throw new UserError(`'${name}' is not a model name`, {
-      hint: 'Use a catalog name such as all-MiniLM-L6-v2, or ORG/NAME',
-    });
-  }
+): { directory: string; parent: string; entry: CatalogEntry | undefined } {
+  requireModelName(name);
   const entry = catalogEntryOf(name);
-  const directory = directories
-    .map((parent) => join(parent, entry?.directory ?? name))
-    .find((candidate) => existsSync(candidate));
-  if (!directory) {
-    const known = catalog()
-      .map((each) => each.name)
-      .join(', ');
+  const relative = entry?.directory ?? name;
+  const parent = directories.find((each) => existsSync(join(each, relative)));
+  if (parent === undefined) {
     throw new UserError(`Model '${name}' is not in ${directories.join(' or ')}`, {
-      hint: `Put its files in one of these folders (PGEMBEDDER_MODELS_DIR names yours); known by name are ${known}`,
+      hint: `Fetch it: pgembedder models pull ${name}; or put its files into your folder, which PGEMBEDDER_MODELS_DIR names. pgembedder models list shows what there is`,
     });
   }
-  return { directory, entry };
+  return { directory: join(parent, relative), parent, entry };
 }
 
-function listModels(directories: readonly string[]): ModelListing[] {
+function listModels(directories: readonly string[], order: readonly Variant[]): ModelListing[] {
   const found = new Map<string, ModelListing>();
   for (const parent of directories) {
     for (const relative of modelFolders(parent)) {
       const entry = catalogEntryOf(relative);
       const name = entry?.name ?? relative;
       if (!found.has(name)) {
-        found.set(name, listing(name, join(parent, relative), parent, entry));
+        found.set(name, listing(name, join(parent, relative), parent, entry, order));
       }
     }
   }
@@ -91,8 +121,9 @@ function listing(
   directory: string,
   parent: string,
   entry: CatalogEntry | undefined,
+  order: readonly Variant[],
 ): ModelListing {
-  const file = onnxFileOf(directory);
+  const files = onnxFilesIn(directory, order);
   let task: ModelListing['task'] = null;
   try {
     task = entry?.task ?? taskOf(readModelConfig(directory));
@@ -105,8 +136,17 @@ function listing(
     directory,
     bundled: parent === resolve(bundledModelsDirectory),
     licence: entry?.licence ?? null,
-    bytes: file ? statSync(join(directory, file)).size : null,
+    variants: files.map(({ variant }) => variant),
+    bytes: files[0] ? bytesOf(directory, files[0].path) : null,
   };
+}
+
+/** Bytes of an ONNX file and of the files with its weights. */
+function bytesOf(directory: string, onnxPath: string): number {
+  const beside = readdirSync(dirname(join(directory, onnxPath)))
+    .map((name) => join(dirname(onnxPath), name))
+    .filter((path) => isExternalDataOf(onnxPath, path));
+  return [onnxPath, ...beside].reduce((sum, path) => sum + statSync(join(directory, path)).size, 0);
 }
 
 /** Folders one or two levels down (NAME, ORG/NAME) that hold a config.json. */

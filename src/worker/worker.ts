@@ -5,7 +5,9 @@ import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine.ts';
+import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
+import type { Variant } from '../models/variants.ts';
 import type { Backoff, Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -24,8 +26,10 @@ import { Writer } from './writer.ts';
 export interface WorkerOptions {
   readonly connection: Connection;
   readonly logger: Logger;
-  /** Folders of models, searched before the bundled ones. */
+  /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
   readonly modelDirectories?: readonly string[];
+  /** Variants as which models are to be used, by the model's name. Default: of each the one that is best here. */
+  readonly pinnedVariants?: ReadonlyMap<string, Variant>;
   /** Engine processes, their memory and their end; see `EngineOptions`. */
   readonly engine?: Omit<EngineOptions, 'logger'>;
   /** Most tokens of a batch, padding included. By default the best number is found out. */
@@ -99,7 +103,10 @@ class PipelineWorker implements Worker {
     this.#options = options;
     this.#logger = options.logger;
     this.#database = openDatabase(options.connection);
-    this.#store = createModelStore({ directories: options.modelDirectories ?? [] });
+    this.#store = createModelStore({
+      directories: options.modelDirectories ?? [modelsDirectory()],
+      pinned: options.pinnedVariants,
+    });
     this.#engine = new Engine({ ...options.engine, logger: options.logger });
   }
 

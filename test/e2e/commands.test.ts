@@ -50,6 +50,41 @@ describe('from an empty database to a search', () => {
     ]);
   });
 
+  it('knows the models of the catalog, and takes the model that the settings name', async () => {
+    const { rows } = await database.query<{ task: string; some: string }>(
+      `select task, min(name) as some, bool_and((dimensions is null) = (task <> 'feature-extraction')) as right
+        from embedder.model group by task order by task`,
+    );
+    expect(rows).toEqual([
+      { task: 'feature-extraction', some: expect.any(String), right: true },
+      { task: 'text-classification', some: expect.any(String), right: true },
+      { task: 'token-classification', some: 'Xenova/bert-base-NER', right: true },
+      { task: 'zero-shot-classification', some: 'Xenova/nli-deberta-v3-xsmall', right: true },
+    ]);
+    const settings = {
+      ...env,
+      PGEMBEDDER_MODEL_FEATURE_EXTRACTION: 'Xenova/bge-base-en-v1.5',
+      PGEMBEDDER_MODEL_TOKEN_CLASSIFICATION: 'Xenova/bert-base-NER',
+    };
+    const create = ['pipeline', 'create', 'articles', 'body', '--name', 'other', '--no-enqueue-existing'];
+    expect(await runJson(create, { env: settings })).toMatchObject({
+      model: 'Xenova/bge-base-en-v1.5',
+      dimensions: 768,
+    });
+    await run(['pipeline', 'drop', 'other', '--drop-target'], { env });
+    expect(await runJson([...create, '--task', 'token-classification'], { env: settings })).toMatchObject({
+      model: 'Xenova/bert-base-NER',
+      dimensions: null,
+    });
+    await run(['pipeline', 'drop', 'other', '--drop-target'], { env });
+    // A variant that is pinned and not here is the pipeline's error, and says what to do.
+    const pinned = { ...env, PGEMBEDDER_MODEL_FEATURE_EXTRACTION: 'all-MiniLM-L6-v2:fp32' };
+    const worked = await run(['work', '--once', '--json'], { env: pinned });
+    expect(JSON.parse(worked.stdout)).toMatchObject({
+      failing: [{ pipeline: 'texts', error: expect.stringMatching(/is not here as fp32.+--variant fp32/) }],
+    });
+  });
+
   it('works once, and reports', async () => {
     const { code, stdout, stderr } = await run(['work', '--once', '--json'], { env });
     expect(code).toBe(0);

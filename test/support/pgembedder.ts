@@ -13,7 +13,7 @@ import type { EngineError } from '../../src/inference/engine-error.ts';
 import type { LabelResult } from '../../src/inference/tasks/label-task.ts';
 import type { Tokenizer } from '../../src/inference/tokenizer.ts';
 import type { RowResult } from '../../src/inference/types.ts';
-import { catalog } from '../../src/models/catalog.ts';
+import { catalogModels } from '../../src/models/catalog.ts';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import { createWorker, type DrainResult, type Worker, type WorkerOptions } from '../../src/worker/worker.ts';
@@ -29,7 +29,7 @@ export interface MigratedDatabase extends TestDatabase {
 
 /** The models of the catalog, as `pgembedder migrate` gives them to `migrate`. */
 export function knownModels() {
-  return catalog().map(({ name, task, dimensions, max_tokens }) => ({ name, task, dimensions, max_tokens }));
+  return catalogModels();
 }
 
 export async function createMigratedDatabase(options: DatabaseOptions = {}): Promise<MigratedDatabase> {

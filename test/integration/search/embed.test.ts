@@ -261,7 +261,7 @@ describe('a worker', () => {
     await expect(embed(database, 'query', 'no-such-model')).rejects.toMatchObject({
       code: '42704',
       message: expect.stringContaining(`'no-such-model'`),
-      hint: expect.stringContaining('known by name'),
+      hint: expect.stringContaining('models pull no-such-model'),
     });
     await expect(embed(database, 'query', '../etc')).rejects.toMatchObject({ code: '42704' });
   });

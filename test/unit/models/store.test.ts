@@ -1,14 +1,16 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
+import type { FeatureExtractionModel } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'pgembedder-models-'));
 });
+afterEach(() => rmSync(folder, { recursive: true }));
 
 /** Files by path; objects are written as JSON. */
 function write(files: Record<string, unknown>): void {
@@ -43,6 +45,7 @@ describe('a model of the catalog', () => {
         'onnx',
         'model_quantized.onnx',
       ),
+      variant: 'q8',
       expectedSha256: '88709d892f1b8dc4a7bbd2f9e641557e39aef6e8a212b520db1195f0ccce72a5',
       licence: 'Apache-2.0',
       dimensions: 384,
@@ -75,13 +78,25 @@ describe('a model of the catalog', () => {
     });
   });
 
-  it('does not fall back to an ONNX file that the catalog has no checksum for', () => {
+  it('has the sums of the lock file, else of the catalog, and none for another variant', () => {
+    const name = 'Xenova/bge-small-en-v1.5';
     write({
-      'Xenova/bge-small-en-v1.5/config.json': {},
-      'Xenova/bge-small-en-v1.5/tokenizer.json': {},
-      'Xenova/bge-small-en-v1.5/onnx/model.onnx': 'x',
+      [`${name}/config.json`]: {},
+      [`${name}/tokenizer.json`]: {},
+      [`${name}/onnx/model_quantized.onnx`]: 'x',
+      [`${name}/onnx/model.onnx`]: 'x',
     });
-    expect(() => find('Xenova/bge-small-en-v1.5')).toThrow(/model_quantized\.onnx is missing/);
+    const store = createModelStore({ directories: [folder] });
+    expect(store.find(name).expectedSha256).toMatch(/^6c9c6101/);
+    expect(store.find(name, undefined, { variant: 'fp32' }).expectedSha256).toBeNull();
+    const sha256 = 'ab'.repeat(32);
+    const files = { 'onnx/model_quantized.onnx': { bytes: 1, sha256 } };
+    const pulled_at = new Date().toISOString();
+    const locked = { revision: 'main', commit: 'c', variants: ['q8'], pulled_at, files };
+    write({ 'models.lock.json': { lockfileVersion: 1, models: { [name]: locked } } });
+    expect(store.find(name).expectedSha256).toBe(sha256);
+    write({ 'models.lock.json': '{' });
+    expect(() => store.find(name)).toThrow(/models\.lock\.json cannot be read/);
   });
 });
 
@@ -93,6 +108,7 @@ describe('a plain folder', () => {
       task: 'feature-extraction',
       directory: join(folder, 'org', 'plain'),
       onnxPath: join(folder, 'org', 'plain', 'model.onnx'),
+      variant: 'fp32',
       expectedSha256: null,
       licence: null,
       dimensions: 32,
@@ -126,6 +142,42 @@ describe('a plain folder', () => {
   ])('has the length of %j', (files, maxTokens) => {
     write({ ...plain, ...files });
     expect(find().maxTokens).toBe(maxTokens);
+  });
+
+  it('takes prompts from the files of sentence-transformers', () => {
+    const file = 'org/plain/config_sentence_transformers.json';
+    const prompts = (config: object) => {
+      write({ ...plain, [file]: config });
+      return (find() as FeatureExtractionModel).prompts;
+    };
+    expect(prompts({ prompts: { query: 'q: ', passage: 'p: ' } })).toEqual({ query: 'q: ', passage: 'p: ' });
+    expect(prompts({ prompts: { query: 'q: ', document: '' } })).toEqual({ query: 'q: ', passage: '' });
+    expect(prompts({ prompts: { sts: 's: ' }, default_prompt_name: 'sts' })).toEqual({
+      query: 's: ',
+      passage: 's: ',
+    });
+    expect(prompts({ prompts: {}, default_prompt_name: null })).toEqual({ query: '', passage: '' });
+  });
+
+  it('has the variant that is wanted, else pinned, else the first in the order of preference', () => {
+    write({ ...plain, 'org/plain/onnx/model_fp16.onnx': 'x', 'org/plain/onnx/model_int8.onnx': 'x' });
+    const directories = [folder];
+    const of = (options: object, name = 'org/plain') =>
+      createModelStore({ directories, ...options }).find(name).variant;
+    expect(of({})).toBe('q8');
+    expect(of({ variants: ['fp16', 'fp32', 'q8'] })).toBe('fp16');
+    expect(of({ variants: ['bnb4'] })).toBe('q8');
+    expect(of({ pinned: new Map([['org/plain', 'fp32']]) })).toBe('fp32');
+    const store = createModelStore({ directories, pinned: new Map([['org/plain', 'fp32']]) });
+    expect(store.find('org/plain', undefined, { variant: 'q8' }).onnxPath).toMatch(/model_int8\.onnx$/);
+    expect(() => store.find('org/plain', undefined, { variant: 'q4' })).toThrow(
+      expect.objectContaining({
+        name: 'UserError',
+        message: expect.stringMatching(/is not here as q4: .+ has q8, fp32, fp16/),
+        hint: expect.stringContaining('models pull org/plain --variant q4'),
+      }),
+    );
+    expect(store.list().find(({ name }) => name === 'org/plain')?.variants).toEqual(['q8', 'fp32', 'fp16']);
   });
 
   it('prefers the quantized file', () => {
@@ -168,6 +220,12 @@ describe('a model that is not as it should be', () => {
       'org/plain',
       { 'org/plain/1_Pooling/config.json': { pooling_mode_mean_tokens: true, pooling_mode_cls_token: true } },
       /pooling mean_tokens \+ cls_token/,
+    ],
+    [
+      'a module that is not done',
+      'org/plain',
+      { 'org/plain/modules.json': [{ type: 'sentence_transformers.models.Dense' }] },
+      /modules\.json asks for the module Dense/,
     ],
     [
       'no labels',

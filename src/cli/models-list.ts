@@ -1,0 +1,94 @@
+import { Command } from 'commander';
+import { catalog } from '../models/catalog.ts';
+import type { ModelListing } from '../models/description.ts';
+import type { ModelStore } from '../models/store.ts';
+import { formatBytes } from './format.ts';
+import { colours, print, printJson } from './output.ts';
+import { readEnvironment } from './session.ts';
+import { formatTable } from './table.ts';
+
+/** One model, here or in the catalog. */
+interface Listed {
+  name: string;
+  task: string | null;
+  dimensions: number | null;
+  variants: readonly string[];
+  bytes: number | null;
+  licence: string | null;
+  /** The folder it lies in; null for a model of the catalog that is not here. */
+  directory: string | null;
+  bundled: boolean;
+}
+
+/** `pgembedder models list` */
+export function modelsListCommand(): Command {
+  return new Command('list')
+    .description('list the models that are here, and those of the catalog that can be pulled')
+    .option('--json', 'print them as JSON')
+    .addHelpText('after', '\nExample:\n  $ pgembedder models list')
+    .action(run);
+}
+
+function run(options: { json?: boolean }): void {
+  const models = listModels(readEnvironment().store);
+  if (options.json) printJson(models);
+  else for (const line of formatModels(models)) print(line);
+}
+
+function listModels(store: ModelStore): Listed[] {
+  const here = store.list().map((model) => ({
+    name: model.name,
+    task: model.task,
+    dimensions: dimensionsOf(store, model),
+    variants: model.variants,
+    bytes: model.bytes,
+    licence: model.licence,
+    directory: model.directory,
+    bundled: model.bundled,
+  }));
+  const others = catalog()
+    .filter((entry) => !here.some(({ name }) => name === entry.name))
+    .map((entry) => ({
+      name: entry.name,
+      task: entry.task,
+      dimensions: entry.task === 'feature-extraction' ? entry.dimensions : null,
+      variants: [],
+      bytes: null,
+      licence: entry.licence,
+      directory: null,
+      bundled: false,
+    }));
+  return [...here, ...others];
+}
+
+/** Null also for a model that cannot be used: `models check` says why. */
+function dimensionsOf(store: ModelStore, { name, task }: ModelListing): number | null {
+  if (task !== 'feature-extraction') return null;
+  try {
+    return store.find(name, task).dimensions;
+  } catch {
+    return null;
+  }
+}
+
+/** The models as a table for people. */
+export function formatModels(models: readonly Listed[]): string[] {
+  return formatTable(models, [
+    {
+      title: 'model',
+      text: ({ name }) => name,
+      paint: (text, { directory }) => (directory === null ? colours.dim(text) : colours.bold(text)),
+    },
+    { title: 'task', text: ({ task }) => task ?? '?' },
+    { title: 'dims', align: 'right', text: ({ dimensions }) => dimensions?.toString() ?? '' },
+    { title: 'variants', text: ({ variants }) => variants.join(', ') },
+    { title: 'size', align: 'right', text: ({ bytes }) => (bytes === null ? '' : formatBytes(bytes)) },
+    { title: 'licence', text: ({ licence }) => licence ?? '?' },
+    {
+      title: 'where',
+      text: ({ directory, bundled }) =>
+        directory === null ? 'to be pulled' : bundled ? 'comes with pgembedder' : directory,
+      paint: (text, { directory }) => (directory === null ? colours.dim(text) : text),
+    },
+  ]);
+}
