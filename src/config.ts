@@ -3,6 +3,10 @@ import { UserError } from './errors.ts';
 
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
+/** What `--device` and PGEMBEDDER_DEVICE may be. */
+export const devicePattern = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
+export const deviceChoices = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
+
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
  * Empty values count as not set, so that `PGEMBEDDER_X=` in a compose file means the default.
@@ -19,6 +23,13 @@ const schema = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
     .describe('The least level that is logged.'),
+  PGEMBEDDER_DEVICE: z
+    .string()
+    .regex(devicePattern, `must be ${deviceChoices}`)
+    .default('auto')
+    .describe(
+      `What runs the models: ${deviceChoices}. auto takes a GPU that works and is worth it, else the CPU, and logs why.`,
+    ),
   PGEMBEDDER_THREADS: z.coerce
     .number()
     .int()

@@ -4,14 +4,14 @@ import { EngineError } from '../inference/engine-error.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
 import type { LabelModel, ModelDescription } from '../models/description.ts';
-import { withEmbedder } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
-interface ClassifyOptions {
+interface ClassifyOptions extends DeviceOptions {
   model: string;
   labels?: string[];
   label?: string[];
@@ -24,7 +24,7 @@ interface ClassifyOptions {
 
 /** `pgembedder classify` */
 export function classifyCommand(): Command {
-  return new Command('classify')
+  const command = new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
     .argument('<text>')
     .requiredOption('--model <name>', 'ORG/NAME of a classification model in PGEMBEDDER_MODELS_DIR')
@@ -43,6 +43,7 @@ export function classifyCommand(): Command {
       `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model org/nli-model --labels sport,politics`,
     )
     .action(run);
+  return addDeviceOption(command);
 }
 
 function splitLabels(text: string): string[] {
@@ -58,10 +59,11 @@ function collect(label: string, before: string[] = []): string[] {
 
 async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model);
-  requireLabels(model);
-  const taskOptions = taskOptionsOf(model, options);
-  await withEmbedder(environment, async (embedder) => {
+  const device = await openDevice(environment, options);
+  await withEmbedder(environment, device, async (embedder, store) => {
+    const model = store.find(options.model);
+    requireLabels(model);
+    const taskOptions = taskOptionsOf(model, options);
     const [result] = await embedder.labelTexts(model, [text], taskOptions);
     if (result instanceof EngineError) throw result;
     const rounded = roundScores(result!);

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { EngineError } from '../inference/engine-error.ts';
-import { withEmbedder } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
@@ -8,7 +8,7 @@ import { readEnvironment } from './session.ts';
 /** The model of a pipeline that names none. */
 export const DEFAULT_MODEL = 'all-MiniLM-L6-v2';
 
-interface EmbedOptions {
+interface EmbedOptions extends DeviceOptions {
   model: string;
   query?: boolean;
   json?: boolean;
@@ -16,7 +16,7 @@ interface EmbedOptions {
 
 /** `pgembedder embed` */
 export function embedCommand(): Command {
-  return new Command('embed')
+  const command = new Command('embed')
     .description("print a text's vector; needs no database")
     .argument('<text>')
     .option('--model <name>', 'a catalog name, or ORG/NAME', DEFAULT_MODEL)
@@ -24,12 +24,14 @@ export function embedCommand(): Command {
     .option('--json', 'print model, dimensions and vector as JSON')
     .addHelpText('after', `\nExample:\n  $ pgembedder embed "a small cat" | psql -c "..."`)
     .action(run);
+  return addDeviceOption(command);
 }
 
 async function run(text: string, options: EmbedOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model, 'feature-extraction');
-  await withEmbedder(environment, async (embedder) => {
+  const device = await openDevice(environment, options);
+  await withEmbedder(environment, device, async (embedder, store) => {
+    const model = store.find(options.model, 'feature-extraction');
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [text], { prompt });
     if (vector instanceof EngineError) throw vector;

@@ -3,6 +3,7 @@ import { type Config, describeSettings } from '../config.ts';
 import { migrationState } from '../database/migrator.ts';
 import { UserError } from '../errors.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
+import { addDeviceOption, type DeviceOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { foundModels, saveModels } from './known-models.ts';
 import { colours, print, printJson, say } from './output.ts';
@@ -16,7 +17,7 @@ import {
 } from './session.ts';
 import { StopSignals } from './signals.ts';
 
-interface WorkOptions extends DatabaseOptions {
+interface WorkOptions extends DatabaseOptions, DeviceOptions {
   once?: boolean;
   json?: boolean;
 }
@@ -32,7 +33,7 @@ export function workCommand(): Command {
     .option('--json', 'with --once: print the summary as JSON')
     .addHelpText('after', help)
     .action(run);
-  return addDatabaseOptions(command);
+  return addDatabaseOptions(addDeviceOption(command));
 }
 
 function help(): string {
@@ -81,7 +82,7 @@ async function work(
   if ((await migrationState(session.database)) === 'current')
     await saveModels(session.database, foundModels(store, logger), logger);
   if (signals.stopped) return;
-  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config) });
+  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config, options) });
   signals.signal.addEventListener('abort', () => {
     logger.info('stopping; a second signal ends at once');
     void worker.stop();
@@ -117,8 +118,9 @@ async function serve(worker: Worker, session: Session, signals: StopSignals): Pr
 }
 
 /** What of the settings concerns a worker. */
-function workerSettings(config: Config) {
+function workerSettings(config: Config, { device }: DeviceOptions) {
   return {
+    device: device ?? config.PGEMBEDDER_DEVICE,
     modelDirectories: config.PGEMBEDDER_MODELS_DIR ? [config.PGEMBEDDER_MODELS_DIR] : [],
     ...(config.PGEMBEDDER_THREADS === undefined ? {} : { threads: config.PGEMBEDDER_THREADS }),
     tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,

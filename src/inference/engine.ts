@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { packageRoot } from '../package-root.ts';
 import { type Batch, BatchQueue, settle } from './batch-queue.ts';
 import { physicalCores } from './cores.ts';
+import { cpu, type Device } from './devices/device.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
 import { died, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
 import { longestOf } from './longest.ts';
@@ -14,6 +15,8 @@ export interface EngineOptions {
   readonly logger: Logger;
   /** The module that the process runs; tests give one with faults. */
   readonly entry?: string;
+  /** What runs the models, as `chooseDevice` gives it; by default the CPU. */
+  readonly device?: Device;
   /** Threads a run uses; by default one for each physical core. */
   readonly threads?: number;
   /**
@@ -102,7 +105,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     super();
     this.#logger = options.logger;
     this.#entry = options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js');
-    this.#settings = { threads: options.threads ?? physicalCores(), spinning: options.spinning ?? false };
+    this.#settings = {
+      device: options.device ?? cpu,
+      threads: options.threads ?? physicalCores(),
+      spinning: options.spinning ?? false,
+    };
     this.#runTimeoutMs = options.runTimeoutMs ?? defaultRunTimeoutMs;
   }
 

@@ -5,13 +5,13 @@ import { fieldsOf, nestedIn, numberIn, stringIn } from './protobuf.ts';
  * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
 export const onnx = {
-  model: { graph: 7, opsetImport: 8 },
+  model: { irVersion: 1, graph: 7, opsetImport: 8 },
   opset: { domain: 1, version: 2 },
-  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  graph: { node: 1, name: 2, initializer: 5, input: 11, output: 12 },
   node: { input: 1, output: 2, name: 3, opType: 4, attribute: 5 },
   attribute: { name: 1, int: 3, tensor: 5, ints: 8, type: 20 },
   attributeType: { int: 2, tensor: 4, ints: 7 },
-  tensor: { dims: 1, dataType: 2, int64Data: 7, dataLocation: 14 },
+  tensor: { dims: 1, dataType: 2, int64Data: 7, name: 8, rawData: 9, dataLocation: 14 },
   valueInfo: { name: 1, type: 2 },
   type: { tensor: 1 },
   tensorType: { elementType: 1, shape: 2 },

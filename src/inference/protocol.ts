@@ -1,8 +1,11 @@
+import type { Device } from './devices/device.ts';
 import type { EngineErrorKind } from './engine-error.ts';
 import type { SessionSpec } from './types.ts';
 
 /** Settings of an engine process, given as its one argument (JSON) at the start. */
 export interface EngineSettings {
+  /** What the sessions run on. */
+  readonly device: Device;
   /** Threads a run uses. */
   readonly threads: number;
   /** Whether they wait for the next operator by spinning instead of sleeping. */

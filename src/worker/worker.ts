@@ -3,6 +3,7 @@ import { type Connection, type Database, findVectorOid, openDatabase } from '../
 import { type Listener, openListener } from '../database/listener.ts';
 import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
+import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
 import { Engine } from '../inference/engine.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
@@ -26,6 +27,11 @@ export interface WorkerOptions {
   readonly logger: Logger;
   /** Folders of models, searched before the bundled ones. */
   readonly modelDirectories?: readonly string[];
+  /**
+   * What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. A device that is
+   * named and does not work is an error of `start` and `drain`; 'auto' takes the CPU when no GPU is worth it.
+   */
+  readonly device?: string;
   /** Threads of one run of the model. Default: one a physical core. */
   readonly threads?: number;
   /** Most tokens of a batch, padding included. Default: 1,024. */
@@ -87,7 +93,8 @@ class PipelineWorker implements Worker {
   readonly #logger: Logger;
   readonly #database: Database;
   readonly #store: ModelStore;
-  readonly #engine: Engine;
+  /** There once the device is known. */
+  #engine: Engine | undefined;
   readonly #holdings = new Holdings();
   readonly #windows = new Set<Promise<void>>();
   /** Ends waits for a server that is away, when stopping has taken its time. */
@@ -102,15 +109,10 @@ class PipelineWorker implements Worker {
     this.#logger = options.logger;
     this.#database = openDatabase(options.connection);
     this.#store = createModelStore({ directories: options.modelDirectories ?? [] });
-    this.#engine = new Engine({
-      logger: options.logger,
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
-      ...(options.engineEntry === undefined ? {} : { entry: options.engineEntry }),
-    });
   }
 
   get enginePid(): number | undefined {
-    return this.#engine.pid;
+    return this.#engine?.pid;
   }
 
   async start(): Promise<void> {
@@ -141,13 +143,11 @@ class PipelineWorker implements Worker {
   }
 
   async #connect(): Promise<Parts> {
-    const context = await this.#makeContext();
-    const embedder =
-      this.#options.embedder ??
-      new Embedder({
-        engine: this.#engine,
-        ...(this.#options.tokenBudget === undefined ? {} : { tokenBudget: this.#options.tokenBudget }),
-      });
+    // Beside the first statements: even where there is no GPU it takes a quarter of a second.
+    const preparing = this.#prepareEmbedder();
+    preparing.catch(() => {});
+    const context = await this.#makeContext(preparing);
+    const embedder = await preparing;
     const registry = new Registry(context, this.#store, embedder);
     const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);
     const writer = new Writer(context, setbacks, this.#holdings, this.stats);
@@ -175,7 +175,18 @@ class PipelineWorker implements Worker {
     return this.#parts;
   }
 
-  async #makeContext(): Promise<WorkerContext> {
+  async #prepareEmbedder(): Promise<TextEmbedder> {
+    const { embedder, device: setting = 'auto', engineEntry, logger, threads, tokenBudget } = this.#options;
+    if (embedder) return embedder;
+    const given = threads === undefined ? {} : { threads };
+    const device = await chooseDevice(setting, { logger, ...given });
+    const entry = engineEntry === undefined ? {} : { entry: engineEntry };
+    this.#engine = new Engine({ logger, device, ...given, ...entry });
+    return new Embedder({ engine: this.#engine, ...(tokenBudget === undefined ? {} : { tokenBudget }) });
+  }
+
+  /** Nobody is to see a worker before it is `prepared`. */
+  async #makeContext(prepared: Promise<unknown>): Promise<WorkerContext> {
     const database = this.#database;
     await requireSchema(database);
     const vectorOid = await findVectorOid(database);
@@ -187,6 +198,7 @@ class PipelineWorker implements Worker {
         'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
       );
     }
+    await prepared;
     const workerId = await register({ database }, this.#listener !== null);
     return {
       database,
@@ -237,7 +249,7 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     parts?.requests.stop();
-    await this.#engine.stop(engineMs);
+    await this.#engine?.stop(engineMs);
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);
