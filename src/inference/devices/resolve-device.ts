@@ -96,7 +96,7 @@ async function resolveAuto(options: ResolveOptions): Promise<ResolvedDevice> {
       return { device: { ...name, half: reply.half }, why: [why, ...rejected].join('; '), warn };
     }
   }
-  return { device: cpu, why: ['cpu', ...rejected].join('; '), warn };
+  return { device: cpu, why: `cpu, since ${rejected.join('; ')}`, warn };
 }
 
 function speedText(speed: number): string {
