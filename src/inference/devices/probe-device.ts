@@ -89,7 +89,7 @@ export function probeDevice({
 export function reasonOf(message: string, stderr: string): string {
   const logged = stripVTControlCharacters(stderr);
   const library = /Failed to load library (\S+) with error: (.+)/.exec(logged);
-  if (library) return `${library[1]} cannot be loaded: ${library[2]!.trim()}`;
+  if (library) return `${library[1]} cannot be loaded: ${library[2]!.replace(`${library[1]}: `, '').trim()}`;
   const warning = /^Warning: (.+)$/m.exec(logged)?.[1];
   if (/No supported adapters/.test(message)) {
     return `no GPU with a driver for it was found${warning ? ` (${warning.replace(/[.!]$/, '')})` : ''}`;
