@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../errors.ts';
-import type { Device } from './devices/device.ts';
+import { type Device, deviceFor } from './devices/device.ts';
 import { endIfLost } from './devices/lost-device.ts';
 import { sessionOptions } from './devices/session-options.ts';
 import { EngineError } from './engine-error.ts';
@@ -42,18 +42,20 @@ export class ModelSession {
     const bytes = await readModel(spec);
     let session: InferenceSession;
     let graph: GraphPlan;
+    let device: Device;
     try {
       const outline = readOutline(bytes);
+      device = deviceFor(outline, settings.device);
       graph =
         spec.output === 'vector'
           ? planPooling(outline, spec.pooling, spec.usePooledOutput)
           : planLogits(outline, spec.output);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
-      session = await InferenceSession.create(model, sessionOptions(spec.onnxPath, settings));
+      session = await InferenceSession.create(model, sessionOptions(spec.onnxPath, { ...settings, device }));
     } catch (error) {
       throw loadError(spec, `cannot be loaded: ${messageOf(error)}`, error);
     }
-    const loaded = new ModelSession(session, graph, spec, settings.device);
+    const loaded = new ModelSession(session, graph, spec, device);
     await loaded.#checkOutput(spec);
     return loaded;
   }

@@ -10,12 +10,14 @@ export interface Device {
   readonly index: number;
   /** Whether it runs models in float16; never so on the CPU, where float16 is only slower. */
   readonly half: boolean;
+  /** Whether somebody named it. One that `auto` chose leaves to the CPU what the CPU does better. */
+  readonly named: boolean;
 }
 
-export const cpu: Device = { kind: 'cpu', index: 0, half: false };
+export const cpu: Device = { kind: 'cpu', index: 0, half: false, named: false };
 
 /** A device that was asked for by name; whether it works is not known yet. */
-export type DeviceName = Omit<Device, 'half'>;
+export type DeviceName = Pick<Device, 'kind' | 'index'>;
 
 /** The device a setting names, or 'auto'. Undefined when it names none. */
 export function parseDevice(setting: string): DeviceName | 'auto' | undefined {
@@ -28,6 +30,14 @@ export function parseDevice(setting: string): DeviceName | 'auto' | undefined {
 /** The name of a device as a setting has it: `cuda:1`, and without a number for the first. */
 export function deviceName({ kind, index }: DeviceName): string {
   return index === 0 ? kind : `${kind}:${index}`;
+}
+
+/**
+ * The device that runs a file: no GPU has kernels for dynamic int8, so its products stay on the CPU and their inputs and
+ * outputs are carried to and fro (WebGPU, the bundled model: 65 nodes and 100 copies in each run).
+ */
+export function deviceFor(file: { readonly int8: boolean }, device: Device): Device {
+  return file.int8 && !device.named ? cpu : device;
 }
 
 /** The precisions of a model's weights that this package chooses from. */

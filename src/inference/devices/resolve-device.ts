@@ -54,7 +54,11 @@ export async function resolveDevice(setting: string, options: ResolveOptions = {
   if (asked.kind === 'cpu') return { device: cpu, why: 'cpu, as asked for', warn: false };
   const reply = await tryDevice(asked, false, options);
   if (reply.works) {
-    return { device: { ...asked, half: reply.half }, why: `${deviceName(asked)}, as asked for`, warn: false };
+    return {
+      device: { ...asked, half: reply.half, named: true },
+      why: `${deviceName(asked)}, as asked for`,
+      warn: false,
+    };
   }
   const { problem, advice } = await explain(asked, reply, options);
   throw new UserError(`The device ${deviceName(asked)} does not work: ${problem}`, {
@@ -93,7 +97,11 @@ async function resolveAuto(options: ResolveOptions): Promise<ResolvedDevice> {
       );
     } else {
       const why = `${kind}, which runs a test at ${speedText(reply.speed ?? 0)} the CPU's speed`;
-      return { device: { ...name, half: reply.half }, why: [why, ...rejected].join('; '), warn };
+      return {
+        device: { ...name, half: reply.half, named: false },
+        why: [why, ...rejected].join('; '),
+        warn,
+      };
     }
   }
   return { device: cpu, why: `cpu, since ${rejected.join('; ')}`, warn };

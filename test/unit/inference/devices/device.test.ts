@@ -2,13 +2,14 @@ import { describe, expect, it } from 'vitest';
 import {
   cpu,
   type Device,
+  deviceFor,
   deviceName,
   parseDevice,
   variantOrder,
 } from '../../../../src/inference/devices/device.ts';
 import { providerOf, sessionOptions } from '../../../../src/inference/devices/session-options.ts';
 
-const gpu: Device = { kind: 'cuda', index: 1, half: true };
+const gpu: Device = { kind: 'cuda', index: 1, half: true, named: true };
 
 describe('the name of a device', () => {
   it.each([
@@ -41,6 +42,14 @@ describe('the variants of a model', () => {
     expect(variantOrder(cpu)).toEqual(['q8', 'fp32', 'fp16']);
     expect(variantOrder(gpu)).toEqual(['fp16', 'fp32', 'q8']);
     expect(variantOrder({ ...gpu, half: false })).toEqual(['fp32', 'q8']);
+  });
+});
+
+describe('a file in int8', () => {
+  it('stays on the CPU, unless the GPU was named', () => {
+    expect(deviceFor({ int8: true }, { ...gpu, named: false })).toBe(cpu);
+    expect(deviceFor({ int8: true }, gpu)).toBe(gpu);
+    expect(deviceFor({ int8: false }, { ...gpu, named: false }).kind).toBe('cuda');
   });
 });
 

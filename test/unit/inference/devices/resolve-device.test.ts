@@ -53,7 +53,7 @@ describe('auto', () => {
   it('takes CUDA first, measured against the threads of the CPU', async () => {
     const { asked, options } = machine({ cuda: working(40), webgpu: working(20) }, cudaFiles);
     const { device, why, warn } = await resolveDevice('auto', options);
-    expect(device).toEqual({ kind: 'cuda', index: 0, half: true });
+    expect(device).toEqual({ kind: 'cuda', index: 0, half: true, named: false });
     expect(why).toBe("cuda, which runs a test at 40 times the CPU's speed");
     expect(warn).toBe(false);
     expect(asked).toEqual([{ device: { kind: 'cuda', index: 0 }, threads: 4, measure: true }]);
@@ -62,7 +62,7 @@ describe('auto', () => {
   it('takes WebGPU where CUDA is not installed, and does not even try that', async () => {
     const { asked, options } = machine({ cuda: working(40), webgpu: working(20, false) });
     const { device, why, warn } = await resolveDevice('auto', options);
-    expect(device).toEqual({ kind: 'webgpu', index: 0, half: false });
+    expect(device).toEqual({ kind: 'webgpu', index: 0, half: false, named: false });
     expect(why).toBe("webgpu, which runs a test at 20 times the CPU's speed; cuda is not installed");
     expect(warn).toBe(false);
     expect(asked.map((each) => each.device.kind)).toEqual(['webgpu']);
@@ -116,13 +116,18 @@ describe('a device that is named', () => {
   it('is taken when it works, however slow it is, and is not measured', async () => {
     const { asked, options } = machine({ webgpu: working(null, false) });
     const { device } = await resolveDevice('webgpu', options);
-    expect(device).toEqual({ kind: 'webgpu', index: 0, half: false });
+    expect(device).toEqual({ kind: 'webgpu', index: 0, half: false, named: true });
     expect(asked).toEqual([{ device: { kind: 'webgpu', index: 0 }, threads: 4, measure: false }]);
   });
 
   it('keeps its number', async () => {
     const { options } = machine({ cuda: working(null) });
-    expect((await resolveDevice('cuda:1', options)).device).toEqual({ kind: 'cuda', index: 1, half: true });
+    expect((await resolveDevice('cuda:1', options)).device).toEqual({
+      kind: 'cuda',
+      index: 1,
+      half: true,
+      named: true,
+    });
   });
 
   it('is nothing to try when it is the CPU', async () => {
