@@ -27,6 +27,7 @@ describe('readOutline', () => {
   it('tells the operator set, inputs and outputs', () => {
     expect(readOutline(tinyModel({ opset: 12, finished: true }))).toEqual({
       opset: 12,
+      int8: false,
       externalData: false,
       inputs: [
         { name: 'input_ids', elementType: 7, shape: [null, null] },
