@@ -9,6 +9,9 @@ const modelChoice = (task: string) =>
     .string()
     .optional()
     .describe(`The model for ${task} where a command names none, as NAME or NAME:variant.`);
+/** What `--device` and PGEMBEDDER_DEVICE may be. */
+export const devicePattern = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
+export const deviceChoices = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
 
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
@@ -55,6 +58,13 @@ const schema = z.object({
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
     .describe('The least level that is logged.'),
+  PGEMBEDDER_DEVICE: z
+    .string()
+    .regex(devicePattern, `must be ${deviceChoices}`)
+    .default('auto')
+    .describe(
+      `What runs the models: ${deviceChoices}. auto takes a GPU that works and is worth it, else the CPU, and logs why.`,
+    ),
   PGEMBEDDER_ENGINES: count.describe(
     'Most engine processes of one model; each has it in memory. More than one are started when batches pile up. Default: one for each physical core, up to 4.',
   ),

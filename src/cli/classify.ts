@@ -6,14 +6,14 @@ import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-optio
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
 import { defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { LabelModel, ModelDescription } from '../models/description.ts';
-import { withEmbedder } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
-interface ClassifyOptions {
+interface ClassifyOptions extends DeviceOptions {
   model?: string;
   labels?: string[];
   label?: string[];
@@ -26,7 +26,7 @@ interface ClassifyOptions {
 
 /** `pgembedder classify` */
 export function classifyCommand(): Command {
-  return new Command('classify')
+  const command = new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
     .argument('<text>')
     .option(
@@ -48,6 +48,7 @@ export function classifyCommand(): Command {
       `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model org/nli-model --labels sport,politics`,
     )
     .action(run);
+  return addDeviceOption(command);
 }
 
 function splitLabels(text: string): string[] {
@@ -63,12 +64,13 @@ function collect(label: string, before: string[] = []): string[] {
 
 async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
-  const { name, variant } =
-    options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
-  const model = environment.store.find(name, undefined, { variant });
-  requireLabels(model);
-  const taskOptions = taskOptionsOf(model, options);
-  await withEmbedder(environment, async (embedder) => {
+  const device = await openDevice(environment, options);
+  await withEmbedder(environment, device, async (embedder, store) => {
+    const { name, variant } =
+      options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
+    const model = store.find(name, undefined, { variant });
+    requireLabels(model);
+    const taskOptions = taskOptionsOf(model, options);
     const [result] = await embedder.labelTexts(model, [text], taskOptions);
     if (result instanceof EngineError) throw result;
     const rounded = roundScores(result!);

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { migrate } from '../database/migrator.ts';
+import { variantOrder } from '../inference/devices/device.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
 import { findSearchable } from '../search/search.ts';
 import { answer, type Dictionary } from './demo/answer.ts';
@@ -9,18 +10,18 @@ import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
 import { awaitLeases, countRows, prepareTable, readFilling, TABLE } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
-import { createEngine } from './embedder.ts';
+import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
 import { formatCount } from './format.ts';
 import { knownModels } from './known-models.ts';
 import { say } from './output.ts';
 import { parseCount } from './search.ts';
-import { EMBEDDED_DIRECTORY, type Environment, readEnvironment, withDatabase } from './session.ts';
+import { EMBEDDED_DIRECTORY, type Environment, openStore, readEnvironment, withDatabase } from './session.ts';
 import { StopSignals } from './signals.ts';
 
 /** Glosses that two cores embed and index in about half a minute. */
 const DEFAULT_ROWS = 10_000;
 
-interface DemoOptions {
+interface DemoOptions extends DeviceOptions {
   embedded: string;
   databaseUrl?: string;
   rows: number;
@@ -31,28 +32,27 @@ interface DemoOptions {
 
 /** `pgembedder demo` */
 export function demoCommand(): Command {
-  return (
-    new Command('demo')
-      .description('a reverse dictionary to try: describe a word, and it is found by meaning')
-      .argument('[query...]', 'answer this and end; without it, queries are asked for')
-      .option('--rows <count>', `glosses to embed, of ${formatCount(GLOSS_COUNT)}`, parseRows, DEFAULT_ROWS)
-      .option('--all', 'embed all of them; takes some minutes')
-      .option('-k <count>', 'answers to each query', parseCount, 5)
-      .option('--json', 'print answers as JSON')
-      .addOption(
-        new Option(
-          '--embedded [dir]',
-          'an embedded Postgres in this directory; put it last, or write --embedded=DIR',
-        ).default(EMBEDDED_DIRECTORY),
-      )
-      // Not from DATABASE_URL: who tries the demo has not asked for a table in that database.
-      .option('--database-url <url>', 'make its table in this database instead; DATABASE_URL is not read')
-      .addHelpText(
-        'after',
-        `\nCtrl-C at any moment; the next run goes on where it was.\n\nExample:\n  $ pgembedder demo\n  $ pgembedder demo "${EXAMPLES[0]}"`,
-      )
-      .action(run)
-  );
+  const command = new Command('demo')
+    .description('a reverse dictionary to try: describe a word, and it is found by meaning')
+    .argument('[query...]', 'answer this and end; without it, queries are asked for')
+    .option('--rows <count>', `glosses to embed, of ${formatCount(GLOSS_COUNT)}`, parseRows, DEFAULT_ROWS)
+    .option('--all', 'embed all of them; takes some minutes')
+    .option('-k <count>', 'answers to each query', parseCount, 5)
+    .option('--json', 'print answers as JSON')
+    .addOption(
+      new Option(
+        '--embedded [dir]',
+        'an embedded Postgres in this directory; put it last, or write --embedded=DIR',
+      ).default(EMBEDDED_DIRECTORY),
+    )
+    // Not from DATABASE_URL: who tries the demo has not asked for a table in that database.
+    .option('--database-url <url>', 'make its table in this database instead; DATABASE_URL is not read')
+    .addHelpText(
+      'after',
+      `\nCtrl-C at any moment; the next run goes on where it was.\n\nExample:\n  $ pgembedder demo\n  $ pgembedder demo "${EXAMPLES[0]}"`,
+    )
+    .action(run);
+  return addDeviceOption(command);
 }
 
 function parseRows(text: string): number {
@@ -63,9 +63,11 @@ function parseRows(text: string): number {
 }
 
 async function run(words: string[], options: DemoOptions): Promise<void> {
-  const environment = readEnvironment();
+  const settings = readEnvironment();
+  const device = await openDevice(settings, options);
+  const environment = { ...settings, store: openStore(settings.config, variantOrder(device)) };
   const signals = new StopSignals();
-  const engine = createEngine(environment);
+  const engine = createEngine(environment, device);
   const embedder = new CountingEmbedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
   const database = options.databaseUrl
     ? { databaseUrl: options.databaseUrl }

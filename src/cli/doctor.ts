@@ -2,8 +2,10 @@ import { Command } from 'commander';
 import { defaultModel } from '../models/choice.ts';
 import { type Check, fail, type State } from './doctor/check.ts';
 import { checkDatabase } from './doctor/database-checks.ts';
+import { checkDevice } from './doctor/device-checks.ts';
 import { checkModels } from './doctor/model-checks.ts';
 import { checkPipelines, pipelineModels } from './doctor/pipeline-checks.ts';
+import { addDeviceOption, type DeviceOptions } from './embedder.ts';
 import { reportError } from './errors.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
@@ -13,15 +15,15 @@ import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase
 export function doctorCommand(): Command {
   const command = new Command('doctor')
     .description(
-      'check database, rights, model, engine and pipelines, and say what to do about what is wrong',
+      'check database, rights, device, model, engine and pipelines, and say what to do about what is wrong',
     )
     .option('--json', 'print the checks as JSON')
     .addHelpText('after', '\nExits with 1 when a check has failed.\n\nExample:\n  $ pgembedder doctor')
     .action(run);
-  return addDatabaseOptions(command);
+  return addDatabaseOptions(addDeviceOption(command));
 }
 
-async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
+async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }): Promise<void> {
   const environment = readEnvironment();
   const checks: Check[] = [];
   // Each line is shown as soon as it is known: a check may wait for a server that does not answer.
@@ -41,7 +43,8 @@ async function run(options: DatabaseOptions & { json?: boolean }): Promise<void>
     // Whatever keeps the database's checks from going on: the others need no database.
     add(fail('database', reportError(error).text.replace(/^pgembedder: /, '')));
   }
-  await checkModels(environment, models, add);
+  const device = await checkDevice(environment, options, add);
+  await checkModels(environment, device, models, add);
   const failed = checks.filter(({ state }) => state === 'fail').length;
   const warned = checks.filter(({ state }) => state === 'warn').length;
   if (options.json) printJson(checks);

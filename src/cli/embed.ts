@@ -1,12 +1,12 @@
 import { Command } from 'commander';
 import { EngineError } from '../inference/engine-error.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
-import { withEmbedder } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
 
-interface EmbedOptions {
+interface EmbedOptions extends DeviceOptions {
   model?: string;
   query?: boolean;
   json?: boolean;
@@ -14,7 +14,7 @@ interface EmbedOptions {
 
 /** `pgembedder embed` */
 export function embedCommand(): Command {
-  return new Command('embed')
+  const command = new Command('embed')
     .description("print a text's vector; needs no database")
     .argument('<text>')
     .option(
@@ -25,6 +25,7 @@ export function embedCommand(): Command {
     .option('--json', 'print model, dimensions and vector as JSON')
     .addHelpText('after', `\nExample:\n  $ pgembedder embed "a small cat" | psql -c "..."`)
     .action(run);
+  return addDeviceOption(command);
 }
 
 async function run(text: string, options: EmbedOptions): Promise<void> {
@@ -33,8 +34,9 @@ async function run(text: string, options: EmbedOptions): Promise<void> {
     options.model === undefined
       ? defaultModel(environment.config, 'feature-extraction')!
       : parseChoice(options.model);
-  const model = environment.store.find(name, 'feature-extraction', { variant });
-  await withEmbedder(environment, async (embedder) => {
+  const device = await openDevice(environment, options);
+  await withEmbedder(environment, device, async (embedder, store) => {
+    const model = store.find(name, 'feature-extraction', { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [text], { prompt });
     if (vector instanceof EngineError) throw vector;

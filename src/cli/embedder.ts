@@ -1,10 +1,33 @@
-import type { Config } from '../config.ts';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type Config, deviceChoices, devicePattern } from '../config.ts';
+import { type Device, variantOrder } from '../inference/devices/device.ts';
+import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine.ts';
-import type { Environment } from './session.ts';
+import type { ModelStore } from '../models/store.ts';
+import { type Environment, openStore } from './session.ts';
+
+/** The flag that says what runs the models. */
+export interface DeviceOptions {
+  device?: string;
+}
+
+/** Gives a command the flag of `openDevice`. */
+export function addDeviceOption(command: Command): Command {
+  const description = `what runs the model: ${deviceChoices} (default: PGEMBEDDER_DEVICE, or auto)`;
+  return command.option('--device <name>', description, (name) => {
+    if (!devicePattern.test(name)) throw new InvalidArgumentError(`It is ${deviceChoices}.`);
+    return name;
+  });
+}
+
+/** The device that the flag names, or the environment. @throws UserError when it does not work */
+export function openDevice({ config, logger }: Environment, { device }: DeviceOptions): Promise<Device> {
+  return chooseDevice(device ?? config.PGEMBEDDER_DEVICE, { logger });
+}
 
 /** What of the settings concerns the engine. */
-export function engineOptions(config: Config): Omit<EngineOptions, 'logger'> {
+export function engineOptions(config: Config): Omit<EngineOptions, 'logger' | 'device'> {
   const megabytes = config.PGEMBEDDER_ENGINE_MEMORY_MB;
   return {
     engines: config.PGEMBEDDER_ENGINES,
@@ -15,18 +38,20 @@ export function engineOptions(config: Config): Omit<EngineOptions, 'logger'> {
 }
 
 /** An engine as the settings have it. Its processes start with the first text. */
-export function createEngine({ config, logger }: Environment): Engine {
-  return new Engine({ logger, ...engineOptions(config) });
+export function createEngine({ config, logger }: Environment, device: Device): Engine {
+  return new Engine({ logger, device, ...engineOptions(config) });
 }
 
-/** Has an engine of this process used, and ends it. */
+/** Has an engine on a device used, and ends it. The store that is given with it has the variants that suit the device. */
 export async function withEmbedder<Result>(
   environment: Environment,
-  use: (embedder: Embedder) => Promise<Result>,
+  device: Device,
+  use: (embedder: Embedder, store: ModelStore) => Promise<Result>,
 ): Promise<Result> {
-  const engine = createEngine(environment);
+  const engine = createEngine(environment, device);
+  const embedder = new Embedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
   try {
-    return await use(new Embedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET }));
+    return await use(embedder, openStore(environment.config, variantOrder(device)));
   } finally {
     await engine.stop();
   }

@@ -1,13 +1,13 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { requireSchema } from '../database/migrator.ts';
 import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
-import { withEmbedder } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { formatMilliseconds, oneLine, plural } from './format.ts';
 import { colours, errorColours, print, printJson, say, width } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { type Column, formatTable } from './table.ts';
 
-interface SearchOptions extends DatabaseOptions {
+interface SearchOptions extends DatabaseOptions, DeviceOptions {
   k: number;
   json?: boolean;
 }
@@ -22,7 +22,7 @@ export function searchCommand(): Command {
     .option('--json', 'print key, similarity and input of each row as JSON')
     .addHelpText('after', '\nExample:\n  $ pgembedder search articles "how do I bake bread" -k 5')
     .action(run);
-  return addDatabaseOptions(command);
+  return addDatabaseOptions(addDeviceOption(command));
 }
 
 /** A whole number from 1 to the most a search gives. */
@@ -38,8 +38,9 @@ async function run(name: string, query: string, options: SearchOptions): Promise
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
     const pipeline = await findSearchable(database, name);
-    const model = environment.store.find(pipeline.model, 'feature-extraction');
-    await withEmbedder(environment, async (embedder) => {
+    const device = await openDevice(environment, options);
+    await withEmbedder(environment, device, async (embedder, store) => {
+      const model = store.find(pipeline.model, 'feature-extraction');
       const begin = performance.now();
       const vector = await embedQuery(embedder, model, query, pipeline.options);
       const embedded = performance.now();

@@ -7,6 +7,7 @@ import { startEmbedded } from '../embedded/start-embedded.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
+import type { Variant } from '../models/variants.ts';
 import { explainConnection, UsageError } from './errors.ts';
 import { knownModels } from './known-models.ts';
 import { createLogger } from './logger.ts';
@@ -50,8 +51,16 @@ export interface Environment {
 export function readEnvironment(service = false): Environment {
   const config = readConfig(process.env);
   const level = service || process.env.PGEMBEDDER_LOG_LEVEL ? config.PGEMBEDDER_LOG_LEVEL : 'warn';
-  const store = createModelStore({ directories: [modelsDirectory(config)], pinned: pinnedVariants(config) });
-  return { config, logger: createLogger(level), store };
+  return { config, logger: createLogger(level), store: openStore(config) };
+}
+
+/** The models that the settings name. @param variants in the order of preference; by default as they suit a CPU */
+export function openStore(config: Config, variants?: readonly Variant[]): ModelStore {
+  return createModelStore({
+    directories: [modelsDirectory(config)],
+    pinned: pinnedVariants(config),
+    variants,
+  });
 }
 
 /** An open database. */

@@ -5,7 +5,7 @@ import { UserError } from '../errors.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
-import { engineOptions } from './embedder.ts';
+import { addDeviceOption, type DeviceOptions, engineOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { foundModels, saveModels } from './known-models.ts';
 import { colours, print, printJson, say } from './output.ts';
@@ -19,7 +19,7 @@ import {
 } from './session.ts';
 import { StopSignals } from './signals.ts';
 
-interface WorkOptions extends DatabaseOptions {
+interface WorkOptions extends DatabaseOptions, DeviceOptions {
   once?: boolean;
   json?: boolean;
 }
@@ -35,7 +35,7 @@ export function workCommand(): Command {
     .option('--json', 'with --once: print the summary as JSON')
     .addHelpText('after', help)
     .action(run);
-  return addDatabaseOptions(command);
+  return addDatabaseOptions(addDeviceOption(command));
 }
 
 function help(): string {
@@ -84,7 +84,7 @@ async function work(
   if ((await migrationState(session.database)) === 'current')
     await saveModels(session.database, foundModels(store, logger), logger);
   if (signals.stopped) return;
-  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config) });
+  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config, options) });
   signals.signal.addEventListener('abort', () => {
     logger.info('stopping; a second signal ends at once');
     void worker.stop();
@@ -120,8 +120,9 @@ async function serve(worker: Worker, session: Session, signals: StopSignals): Pr
 }
 
 /** What of the settings concerns a worker. */
-function workerSettings(config: Config) {
+function workerSettings(config: Config, { device }: DeviceOptions) {
   return {
+    device: device ?? config.PGEMBEDDER_DEVICE,
     modelDirectories: [modelsDirectory(config)],
     pinnedVariants: pinnedVariants(config),
     engine: engineOptions(config),

@@ -7,6 +7,9 @@
  */
 export const cpuTokenBudget = 1024;
 
+/** Where it begins on a GPU: enough rows to keep it busy. Not measured on one yet. */
+export const gpuTokenBudget = 16_384;
+
 /** Rows that share a batch, and the budget it was cut under. */
 export interface Cut {
   readonly rows: readonly number[];

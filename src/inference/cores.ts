@@ -35,14 +35,14 @@ const mostEngines = 4;
 /**
  * How many processes run a session and with how many threads each. By default there is a process for each core, up to
  * 4, and they divide the cores among them: batches are small, and two of them side by side are done sooner than one
- * after the other on twice the threads (MiniLM int8 on 2 cores, glosses: 1,040 rows/s against 800).
+ * after the other on twice the threads (MiniLM int8 on 2 cores, glosses: 1,040 rows/s against 800). A GPU has one.
  */
-export function engineThreads(given: { engines?: number | undefined; threads?: number | undefined }): {
-  engines: number;
-  threads: number;
-} {
+export function engineThreads(
+  given: { engines?: number | undefined; threads?: number | undefined },
+  onCpu: boolean,
+): { engines: number; threads: number } {
   const cores = physicalCores();
-  const engines =
-    given.engines ?? Math.max(1, Math.min(mostEngines, Math.floor(cores / (given.threads ?? 1))));
+  const most = onCpu ? mostEngines : 1;
+  const engines = given.engines ?? Math.max(1, Math.min(most, Math.floor(cores / (given.threads ?? 1))));
   return { engines, threads: given.threads ?? Math.max(1, Math.floor(cores / engines)) };
 }

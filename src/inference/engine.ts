@@ -2,8 +2,9 @@ import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { packageRoot } from '../package-root.ts';
-import { cpuTokenBudget } from './batcher.ts';
+import { cpuTokenBudget, gpuTokenBudget } from './batcher.ts';
 import { engineThreads } from './cores.ts';
+import { cpu, type Device, deviceName } from './devices/device.ts';
 import type { EngineEvents } from './engine-events.ts';
 import { stopped } from './engine-failures.ts';
 import type { RunSettings } from './protocol.ts';
@@ -14,7 +15,9 @@ export interface EngineOptions {
   readonly logger: Logger;
   /** The module that a process runs; tests give one with faults. */
   readonly entry?: string;
-  /** Most processes of one session. By default one for each core, up to 4 (`engineThreads`). */
+  /** What runs the models, as `chooseDevice` gives it; by default the CPU. */
+  readonly device?: Device;
+  /** Most processes of one session. By default one for each core, up to 4, and one on a GPU (`engineThreads`). */
   readonly engines?: number | undefined;
   /** Threads a run uses; by default the cores divided by `engines`. */
   readonly threads?: number | undefined;
@@ -55,7 +58,7 @@ const defaultIdleMs = 600_000;
  */
 export class Engine extends EventEmitter<EngineEvents> {
   /** Tokens in a batch to begin with. */
-  readonly tokenBudget = cpuTokenBudget;
+  readonly tokenBudget: number;
   /** Names what speed depends on beside the model; a setting that was measured holds for the same name. */
   readonly profile: string;
   readonly logger: Logger;
@@ -69,9 +72,11 @@ export class Engine extends EventEmitter<EngineEvents> {
   constructor(options: EngineOptions) {
     super();
     this.logger = options.logger;
-    const { engines, threads } = engineThreads(options);
-    this.profile = `cpu ${engines}x${threads}`;
-    this.#settings = { threads, spinning: options.spinning ?? false };
+    const device = options.device ?? cpu;
+    const { engines, threads } = engineThreads(options, device.kind === 'cpu');
+    this.tokenBudget = device.kind === 'cpu' ? cpuTokenBudget : gpuTokenBudget;
+    this.profile = `${deviceName(device)} ${engines}x${threads}`;
+    this.#settings = { device, threads, spinning: options.spinning ?? false };
     this.#memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
     this.#hostOptions = {
       entry: options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js'),

@@ -42,6 +42,15 @@ export function toFloat(value: GraphValue, suffix: string): [name: string, nodes
 
 /** Declares an output. Sizes that the model does not fix are null. */
 export function floatOutput(name: string, shape: readonly (number | null)[]): Uint8Array {
+  return bytesField(onnx.graph.output, ...floatValue(name, shape));
+}
+
+/** Declares an input, in the same way. */
+export function floatInput(name: string, shape: readonly (number | null)[]): Uint8Array {
+  return bytesField(onnx.graph.input, ...floatValue(name, shape));
+}
+
+function floatValue(name: string, shape: readonly (number | null)[]): Uint8Array[] {
   const dims = shape.map((size) =>
     bytesField(onnx.shape.dim, ...(size === null ? [] : [varintField(onnx.dim.value, size)])),
   );
@@ -50,11 +59,7 @@ export function floatOutput(name: string, shape: readonly (number | null)[]): Ui
     varintField(onnx.tensorType.elementType, onnx.element.float),
     bytesField(onnx.tensorType.shape, ...dims),
   );
-  return bytesField(
-    onnx.graph.output,
-    bytesField(onnx.valueInfo.name, name),
-    bytesField(onnx.valueInfo.type, tensor),
-  );
+  return [bytesField(onnx.valueInfo.name, name), bytesField(onnx.valueInfo.type, tensor)];
 }
 
 /** Unsqueeze took its axes as an attribute up to operator set 12 and as an input from 13 on. */

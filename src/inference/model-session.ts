@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../errors.ts';
+import { type Device, deviceFor } from './devices/device.ts';
+import { endIfLost } from './devices/lost-device.ts';
+import { sessionOptions } from './devices/session-options.ts';
 import { EngineError } from './engine-error.ts';
 import { type BatchTokens, feedsFor, type KnownInput, knownInputs } from './feeds.ts';
 import { finishLogits } from './finish-logits.ts';
@@ -21,14 +23,16 @@ export class ModelSession {
   readonly #graph: GraphPlan;
   readonly #output: SessionSpec['output'];
   readonly #padTokenId: number;
+  readonly #device: Device;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
   readonly #inputs: ReadonlyMap<KnownInput, boolean>;
 
-  private constructor(session: InferenceSession, graph: GraphPlan, spec: SessionSpec) {
+  private constructor(session: InferenceSession, graph: GraphPlan, spec: SessionSpec, device: Device) {
     this.#session = session;
     this.#graph = graph;
     this.#output = spec.output;
     this.#padTokenId = spec.padTokenId;
+    this.#device = device;
     this.#inputs = inputsOf(session, spec);
   }
 
@@ -40,18 +44,20 @@ export class ModelSession {
     const bytes = await readModel(spec);
     let session: InferenceSession;
     let graph: GraphPlan;
+    let device: Device;
     try {
       const outline = readOutline(bytes);
+      device = deviceFor(outline, settings.device);
       graph =
         spec.output === 'vector'
           ? planPooling(outline, spec.pooling, spec.usePooledOutput)
           : planLogits(outline, spec.output);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
-      session = await InferenceSession.create(model, sessionOptions(spec, settings));
+      session = await InferenceSession.create(model, sessionOptions(spec.onnxPath, { ...settings, device }));
     } catch (error) {
       throw loadError(spec, `cannot be loaded: ${messageOf(error)}`, error);
     }
-    const loaded = new ModelSession(session, graph, spec);
+    const loaded = new ModelSession(session, graph, spec, device);
     await loaded.#checkOutput(spec);
     return loaded;
   }
@@ -63,7 +69,10 @@ export class ModelSession {
    */
   async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues> {
     const { lengths } = batch;
-    const output = await this.#runGraph(batch);
+    const output = await this.#runGraph(batch).catch(async (error: unknown) => {
+      await endIfLost(this.#device, () => this.#runLeast());
+      throw error;
+    });
     return this.#output === 'vector'
       ? finishVectors(output, lengths, { normalize, isSum: this.#graph.isSum })
       : finishLogits(output, lengths, longestOf(lengths), this.#output === 'token-logits');
@@ -79,12 +88,17 @@ export class ModelSession {
     return data;
   }
 
-  /** Runs two padding tokens: the cheapest way to learn what the model really gives, and its first warm-up. */
+  /** Runs two padding tokens. */
+  #runLeast(): Promise<Float32Array> {
+    const ids = new Int32Array(2).fill(this.#padTokenId);
+    return this.#runGraph({ lengths: Int32Array.of(2), ids, secondFrom: null });
+  }
+
+  /** The cheapest way to learn what the model really gives, and its first warm-up. */
   async #checkOutput(spec: SessionSpec): Promise<void> {
     let given: number;
     try {
-      const ids = new Int32Array(2).fill(this.#padTokenId);
-      given = (await this.#runGraph({ lengths: Int32Array.of(2), ids, secondFrom: null })).length;
+      given = (await this.#runLeast()).length;
     } catch (error) {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
@@ -137,28 +151,4 @@ function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineE
     hint: 'Fetch the model again or choose another one',
     cause,
   });
-}
-
-function sessionOptions(spec: SessionSpec, settings: RunSettings): InferenceSession.SessionOptions {
-  return {
-    executionProviders: ['cpu'],
-    intraOpNumThreads: settings.threads,
-    interOpNumThreads: 1,
-    // The arena keeps what it took for the largest batch, and the token budget bounds that: over 1,500 batches of
-    // shapes that varied it grew from 132 to 140 MB, where malloc alone went from 140 to 188. Neither was faster.
-    enableCpuMemArena: true,
-    // Plans memory for each shape it sees, and here nearly every batch has another (onnxruntime issue 11118).
-    enableMemPattern: false,
-    // Warnings and errors; they go to stderr and from there to the client's log.
-    logSeverityLevel: 2,
-    extra: {
-      session: {
-        intra_op: { allow_spinning: settings.spinning ? '1' : '0' },
-        // Weights in a second file are named relative to the model, which is given as bytes and so has no place.
-        model_external_initializers_file_folder_path: dirname(spec.onnxPath),
-      },
-      // Its kernel takes five times as long as the layer normalization and addition it replaces.
-      optimization: { disable_specified_optimizers: 'SkipLayerNormFusion' },
-    },
-  };
 }

@@ -5,13 +5,13 @@ import { fieldsOf, nestedIn, numberIn, stringIn } from './protobuf.ts';
  * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
 export const onnx = {
-  model: { graph: 7, opsetImport: 8 },
+  model: { irVersion: 1, graph: 7, opsetImport: 8 },
   opset: { domain: 1, version: 2 },
-  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  graph: { node: 1, name: 2, initializer: 5, input: 11, output: 12 },
   node: { input: 1, output: 2, name: 3, opType: 4, attribute: 5 },
   attribute: { name: 1, int: 3, tensor: 5, ints: 8, type: 20 },
   attributeType: { int: 2, tensor: 4, ints: 7 },
-  tensor: { dims: 1, dataType: 2, int64Data: 7, dataLocation: 14 },
+  tensor: { dims: 1, dataType: 2, int64Data: 7, name: 8, rawData: 9, dataLocation: 14 },
   valueInfo: { name: 1, type: 2 },
   type: { tensor: 1 },
   tensorType: { elementType: 1, shape: 2 },
@@ -38,19 +38,24 @@ export interface OnnxOutline {
   readonly opset: number;
   readonly inputs: readonly GraphValue[];
   readonly outputs: readonly GraphValue[];
+  /** Whether it computes in dynamic int8. */
+  readonly int8: boolean;
   /** Whether weights lie in a second file. */
   readonly externalData: boolean;
 }
 
-/** Reads the outline of an ONNX file. Nodes and weights are stepped over. Raises Error when the bytes are none. */
+/** Reads the outline of an ONNX file. Weights are stepped over. Raises Error when the bytes are none. */
 export function readOutline(model: Uint8Array): OnnxOutline {
   const opset = Math.max(0, ...nestedIn(model, onnx.model.opsetImport).map(defaultOpset));
   const inputs: GraphValue[] = [];
   const outputs: GraphValue[] = [];
   let externalData = false;
+  let int8 = false;
   for (const graph of nestedIn(model, onnx.model.graph)) {
     for (const { number, bytes } of fieldsOf(graph)) {
-      if (number === onnx.graph.input && bytes) {
+      if (number === onnx.graph.node && bytes) {
+        int8 ||= stringIn(bytes, onnx.node.opType) === 'MatMulInteger';
+      } else if (number === onnx.graph.input && bytes) {
         inputs.push(graphValue(bytes));
       } else if (number === onnx.graph.output && bytes) {
         outputs.push(graphValue(bytes));
@@ -62,7 +67,7 @@ export function readOutline(model: Uint8Array): OnnxOutline {
   if (opset === 0 || outputs.length === 0) {
     throw new Error('it holds no ONNX graph');
   }
-  return { opset, inputs, outputs, externalData };
+  return { opset, inputs, outputs, int8, externalData };
 }
 
 /** The version when this import is of the default domain ('' or 'ai.onnx'), else 0. */

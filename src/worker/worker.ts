@@ -3,6 +3,8 @@ import { type Connection, type Database, findVectorOid, openDatabase } from '../
 import { type Listener, openListener } from '../database/listener.ts';
 import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
+import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
+import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine.ts';
 import { modelsDirectory } from '../models/places.ts';
@@ -30,8 +32,13 @@ export interface WorkerOptions {
   readonly modelDirectories?: readonly string[];
   /** Variants as which models are to be used, by the model's name. Default: of each the one that is best here. */
   readonly pinnedVariants?: ReadonlyMap<string, Variant>;
+  /**
+   * What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. A device that is
+   * named and does not work is an error of `start` and `drain`; 'auto' takes the CPU when no GPU is worth it.
+   */
+  readonly device?: string;
   /** Engine processes, their memory and their end; see `EngineOptions`. */
-  readonly engine?: Omit<EngineOptions, 'logger'>;
+  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
   /** Most tokens of a batch, padding included. By default the best number is found out. */
   readonly tokenBudget?: number | undefined;
   /** Rows claimed at once and sorted by length. Default: 2,048. */
@@ -88,8 +95,8 @@ class PipelineWorker implements Worker {
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
   readonly #database: Database;
-  readonly #store: ModelStore;
-  readonly #engine: Engine;
+  /** There once the device is known. */
+  #engine: Engine | undefined;
   readonly #holdings = new Holdings();
   readonly #windows = new Set<Promise<void>>();
   /** Ends waits for a server that is away, when stopping has taken its time. */
@@ -103,15 +110,10 @@ class PipelineWorker implements Worker {
     this.#options = options;
     this.#logger = options.logger;
     this.#database = openDatabase(options.connection);
-    this.#store = createModelStore({
-      directories: options.modelDirectories ?? [modelsDirectory()],
-      pinned: options.pinnedVariants,
-    });
-    this.#engine = new Engine({ ...options.engine, logger: options.logger });
   }
 
   get enginePids(): readonly number[] {
-    return this.#engine.pids;
+    return this.#engine?.pids ?? [];
   }
 
   async start(): Promise<void> {
@@ -142,14 +144,12 @@ class PipelineWorker implements Worker {
   }
 
   async #connect(): Promise<Parts> {
-    const context = await this.#makeContext();
-    const embedder =
-      this.#options.embedder ??
-      new Embedder({
-        engine: this.#engine,
-        tokenBudget: this.#options.tokenBudget,
-      });
-    const registry = new Registry(context, this.#store, embedder);
+    // Beside the first statements: even where there is no GPU it takes a quarter of a second.
+    const preparing = this.#prepare();
+    preparing.catch(() => {});
+    const context = await this.#makeContext(preparing);
+    const { embedder, store } = await preparing;
+    const registry = new Registry(context, store, embedder);
     const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);
     const writer = new Writer(context, setbacks, this.#holdings, this.stats);
     const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
@@ -161,7 +161,7 @@ class PipelineWorker implements Worker {
       take: (jobs) => this.#work(runner, jobs),
       listening,
     });
-    const requests = new Requests(context, this.#store, embedder, listening);
+    const requests = new Requests(context, store, embedder, listening);
     this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
     await heartbeat.rescue();
     heartbeat.start();
@@ -176,7 +176,25 @@ class PipelineWorker implements Worker {
     return this.#parts;
   }
 
-  async #makeContext(): Promise<WorkerContext> {
+  /** Chooses the device, and the models that suit it. */
+  async #prepare(): Promise<{ store: ModelStore; embedder: TextEmbedder }> {
+    const { embedder, device: setting = 'auto', engine, logger, tokenBudget } = this.#options;
+    if (embedder) return { embedder, store: this.#openStore(cpu) };
+    const device = await chooseDevice(setting, { logger });
+    this.#engine = new Engine({ ...engine, logger, device });
+    return { embedder: new Embedder({ engine: this.#engine, tokenBudget }), store: this.#openStore(device) };
+  }
+
+  #openStore(device: Device): ModelStore {
+    return createModelStore({
+      directories: this.#options.modelDirectories ?? [modelsDirectory()],
+      pinned: this.#options.pinnedVariants,
+      variants: variantOrder(device),
+    });
+  }
+
+  /** Nobody is to see a worker before it is `prepared`. */
+  async #makeContext(prepared: Promise<unknown>): Promise<WorkerContext> {
     const database = this.#database;
     await requireSchema(database);
     const vectorOid = await findVectorOid(database);
@@ -188,6 +206,7 @@ class PipelineWorker implements Worker {
         'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
       );
     }
+    await prepared;
     const workerId = await register({ database }, this.#listener !== null);
     return {
       database,
@@ -238,7 +257,7 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     parts?.requests.stop();
-    await this.#engine.stop(engineMs);
+    await this.#engine?.stop(engineMs);
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);

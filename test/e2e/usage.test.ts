@@ -75,6 +75,18 @@ describe('an error is one line that says what to do', () => {
       1,
       /comes with pgembedder, and stays/,
     ],
+    [
+      'a device that is none',
+      ['embed', 'x', '--device', 'gpu'],
+      2,
+      /'gpu' is invalid\. It is auto, cpu, cuda/,
+    ],
+    [
+      'a device that is not here',
+      ['embed', 'x', '--device', process.platform === 'win32' ? 'coreml' : 'dml'],
+      1,
+      /does not have it on this system\. Choose one of cpu, .*--device auto/,
+    ],
     ['a model that is not there', ['embed', 'x', '--model', 'nope'], 1, /'nope'/],
   ])('%s', async (_, args, code, message) => {
     const result = await run(args);
@@ -89,6 +101,9 @@ describe('an error is one line that says what to do', () => {
     const { code, stderr } = await run(['embed', 'x'], { env: { PGEMBEDDER_WINDOW: 'many' } });
     expect(code).toBe(1);
     expect(stderr).toMatch(/^pgembedder: .*PGEMBEDDER_WINDOW.*\n$/);
+    const device = await run(['embed', 'x'], { env: { PGEMBEDDER_DEVICE: 'gpu' } });
+    expect(device.code).toBe(1);
+    expect(device.stderr).toMatch(/^pgembedder: .*PGEMBEDDER_DEVICE: must be auto, cpu, cuda.*\n$/);
   });
 });
 

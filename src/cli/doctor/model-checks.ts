@@ -1,4 +1,5 @@
 import { UserError } from '../../errors.ts';
+import type { Device } from '../../inference/devices/device.ts';
 import { EngineError } from '../../inference/engine-error.ts';
 import { withEmbedder } from '../embedder.ts';
 import { formatMilliseconds } from '../format.ts';
@@ -8,13 +9,14 @@ import { fail, ok, type Report } from './check.ts';
 /** Whether each model is here, has its checksum, loads in an engine process and gives what it should. */
 export async function checkModels(
   environment: Environment,
+  device: Device,
   names: readonly string[],
   add: Report,
 ): Promise<void> {
-  await withEmbedder(environment, async (embedder) => {
+  await withEmbedder(environment, device, async (embedder, store) => {
     for (const name of names) {
       try {
-        const model = environment.store.find(name, 'feature-extraction');
+        const model = store.find(name, 'feature-extraction');
         const checksum = model.expectedSha256 === null ? 'no checksum known' : 'checksum right';
         add(ok('model', `${name}: ${model.onnxPath}`));
         const begin = performance.now();

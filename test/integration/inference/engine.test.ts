@@ -31,6 +31,16 @@ describe('a batch', () => {
     ]);
   });
 
+  it('in int8 runs on the CPU where auto has chosen a GPU, even one that is gone', async () => {
+    // No macOS and Windows at once: one of the two is not there.
+    const kind = process.platform === 'win32' ? 'coreml' : 'dml';
+    const device = { kind, index: 0, half: true, named: false } as const;
+    const [result] = await startEngine({ device }).engine.run(bundled, [row(2023)]);
+    expect(result).toHaveLength(384);
+    const named = startEngine({ device: { ...device, named: true } }).engine.run(bundled, [row(2023)]);
+    await expect(named).rejects.toMatchObject({ kind: 'load', message: expect.stringContaining(kind) });
+  });
+
   it('without rows starts nothing', async () => {
     const { engine } = startEngine();
     expect(await engine.run(bundled, [])).toEqual([]);

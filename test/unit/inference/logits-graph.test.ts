@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { cpu } from '../../../src/inference/devices/device.ts';
 import { finishLogits } from '../../../src/inference/finish-logits.ts';
 import { planLogits } from '../../../src/inference/logits-graph.ts';
 import { ModelSession } from '../../../src/inference/model-session.ts';
@@ -26,7 +27,7 @@ describe('the logits of a model', () => {
     const { key, model, onnxPath, expectedSha256, padTokenId } = tinySpec({ half: true });
     const file = { key, model, onnxPath, expectedSha256, padTokenId };
     const spec: LogitsSpec = { ...file, output: 'token-logits', labels: 3 };
-    const session = await ModelSession.load(spec, { threads: 1, spinning: false });
+    const session = await ModelSession.load(spec, { device: cpu, threads: 1, spinning: false });
     const batch = { lengths: Int32Array.of(1, 2), ids: Int32Array.of(3, 1, 2), secondFrom: null };
     expect(await session.run(batch, false)).toEqual({
       values: Float32Array.of(0, 0, -5, 0, 2, 0, 3, 4, 0),

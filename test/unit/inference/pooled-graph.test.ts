@@ -1,12 +1,13 @@
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { cpu } from '../../../src/inference/devices/device.ts';
 import { ModelSession } from '../../../src/inference/model-session.ts';
 import { readOutline } from '../../../src/inference/onnx-outline.ts';
 import { planPooling, pooledOutput } from '../../../src/inference/pooled-graph.ts';
 import type { VectorSpec } from '../../../src/inference/types.ts';
 import { type TinyModel, tinyModel, tinySpec } from './tiny-model.ts';
 
-const settings = { threads: 1, spinning: false };
+const settings = { device: cpu, threads: 1, spinning: false };
 
 const batch = (...rows: number[][]) => ({
   lengths: Int32Array.from(rows, (ids) => ids.length),
@@ -26,6 +27,7 @@ describe('readOutline', () => {
   it('tells the operator set, inputs and outputs', () => {
     expect(readOutline(tinyModel({ opset: 12, finished: true }))).toEqual({
       opset: 12,
+      int8: false,
       externalData: false,
       inputs: [
         { name: 'input_ids', elementType: 7, shape: [null, null] },
