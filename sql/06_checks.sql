@@ -103,7 +103,7 @@ create or replace function embedder.known_options(task text) returns table (opti
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select v.option, v.wanted
   from (values
-    ('feature-extraction', 'pooling', '"mean" or "cls"'),
+    ('feature-extraction', 'pooling', '"mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"'),
     ('feature-extraction', 'normalize', 'true or false'),
     ('feature-extraction', 'prompt', 'a string, put before each text'),
     ('feature-extraction', 'dimensions', 'a whole number from 1'),
@@ -134,7 +134,7 @@ begin
       raise exception '% has no option "%"', task, option.key using errcode = 'invalid_parameter_value',
         hint = format('Its options: %s.', (select string_agg(k.option, ', ') from embedder.known_options(task) k));
     elsif not (case option.key
-        when 'pooling' then option.text in ('mean', 'cls')
+        when 'pooling' then option.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
         when 'vector_type' then option.text in ('vector', 'halfvec')
         when 'aggregation_strategy' then option.text in ('none', 'simple', 'first', 'average', 'max')
         when 'normalize' then option.type = 'boolean'

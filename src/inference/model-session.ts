@@ -62,7 +62,7 @@ export class ModelSession {
     const { lengths } = batch;
     const output = await this.#runGraph(batch);
     return spec.output === 'vector'
-      ? finishVectors(output, lengths, { normalize: spec.normalize, isSum: this.#graph.isSum })
+      ? finishVectors(output, lengths, { normalize: spec.normalize, divisor: this.#graph.divisor })
       : finishLogits(output, lengths, longestOf(lengths), spec.output === 'token-logits');
   }
 
@@ -111,6 +111,12 @@ async function readModel(spec: SessionSpec): Promise<Buffer> {
 }
 
 function inputsOf(session: InferenceSession, spec: SessionSpec): Map<KnownInput, boolean> {
+  if (session.inputNames.some((name) => name.startsWith('past_key_values'))) {
+    throw loadError(
+      spec,
+      'is a decoder with a memory (past_key_values); pgembedder runs exports without one',
+    );
+  }
   const unknown = session.inputNames.filter((name) => !isKnownInput(name));
   const missing = ['input_ids', 'attention_mask'].filter((name) => !session.inputNames.includes(name));
   if (unknown.length > 0 || missing.length > 0) {

@@ -11,7 +11,7 @@ export const onnx = {
   node: { input: 1, output: 2, name: 3, opType: 4, attribute: 5 },
   attribute: { name: 1, int: 3, tensor: 5, ints: 8, type: 20 },
   attributeType: { int: 2, tensor: 4, ints: 7 },
-  tensor: { dims: 1, dataType: 2, int64Data: 7, dataLocation: 14 },
+  tensor: { dims: 1, dataType: 2, int64Data: 7, rawData: 9, dataLocation: 14 },
   valueInfo: { name: 1, type: 2 },
   type: { tensor: 1 },
   tensorType: { elementType: 1, shape: 2 },

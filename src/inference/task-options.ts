@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
-import type { ModelTask } from '../models/description.ts';
+import { type ModelTask, poolings } from '../models/description.ts';
 
 /** Labels kept in the result's detail, the best first. */
 const topK = z.int().min(1).optional();
@@ -8,7 +8,7 @@ const oneLabel = z.string().refine((label) => label.trim() !== '', 'a label is a
 
 const schemas = {
   'feature-extraction': z.strictObject({
-    pooling: z.enum(['mean', 'cls']).optional(),
+    pooling: z.enum(poolings).optional(),
     normalize: z.boolean().optional(),
     dimensions: z.int().min(1).optional(),
     prompt: z.string().optional(),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { packageRoot } from '../package-root.ts';
+import { poolings } from './description.ts';
 
 /** The folder with `catalog.json` and the models that come with the package. */
 export const bundledModelsDirectory = join(packageRoot, 'models');
@@ -37,7 +38,7 @@ const catalogEntry = z.strictObject({
   dimensions: z.int().positive(),
   /** Tokens that count, special tokens included; what comes after is cut off. */
   max_tokens: z.int().positive(),
-  pooling: z.enum(['mean', 'cls']),
+  pooling: z.enum(poolings),
   normalize: z.boolean(),
   /** Put before a text, by its role; '' for none. */
   prompts: z.strictObject({ query: z.string(), passage: z.string() }),

@@ -1,5 +1,10 @@
-/** How the token vectors of a text become one: their mean, or the vector of the first token. */
-export type Pooling = 'mean' | 'cls';
+/**
+ * How the token vectors of a text become one, padding left out: their mean, the vector of the first or of the last
+ * token, the largest number in each dimension, their sum over the square root of their number, or their mean with the
+ * tokens' places (1, 2, 3, ...) as weights. The same as sentence-transformers' modes.
+ */
+export const poolings = ['mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean'] as const;
+export type Pooling = (typeof poolings)[number];
 
 /** What a model puts before a text, by the text's role; '' for nothing. */
 export interface Prompts {

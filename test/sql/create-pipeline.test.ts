@@ -252,9 +252,9 @@ describe('create_pipeline refuses', () => {
     ],
     [
       'a wrong pooling',
-      `'article', 'body', options => '{"pooling": "max"}'`,
+      `'article', 'body', options => '{"pooling": "sum"}'`,
       '22023',
-      'option "pooling" is "max", and must be "mean" or "cls"',
+      'option "pooling" is "sum", and must be "mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"',
       undefined,
     ],
     [

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { finishLogits } from '../../../src/inference/finish-logits.ts';
+import { noDivisor } from '../../../src/inference/graph-appendix.ts';
 import { planLogits } from '../../../src/inference/logits-graph.ts';
 import { ModelSession } from '../../../src/inference/model-session.ts';
 import { readOutline } from '../../../src/inference/onnx-outline.ts';
@@ -11,7 +12,7 @@ describe('the logits of a model', () => {
     expect(planLogits(readOutline(tinyModel()), 'token-logits')).toEqual({
       appendix: null,
       output: 'last_hidden_state',
-      isSum: false,
+      divisor: noDivisor,
     });
   });
 
