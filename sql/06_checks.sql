@@ -214,7 +214,8 @@ begin
     raise exception 'the model is missing' using errcode = 'invalid_parameter_value';
   end if;
   select * into m from embedder.model e where e.name = model_dimensions.model;
-  if m.task <> model_dimensions.task then
+  -- A model that gives vectors finds the nearest of several labels, too.
+  if m.task <> model_dimensions.task and (m.task, model_dimensions.task) <> ('feature-extraction', 'zero-shot-classification') then
     raise exception 'model "%" is for %, not for %', model, m.task, task using errcode = 'invalid_parameter_value';
   elsif task <> 'feature-extraction' then
     return null;

@@ -3,7 +3,8 @@ import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
-import type { LabelModel, ModelDescription } from '../models/description.ts';
+import type { LabelModel } from '../models/description.ts';
+import type { ModelStore } from '../models/store.ts';
 import { withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
@@ -27,7 +28,10 @@ export function classifyCommand(): Command {
   return new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
     .argument('<text>')
-    .requiredOption('--model <name>', 'ORG/NAME of a classification model in PGEMBEDDER_MODELS_DIR')
+    .requiredOption(
+      '--model <name>',
+      'ORG/NAME of a classification model in PGEMBEDDER_MODELS_DIR, or with labels one that gives vectors',
+    )
     .option('--labels <a,b>', 'zero-shot: the labels to choose from', splitLabels)
     .option('--label <label>', 'zero-shot: one label, which may hold commas; can be repeated', collect)
     .option(
@@ -40,7 +44,7 @@ export function classifyCommand(): Command {
     .option('--json', 'print model, task, label, score and detail as JSON')
     .addHelpText(
       'after',
-      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model org/nli-model --labels sport,politics`,
+      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model all-MiniLM-L6-v2 --labels sport,politics`,
     )
     .action(run);
 }
@@ -58,8 +62,7 @@ function collect(label: string, before: string[] = []): string[] {
 
 async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
-  const model = environment.store.find(options.model);
-  requireLabels(model);
+  const model = findModel(environment.store, options);
   const taskOptions = taskOptionsOf(model, options);
   await withEmbedder(environment, async (embedder) => {
     const [result] = await embedder.labelTexts(model, [text], taskOptions);
@@ -70,17 +73,23 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
   });
 }
 
-function requireLabels(model: ModelDescription): asserts model is LabelModel {
-  if (model.task === 'feature-extraction') {
-    throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
-      hint: 'pgembedder embed prints its vectors',
-    });
-  }
+/** The model, for its own task or, when it gives vectors and labels are named, for finding the nearest of these. */
+function findModel(store: ModelStore, options: ClassifyOptions): LabelModel {
+  const model = store.find(options.model);
+  if (model.task !== 'feature-extraction') return model;
+  if (labelsOf(options).length > 0) return store.find(options.model, 'zero-shot-classification');
+  throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
+    hint: 'Name the labels to choose from with --labels; pgembedder embed prints its vectors',
+  });
+}
+
+function labelsOf({ labels = [], label = [] }: ClassifyOptions): string[] {
+  return [...labels, ...label];
 }
 
 /** The flags as the task's options; flags that the task does not take are wrong use. */
 function taskOptionsOf({ task }: LabelModel, options: ClassifyOptions): LabelTaskOptions {
-  const labels = [...(options.labels ?? []), ...(options.label ?? [])];
+  const labels = labelsOf(options);
   try {
     return checkTaskOptions(task, {
       labels: labels.length > 0 ? labels : undefined,

@@ -9,6 +9,7 @@ import { LabelCollector } from './label-collector.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
 import type { LabelTaskOptions } from './task-options.ts';
 import type { LabelResult } from './tasks/label-task.ts';
+import { Similarity } from './tasks/similarity.ts';
 import { labelTask } from './tasks/tasks.ts';
 import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
 import { idsOf, type RowResult, type RunOptions, type Sequence, type SessionSpec } from './types.ts';
@@ -46,6 +47,8 @@ export class Embedder {
   readonly #tokenBudget: number;
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
   readonly #tokenizers = new Map<string, TextTokenizer>();
+
+  readonly #similarity = new Similarity(this);
 
   constructor({ engine, tokenBudget = cpuTokenBudget }: EmbedderOptions) {
     this.#engine = engine;
@@ -101,6 +104,9 @@ export class Embedder {
     texts: readonly string[],
     { ahead = false, behind = false, onBatch, ...taskOptions }: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
+    if ('vectors' in description) {
+      return this.#similarity.labelTexts(description, texts, taskOptions, { ahead, behind }, onBatch);
+    }
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
     const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
     const tell = (finished: readonly number[]) => {

@@ -20,7 +20,7 @@ export type ModelTask =
   | 'token-classification';
 
 /** What is known of every model on this machine: where its files lie and how much text it takes. */
-interface ModelFiles {
+export interface ModelFiles {
   /** The catalog name, else `ORG/NAME` or the name of the folder. */
   readonly name: string;
   /** Absolute path of the folder with `config.json` and `tokenizer.json`. */
@@ -74,13 +74,22 @@ export interface ZeroShotModel extends LabelFiles {
   readonly contradiction: number;
 }
 
+/** A model that gives vectors, taken to tell which label's sentence is nearest to a text. */
+export interface SimilarityModel extends ModelFiles {
+  readonly task: 'zero-shot-classification';
+  readonly vectors: FeatureExtractionModel;
+}
+
 /** A model that gives a label for each token of a text. */
 export interface TokenClassificationModel extends LabelFiles {
   readonly task: 'token-classification';
 }
 
+/** A model whose output are logits. */
+export type LogitsModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
+
 /** A model for one of the classification tasks. */
-export type LabelModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
+export type LabelModel = LogitsModel | SimilarityModel;
 
 /** A model on this machine and how its results are made. */
 export type ModelDescription = FeatureExtractionModel | LabelModel;

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
 import { bundledModelsDirectory, type CatalogEntry, catalog, catalogEntryOf } from './catalog.ts';
-import { describeModel, requireTask } from './describe.ts';
+import { describeModel, forTask, requireTask } from './describe.ts';
 import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
 import { onnxFileOf, readModelConfig, taskOf } from './model-folder.ts';
 
@@ -16,7 +16,10 @@ export interface ModelStore {
    * Raises UserError when it is not there, incomplete, or of a kind pgembedder cannot run.
    */
   find(name: string): ModelDescription;
-  /** The same, and a UserError when the model is not for this task. */
+  /**
+   * The same, and a UserError when the model is not for this task. A model that gives vectors is one for zero-shot
+   * classification as well.
+   */
   find<Task extends ModelTask>(name: string, task: Task): ModelOf<Task>;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
@@ -42,7 +45,8 @@ export function createModelStore(options: { directories: readonly string[] }): M
     if (task !== undefined) {
       requireTask(shown, found, task);
     }
-    return describeModel(directory, shown, found, entry);
+    const model = describeModel(directory, shown, found, entry);
+    return task === undefined ? model : forTask(model, task);
   }
   return { directories, find, list: () => listModels(directories) };
 }
