@@ -4,6 +4,7 @@ import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
+import { limits } from './limits.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
@@ -80,6 +81,7 @@ class HeadTokenizer implements TextTokenizer {
   readonly #definition: unknown;
   readonly #mend: (text: string) => string;
   readonly #safeCut: ReturnType<typeof safeCutOf>;
+  readonly #isWordPiece: boolean;
   /** Special tokens before and after a text. */
   readonly #opening: number;
   readonly #closing: number;
@@ -89,6 +91,7 @@ class HeadTokenizer implements TextTokenizer {
     this.#definition = definition;
     this.#mend = menderFor(definition);
     this.#safeCut = safeCutOf(definition);
+    this.#isWordPiece = Object(Object(definition).model).type === 'WordPiece';
     this.maxTokens = maxTokens;
     const plain: number[] = tokenizer.encode('a', { add_special_tokens: false }).ids;
     const full: number[] = tokenizer.encode('a').ids;
@@ -170,8 +173,11 @@ class HeadTokenizer implements TextTokenizer {
     return this.#tokenizer.encode(this.#mend(text), { add_special_tokens: false }).ids.length;
   }
 
-  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part. */
-  #encodeEnough(text: string): { text: string; ids: number[] } {
+  /**
+   * Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part.
+   */
+  #encodeEnough(whole: string): { text: string; ids: number[] } {
+    const text = this.#cutCharacters(whole);
     let from = 0;
     for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
@@ -189,7 +195,22 @@ class HeadTokenizer implements TextTokenizer {
     return { text, ids: this.#ids(text) };
   }
 
+  /**
+   * Takes off what is beyond the limit of characters. Not for WordPiece, whose long words cost nothing: other kinds
+   * look for the best pieces of a word, however long it is, and without spaces a whole text is one.
+   */
+  #cutCharacters(text: string): string {
+    const most = this.maxTokens * limits.charactersPerToken;
+    if (this.#isWordPiece || text.length <= most) return text;
+    // Not through a character of two units.
+    return text.slice(0, isHighSurrogate(text.charCodeAt(most - 1)) ? most - 1 : most);
+  }
+
   #ids(text: string): number[] {
     return this.#tokenizer.encode(this.#mend(text)).ids;
   }
+}
+
+function isHighSurrogate(unit: number): boolean {
+  return unit >= 0xd800 && unit <= 0xdbff;
 }
