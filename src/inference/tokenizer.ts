@@ -5,6 +5,7 @@ import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
 import { limits } from './limits.ts';
+import { mendedDefinition, mendPatterns } from './mended-steps.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
@@ -63,9 +64,10 @@ export function loadTokenizer(description: ModelDescription): TextTokenizer {
   let tokenizer: HubTokenizer;
   try {
     tokenizer = new HubTokenizer(
-      definition,
+      mendedDefinition(definition),
       readObject(join(description.directory, 'tokenizer_config.json'), {}),
     );
+    mendPatterns(tokenizer);
     return new HeadTokenizer(tokenizer, definition, description.maxTokens);
   } catch (error) {
     throw new UserError(`${path} cannot be used: ${messageOf(error)}`, {
