@@ -10,8 +10,11 @@ export interface Batch {
   /** When it was asked for, and when it was given to the process; in ms of `performance.now`. */
   readonly addedAt: number;
   sentAt: number;
-  /** Whether the process has said that it runs it. */
+  /** Whether the process has said that it loads its model, and that it runs it. */
+  loading: boolean;
   started: boolean;
+  /** Processes that ended while they loaded its model. */
+  deathsInLoad: number;
   resolve(results: RowResult[]): void;
   reject(error: EngineError): void;
 }
@@ -35,7 +38,17 @@ export class BatchQueue {
     const request: RunRequest = { type: 'run', id: ++this.#lastId, session, ...flatten(sequences) };
     const rank = ahead ? 0 : behind ? 2 : 1;
     const place = this.#batches.findIndex((batch) => batch.rank > rank);
-    const batch = { request, rank, addedAt: performance.now(), sentAt: 0, started: false, resolve, reject };
+    const batch = {
+      request,
+      rank,
+      addedAt: performance.now(),
+      sentAt: 0,
+      loading: false,
+      started: false,
+      deathsInLoad: 0,
+      resolve,
+      reject,
+    };
     this.#batches.splice(place < 0 ? this.#batches.length : place, 0, batch);
     return promise;
   }
@@ -51,6 +64,13 @@ export class BatchQueue {
 
   takeAll(): Batch[] {
     return this.#batches.splice(0);
+  }
+
+  /** Takes those of one session out. */
+  takeSession(key: string): Batch[] {
+    const taken = this.#batches.filter(({ request }) => request.session.key === key);
+    this.#batches = this.#batches.filter(({ request }) => request.session.key !== key);
+    return taken;
   }
 
   /** Back to the front, in their order: they were taken but did not start. */

@@ -1,6 +1,7 @@
 import type { Batch } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 import { EngineError } from './engine-error.ts';
+import type { SessionSpec } from './types.ts';
 
 /** An error of its own for each batch, so that each has the stack and the life of one error. */
 export function rejectAll(batches: readonly Batch[], error: () => EngineError): void {
@@ -28,6 +29,24 @@ export function died(exit: EngineExit, batch: Batch): EngineError {
       hint: 'If the system ran out of memory, give it more or use fewer threads',
     }),
   });
+}
+
+/** The process ended while it loaded this model. */
+export function diedInLoad(exit: EngineExit, { model, onnxPath }: SessionSpec): () => EngineError {
+  return () =>
+    new EngineError(
+      'load',
+      `Model '${model}': the engine process ${howItEnded(exit)} while it loaded ${onnxPath}`,
+      { hint: 'If the system ran out of memory, give it more; else fetch the model again' },
+    );
+}
+
+/** The process was killed since this model was not loaded in time. */
+export function notLoadedIn(runTimeoutMs: number, { model, onnxPath }: SessionSpec): () => EngineError {
+  return () =>
+    new EngineError('load', `Model '${model}': ${onnxPath} was not loaded within ${runTimeoutMs} ms`, {
+      hint: 'Fetch the model again or choose another one',
+    });
 }
 
 /** The process ended several times in a row before any batch had started. */

@@ -5,7 +5,15 @@ import { packageRoot } from '../package-root.ts';
 import { type Batch, BatchQueue, settle } from './batch-queue.ts';
 import { physicalCores } from './cores.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
-import { died, rejectAll, startFailed, stopped, timeout } from './engine-failures.ts';
+import {
+  died,
+  diedInLoad,
+  notLoadedIn,
+  rejectAll,
+  startFailed,
+  stopped,
+  timeout,
+} from './engine-failures.ts';
 import { longestOf } from './longest.ts';
 import type { EngineReply, EngineSettings } from './protocol.ts';
 import type { RowResult, RunOptions, Sequence, SessionSpec } from './types.ts';
@@ -40,6 +48,8 @@ export interface BatchReport {
 export interface EngineEvents {
   /** A process was started. */
   started: [{ pid: number | undefined }];
+  /** A model is about to be loaded. */
+  loading: [{ pid: number | undefined; model: string }];
   /** The model is loaded and a batch of `rows` rows begins to run. */
   running: [{ pid: number | undefined; rows: number }];
   /** A batch was run. */
@@ -57,6 +67,9 @@ const batchesInFlight = 2;
 /** Ends in a row, without anything done in between, from which on starts are delayed. */
 const deathsBeforeDelay = 3;
 
+/** Ends while one model was loaded from which on it is that model's fault: the first may have come from outside. */
+const deathsInLoad = 2;
+
 /** The first delay, doubled with each further end, and the longest; in ms. */
 const firstDelayMs = 250;
 const longestDelayMs = 10_000;
@@ -73,6 +86,8 @@ const endGraceMs = 1_000;
  *
  * - the batch that had started fails with `died` (`timeout` when it was killed for running too long);
  * - every other batch goes back to the front of the queue, for the next process, and nobody notices;
+ * - when it was loading a model, that is tried once more; the second time, or when it was killed for taking too long, all
+ *   batches of that model fail with `load`;
  * - when no batch had started, the start itself failed. At the third time in a row all that wait fail with `start`.
  *
  * The next process is started as soon as there is a batch for it; after three ends in a row without a result it has
@@ -272,6 +287,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     }
     this.#failedStarts = 0;
     this.#watch();
+    if (reply.type === 'loading') {
+      batch.loading = true;
+      this.emit('loading', { pid: this.pid, model: batch.request.session.model });
+      return;
+    }
     if (reply.type === 'started') {
       batch.started = true;
       this.emit('running', { pid: this.pid, rows: batch.request.lengths.length });
@@ -285,16 +305,28 @@ export class Engine extends EventEmitter<EngineEvents> {
     settle(batch, reply);
   }
 
+  /** The process ended while it loaded a model: by what the model is, or by chance. */
+  #blameLoad(batch: Batch, exit: EngineExit, timedOut: boolean): void {
+    batch.loading = false;
+    batch.deathsInLoad++;
+    if (!timedOut && batch.deathsInLoad < deathsInLoad) return;
+    const { session } = batch.request;
+    const problem = timedOut ? notLoadedIn(this.#runTimeoutMs, session) : diedInLoad(exit, session);
+    rejectAll(this.#queue.takeSession(session.key), problem);
+  }
+
   /** The process ended by itself, or was killed by the clock or from outside. */
   #bury(exit: EngineExit): void {
     const timedOut = this.#timedOut;
     const sent = this.#sent;
     this.#detach();
-    const blamed = sent[0]?.started ? sent.shift() : undefined;
+    const first = sent[0];
+    const blamed = first?.started ? sent.shift() : undefined;
+    const loading = first?.loading && !first.started ? first : undefined;
     this.#queue.putBack(sent);
     if (blamed || this.#queue.size > 0) {
       this.#deaths++;
-      this.#failedStarts += blamed ? 0 : 1;
+      this.#failedStarts += blamed || loading ? 0 : 1;
     }
     this.#logger.warn(
       { enginePid: exit.pid, signal: exit.signal, code: exit.code, timedOut },
@@ -302,6 +334,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     );
     this.emit('died', exit);
     blamed?.reject(timedOut ? timeout(this.#runTimeoutMs) : died(exit, blamed));
+    if (loading) this.#blameLoad(loading, exit, timedOut);
     if (this.#failedStarts >= deathsBeforeDelay) {
       rejectAll(this.#queue.takeAll(), () => startFailed(exit, this.#failedStarts));
     }

@@ -26,6 +26,8 @@ export interface RunRequest {
 export type EngineReply =
   /** The process is up and takes batches. */
   | { readonly type: 'ready' }
+  /** The session of this batch is about to be loaded: from here on its model is to blame for a death. */
+  | { readonly type: 'loading'; readonly id: number }
   /** The session of this batch is loaded and the batch is about to run: from here on it is to blame for a death. */
   | { readonly type: 'started'; readonly id: number }
   | {
@@ -48,7 +50,7 @@ export type EngineReply =
 
 /** Looks at the discriminator only: both ends are built from the same sources. */
 export function isEngineReply(message: unknown): message is EngineReply {
-  return hasType(message) && ['ready', 'started', 'result', 'failed'].includes(message.type);
+  return hasType(message) && ['ready', 'loading', 'started', 'result', 'failed'].includes(message.type);
 }
 
 /** The same for the other direction. */

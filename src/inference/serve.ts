@@ -58,11 +58,12 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
     }
   }
 
-  async function sessionFor({ session: spec }: RunRequest): Promise<ModelSession> {
+  async function sessionFor({ id, session: spec }: RunRequest): Promise<ModelSession> {
     const loaded = sessions.get(spec.key);
     if (loaded) {
       return loaded;
     }
+    await send({ type: 'loading', id });
     const session = await ModelSession.load(spec, settings);
     sessions.set(spec.key, session);
     return session;
