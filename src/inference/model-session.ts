@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../errors.ts';
 import { EngineError } from './engine-error.ts';
+import { checkExternalFiles } from './external-data.ts';
 import { type BatchTokens, feedsFor, type KnownInput, knownInputs } from './feeds.ts';
 import { finishLogits } from './finish-logits.ts';
 import { type BatchValues, finishVectors } from './finish-vectors.ts';
@@ -40,6 +41,7 @@ export class ModelSession {
     let graph: GraphPlan;
     try {
       const outline = readOutline(bytes);
+      checkExternalFiles(outline.externalFiles, dirname(spec.onnxPath));
       graph =
         spec.output === 'vector'
           ? planPooling(outline, spec.pooling, spec.usePooledOutput)
@@ -76,20 +78,32 @@ export class ModelSession {
     return data;
   }
 
-  /** Runs two padding tokens: the cheapest way to learn what the model really gives, and its first warm-up. */
+  /**
+   * Runs padding tokens: the cheapest way to learn what the model really gives, and its first warm-up. Two rows of two
+   * tokens, since an output that does not grow with the batch would be cut into pieces that are not vectors.
+   */
   async #checkOutput(spec: SessionSpec): Promise<void> {
-    let given: number;
+    const run = async (rows: number) => {
+      const lengths = new Int32Array(rows).fill(2);
+      const ids = new Int32Array(2 * rows).fill(this.#padTokenId);
+      return (await this.#runGraph({ lengths, ids, secondFrom: null })).length;
+    };
+    let one: number;
+    let two: number;
     try {
-      const ids = new Int32Array(2).fill(this.#padTokenId);
-      given = (await this.#runGraph({ lengths: Int32Array.of(2), ids, secondFrom: null })).length;
+      one = await run(1);
+      two = await run(2);
     } catch (error) {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
-    const size = given / (spec.output === 'token-logits' ? 2 : 1);
+    const size = one / (spec.output === 'token-logits' ? 2 : 1);
     const [what, expected] =
       spec.output === 'vector' ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
     if (size !== expected) {
       throw loadError(spec, `gives ${size} ${what} where ${expected} are expected`);
+    }
+    if (two !== 2 * one) {
+      throw loadError(spec, `gives ${one} numbers for one row and ${two} for two`);
     }
   }
 }
@@ -136,10 +150,22 @@ function isKnownInput(name: string): name is KnownInput {
 }
 
 function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineError {
-  return new EngineError('load', `Model '${spec.model}': ${spec.onnxPath} ${problem.replaceAll('\n', ' ')}`, {
+  return new EngineError('load', `Model '${spec.model}': ${spec.onnxPath} ${inOneLine(problem)}`, {
     hint: 'Fetch the model again or choose another one',
     cause,
   });
+}
+
+/** Most characters of a problem: ONNX Runtime may add whole shapes and signatures. */
+const longestProblem = 500;
+
+/** A problem as ONNX Runtime tells it, in one line and without the place in its own sources. */
+function inOneLine(problem: string): string {
+  return problem
+    .replace(/\/onnxruntime_src\/\S+:\d+ [^)]*\)(?: const)? /g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, longestProblem);
 }
 
 function sessionOptions(spec: SessionSpec, settings: EngineSettings): InferenceSession.SessionOptions {
