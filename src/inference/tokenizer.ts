@@ -10,6 +10,7 @@ import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
+import { idsIn, knownText } from './token-ids.ts';
 import type { PairTokens } from './types.ts';
 
 /**
@@ -95,8 +96,9 @@ class HeadTokenizer implements TextTokenizer {
     this.#safeCut = safeCutOf(definition);
     this.#isWordPiece = Object(Object(definition).model).type === 'WordPiece';
     this.maxTokens = maxTokens;
-    const plain: number[] = tokenizer.encode('a', { add_special_tokens: false }).ids;
-    const full: number[] = tokenizer.encode('a').ids;
+    const known = knownText(tokenizer);
+    const plain = idsIn(tokenizer, known, false);
+    const full = idsIn(tokenizer, known);
     const at = full.findIndex((_, start) => plain.every((id, offset) => full[start + offset] === id));
     this.#opening = Math.max(0, at);
     this.#closing = full.length - plain.length - this.#opening;
@@ -122,8 +124,7 @@ class HeadTokenizer implements TextTokenizer {
   pairsWith(seconds: readonly string[]): (text: string) => PairTokens[] {
     const frame = new PairFrame(this.#tokenizer, this.#definition);
     const ids = seconds.map((second) => {
-      const options = { add_special_tokens: false };
-      const encoded: number[] = this.#tokenizer.encode(this.#mend(second), options).ids;
+      const encoded = idsIn(this.#tokenizer, this.#mend(second), false);
       const most = this.maxTokens - frame.overhead - 1;
       if (encoded.length > most) {
         throw new UserError(
@@ -172,7 +173,7 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   count(text: string): number {
-    return this.#tokenizer.encode(this.#mend(text), { add_special_tokens: false }).ids.length;
+    return idsIn(this.#tokenizer, this.#mend(text), false).length;
   }
 
   /**
@@ -209,7 +210,7 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   #ids(text: string): number[] {
-    return this.#tokenizer.encode(this.#mend(text)).ids;
+    return idsIn(this.#tokenizer, this.#mend(text));
   }
 }
 

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { messageOf, UserError } from '../errors.ts';
+import { UserError } from '../errors.ts';
 import { type ModelTask, type Pooling, poolings } from './description.ts';
+import { readJsonFile } from './json-file.ts';
 
 /** ONNX files of a folder laid out as on a hub, the one for the CPU first. */
 const onnxFiles = ['onnx/model_quantized.onnx', 'onnx/model.onnx', 'model.onnx'];
@@ -36,17 +37,9 @@ export type ModelConfig = z.infer<typeof configSchema>;
 
 /** The same for every file: missing is null, anything but the expected JSON is an error that names the file. */
 function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
-  if (!existsSync(path)) {
+  const value = readJsonFile(path);
+  if (value === undefined) {
     return null;
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, {
-      hint: 'Put the complete file there or fetch the model again',
-      cause: error,
-    });
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) {

@@ -28,7 +28,7 @@ function load(kind: string, maxTokens = 4096): TextTokenizer {
 }
 
 it('has the kinds that models use', () => {
-  expect(kinds).toHaveLength(9);
+  expect(kinds).toHaveLength(10);
 });
 
 describe.each(kinds)('a tokenizer of the kind %s', (kind) => {
@@ -53,7 +53,7 @@ describe.each(kinds)('a tokenizer of the kind %s', (kind) => {
   });
 
   it('cuts a long text and keeps the special tokens at its end', () => {
-    const text = 'the quick brown fox '.repeat(40);
+    const text = 'the quick brown fox 東京 '.repeat(40);
     const whole = [...load(kind).encode(text)];
     const closing = whole.length - load(kind).count(text) > 1 ? whole.slice(-1) : [];
     const cut = [...load(kind, 24).encode(text)];

@@ -1,0 +1,21 @@
+import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+
+/**
+ * Ids of a text. A part that is not in the vocabulary of a tokenizer without an unknown token is left out, as the
+ * reference does; the library gives undefined for it.
+ */
+export function idsIn(tokenizer: HubTokenizer, text: string, special = true): number[] {
+  const ids: (number | undefined)[] = tokenizer.encode(text, { add_special_tokens: special }).ids;
+  return ids.filter((id) => id !== undefined);
+}
+
+/** A text of a single letter, number or mark that the tokenizer knows. Raises Error when it seems to know none. */
+export function knownText(tokenizer: HubTokenizer): string {
+  const texts = ['a', 'e', 'A', '1', '.', '的', 'の', '이', 'а', 'ا', 'ক', 'क', 'ก'];
+  const unknown: number | undefined = tokenizer.model?.unk_token_id;
+  const known = texts.find((text) => idsIn(tokenizer, text, false).some((id) => id !== unknown));
+  if (known === undefined) {
+    throw new Error('it has no token for any letter');
+  }
+  return known;
+}
