@@ -12,8 +12,12 @@ export function idsIn(tokenizer: HubTokenizer, text: string, special = true): nu
 /** A text of a single letter, number or mark that the tokenizer knows. Raises Error when it seems to know none. */
 export function knownText(tokenizer: HubTokenizer): string {
   const texts = ['a', 'e', 'A', '1', '.', '的', 'の', '이', 'а', 'ا', 'ক', 'क', 'ก'];
-  const unknown: number | undefined = tokenizer.model?.unk_token_id;
-  const known = texts.find((text) => idsIn(tokenizer, text, false).some((id) => id !== unknown));
+  const unknown = [
+    undefined,
+    tokenizer.model?.unk_token_id,
+    tokenizer.token_to_id(`${tokenizer.model?.unk_token}`),
+  ];
+  const known = texts.find((text) => idsIn(tokenizer, text, false).some((id) => !unknown.includes(id)));
   if (known === undefined) {
     throw new Error('it has no token for any letter');
   }
