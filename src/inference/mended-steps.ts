@@ -1,4 +1,5 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { Charsmap } from './charsmap.ts';
 
 /**
  * Where @huggingface/tokenizers 0.2 differs from the reference tokenizer (in Rust) in what a space, a digit or a letter
@@ -55,17 +56,34 @@ function isStep(value: unknown): value is Step {
   return typeof value === 'object' && value !== null && 'type' in value;
 }
 
-/** The same for the steps that have a pattern built in (ByteLevel, BertPreTokenizer), in a tokenizer that is made. */
-export function mendPatterns({ pre_tokenizer: splitter }: HubTokenizer): void {
-  if (splitter) mendPattern(splitter);
+/**
+ * The same in a tokenizer that is made, for the steps that have a pattern built in (ByteLevel, BertPreTokenizer); and
+ * the normalizer of sentencepiece models is their own (see `Charsmap`). Raises Error for one that is damaged.
+ */
+export function mendTokenizer({ normalizer, pre_tokenizer: splitter }: HubTokenizer): void {
+  for (const step of stepsOf(normalizer)) mendCharsmap(step);
+  for (const step of stepsOf(splitter)) mendPattern(step);
 }
 
 /** The library's steps are functions with fields. */
+function stepsOf(step: unknown): object[] {
+  if (typeof step !== 'function') return [];
+  const steps = ['normalizers', 'tokenizers'].flatMap((field): unknown => Reflect.get(step, field) ?? []);
+  return [step, ...steps.flatMap(stepsOf)];
+}
+
 function mendPattern(step: object): void {
-  if ('tokenizers' in step && Array.isArray(step.tokenizers)) step.tokenizers.forEach(mendPattern);
-  if ('pattern' in step && step.pattern instanceof RegExp && step.pattern.unicode) {
-    const { source, flags } = step.pattern;
-    const spaces = source.replaceAll('\\s', '\\p{White_Space}').replaceAll('\\S', '\\P{White_Space}');
-    step.pattern = new RegExp(spaces, flags);
+  const pattern: unknown = Reflect.get(step, 'pattern');
+  if (pattern instanceof RegExp && pattern.unicode) {
+    const spaces = pattern.source.replaceAll('\\s', '\\p{White_Space}').replaceAll('\\S', '\\P{White_Space}');
+    Reflect.set(step, 'pattern', new RegExp(spaces, pattern.flags));
+  }
+}
+
+function mendCharsmap(step: object): void {
+  const { type, precompiled_charsmap: base64 } = Object(Reflect.get(step, 'config'));
+  if (type === 'Precompiled' && typeof base64 === 'string' && base64 !== '') {
+    const charsmap = new Charsmap(base64);
+    Reflect.set(step, 'normalize', (text: string) => charsmap.normalize(text));
   }
 }

@@ -5,7 +5,7 @@ import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
 import { limits } from './limits.ts';
-import { mendedDefinition, mendPatterns } from './mended-steps.ts';
+import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
@@ -68,7 +68,7 @@ export function loadTokenizer(description: ModelDescription): TextTokenizer {
       mendedDefinition(definition),
       readObject(join(description.directory, 'tokenizer_config.json'), {}),
     );
-    mendPatterns(tokenizer);
+    mendTokenizer(tokenizer);
     return new HeadTokenizer(tokenizer, definition, description.maxTokens);
   } catch (error) {
     throw new UserError(`${path} cannot be used: ${messageOf(error)}`, {

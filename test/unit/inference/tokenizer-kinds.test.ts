@@ -28,7 +28,7 @@ function load(kind: string, maxTokens = 4096): TextTokenizer {
 }
 
 it('has the kinds that models use', () => {
-  expect(kinds).toHaveLength(10);
+  expect(kinds).toHaveLength(11);
 });
 
 describe.each(kinds)('a tokenizer of the kind %s', (kind) => {
