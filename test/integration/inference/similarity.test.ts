@@ -152,7 +152,7 @@ describe('zero-shot classification by vectors', () => {
     await expect(
       embedder.labelTexts(bundled, ['x'], { labels: ['a'], aggregation_strategy: 'first' }),
     ).rejects.toThrow(/"aggregation_strategy"/);
-    await expect(embedder.labelTexts(bundled, ['x'], { labels: ['word '.repeat(260)] })).rejects.toThrow(
+    await expect(embedder.labelTexts(bundled, ['x'], { labels: ['a '.repeat(260)] })).rejects.toThrow(
       /has 264 tokens, and model 'all-MiniLM-L6-v2' takes 254/,
     );
   });
