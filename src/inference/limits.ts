@@ -54,6 +54,20 @@ export function checkTexts(texts: readonly string[]): void {
   }
 }
 
+/**
+ * The part of a text that is looked at for so many tokens. Not for WordPiece, whose long words cost nothing: other kinds
+ * of tokenizers look for the best pieces of a word, however long it is, and without spaces a whole text is one.
+ */
+export function seenPart(text: string, tokens: number): string {
+  const most = tokens * limits.charactersPerToken;
+  if (text.length <= most) {
+    return text;
+  }
+  const last = text.charCodeAt(most - 1);
+  // Not through a character of two units.
+  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? most - 1 : most);
+}
+
 /** With commas between the thousands. */
 function grouped(value: number): string {
   return value.toLocaleString('en');

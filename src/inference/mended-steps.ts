@@ -57,8 +57,9 @@ function isStep(value: unknown): value is Step {
 }
 
 /**
- * The same in a tokenizer that is made, for the steps that have a pattern built in (ByteLevel, BertPreTokenizer); and
- * the normalizer of sentencepiece models is their own (see `Charsmap`). Raises Error for one that is damaged.
+ * The same in a tokenizer that is made, for ByteLevel, whose pattern is built in; and the normalizer of sentencepiece
+ * models is their own (see `Charsmap`). BertPreTokenizer's pattern needs nothing: BERT's normalizer takes these
+ * characters out before. Raises Error for a charsmap that is damaged.
  */
 export function mendTokenizer({ normalizer, pre_tokenizer: splitter }: HubTokenizer): void {
   for (const step of stepsOf(normalizer)) mendCharsmap(step);
@@ -74,7 +75,7 @@ function stepsOf(step: unknown): object[] {
 
 function mendPattern(step: object): void {
   const pattern: unknown = Reflect.get(step, 'pattern');
-  if (pattern instanceof RegExp && pattern.unicode) {
+  if (Object(Reflect.get(step, 'config')).type === 'ByteLevel' && pattern instanceof RegExp) {
     const spaces = pattern.source.replaceAll('\\s', '\\p{White_Space}').replaceAll('\\S', '\\P{White_Space}');
     Reflect.set(step, 'pattern', new RegExp(spaces, pattern.flags));
   }

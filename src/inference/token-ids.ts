@@ -6,7 +6,11 @@ import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
  */
 export function idsIn(tokenizer: HubTokenizer, text: string, special = true): number[] {
   const ids: (number | undefined)[] = tokenizer.encode(text, { add_special_tokens: special }).ids;
-  return ids.filter((id) => id !== undefined);
+  return isComplete(ids) ? ids : ids.filter((id) => id !== undefined);
+}
+
+function isComplete(ids: (number | undefined)[]): ids is number[] {
+  return !ids.includes(undefined);
 }
 
 /** A text of a single letter, number or mark that the tokenizer knows. Raises Error when it seems to know none. */

@@ -4,7 +4,7 @@ import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
-import { limits } from './limits.ts';
+import { seenPart } from './limits.ts';
 import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
@@ -180,7 +180,7 @@ class HeadTokenizer implements TextTokenizer {
    * Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part.
    */
   #encodeEnough(whole: string): { text: string; ids: number[] } {
-    const text = this.#cutCharacters(whole);
+    const text = this.#isWordPiece ? whole : seenPart(whole, this.maxTokens);
     let from = 0;
     for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
@@ -198,22 +198,7 @@ class HeadTokenizer implements TextTokenizer {
     return { text, ids: this.#ids(text) };
   }
 
-  /**
-   * Takes off what is beyond the limit of characters. Not for WordPiece, whose long words cost nothing: other kinds
-   * look for the best pieces of a word, however long it is, and without spaces a whole text is one.
-   */
-  #cutCharacters(text: string): string {
-    const most = this.maxTokens * limits.charactersPerToken;
-    if (this.#isWordPiece || text.length <= most) return text;
-    // Not through a character of two units.
-    return text.slice(0, isHighSurrogate(text.charCodeAt(most - 1)) ? most - 1 : most);
-  }
-
   #ids(text: string): number[] {
     return idsIn(this.#tokenizer, this.#mend(text));
   }
-}
-
-function isHighSurrogate(unit: number): boolean {
-  return unit >= 0xd800 && unit <= 0xdbff;
 }
