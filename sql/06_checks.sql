@@ -103,15 +103,15 @@ create or replace function embedder.known_options(task text) returns table (opti
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select v.option, v.wanted
   from (values
-    ('feature-extraction', 'pooling', '"mean" or "cls"'),
+    ('feature-extraction', 'pooling', '"mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"'),
     ('feature-extraction', 'normalize', 'true or false'),
-    ('feature-extraction', 'prompt', 'a string, put before each text'),
+    ('feature-extraction', 'prompt', 'a string of up to 10000 characters, put before each text'),
     ('feature-extraction', 'dimensions', 'a whole number from 1'),
     ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
     ('text-classification', 'top_k', 'a whole number from 1'),
     ('text-classification', 'multi_label', 'true or false'),
-    ('zero-shot-classification', 'labels', 'an array of strings, at least one'),
-    ('zero-shot-classification', 'hypothesis_template', 'a string with {} for the label'),
+    ('zero-shot-classification', 'labels', 'an array of 1 to 1000 strings of up to 1000 characters'),
+    ('zero-shot-classification', 'hypothesis_template', 'a string of up to 1000 characters with {} for the label'),
     ('zero-shot-classification', 'multi_label', 'true or false'),
     ('zero-shot-classification', 'top_k', 'a whole number from 1'),
     ('token-classification', 'aggregation_strategy', '"none", "simple", "first", "average" or "max"')) v(of_task, option, wanted)
@@ -134,18 +134,19 @@ begin
       raise exception '% has no option "%"', task, option.key using errcode = 'invalid_parameter_value',
         hint = format('Its options: %s.', (select string_agg(k.option, ', ') from embedder.known_options(task) k));
     elsif not (case option.key
-        when 'pooling' then option.text in ('mean', 'cls')
+        when 'pooling' then option.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
         when 'vector_type' then option.text in ('vector', 'halfvec')
         when 'aggregation_strategy' then option.text in ('none', 'simple', 'first', 'average', 'max')
         when 'normalize' then option.type = 'boolean'
         when 'multi_label' then option.type = 'boolean'
-        when 'prompt' then option.type = 'string'
-        when 'hypothesis_template' then option.type = 'string' and position('{}' in option.text) > 0
+        when 'prompt' then option.type = 'string' and length(option.text) <= 10000
+        when 'hypothesis_template' then option.type = 'string' and position('{}' in option.text) > 0 and length(option.text) <= 1000
         when 'labels' then option.type = 'array' and jsonb_path_exists(option.value, 'strict $[*]')
-          and not jsonb_path_exists(option.value, '$[*] ? (@.type() != "string")')
+          and not jsonb_path_exists(option.value, '$[*] ? (@.type() != "string")') and jsonb_array_length(option.value) <= 1000
+          and not exists (select from jsonb_array_elements_text(option.value) label where length(label) > 1000)
         else option.type = 'number' and option.text ~ '^[1-9][0-9]{0,4}$' end)
     then
-      raise exception 'option "%" is %, and must be %', option.key, option.value, expected using errcode = 'invalid_parameter_value';
+      raise exception 'option "%" is %, and must be %', option.key, left(option.value::text, 200), expected using errcode = 'invalid_parameter_value';
     end if;
   end loop;
   if task = 'zero-shot-classification' and not coalesce(options, '{}') ? 'labels' then
@@ -214,7 +215,8 @@ begin
     raise exception 'the model is missing' using errcode = 'invalid_parameter_value';
   end if;
   select * into m from embedder.model e where e.name = model_dimensions.model;
-  if m.task <> model_dimensions.task then
+  -- A model that gives vectors finds the nearest of several labels, too.
+  if m.task <> model_dimensions.task and (m.task, model_dimensions.task) <> ('feature-extraction', 'zero-shot-classification') then
     raise exception 'model "%" is for %, not for %', model, m.task, task using errcode = 'invalid_parameter_value';
   elsif task <> 'feature-extraction' then
     return null;

@@ -5,7 +5,8 @@ import { EngineError } from '../inference/engine-error.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
 import { defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
-import type { LabelModel, ModelDescription } from '../models/description.ts';
+import type { LabelModel } from '../models/description.ts';
+import type { ModelStore } from '../models/store.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
@@ -31,7 +32,7 @@ export function classifyCommand(): Command {
     .argument('<text>')
     .option(
       '--model <name>',
-      'ORG/NAME of a classification model, with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>)',
+      'ORG/NAME of a classification model, or with labels one that gives vectors; with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>)',
     )
     .option('--labels <a,b>', 'zero-shot: the labels to choose from', splitLabels)
     .option('--label <label>', 'zero-shot: one label, which may hold commas; can be repeated', collect)
@@ -45,7 +46,7 @@ export function classifyCommand(): Command {
     .option('--json', 'print model, task, label, score and detail as JSON')
     .addHelpText(
       'after',
-      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model org/nli-model --labels sport,politics`,
+      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model all-MiniLM-L6-v2 --labels sport,politics`,
     )
     .action(run);
   return addDeviceOption(command);
@@ -66,10 +67,9 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
   const device = await openDevice(environment, options);
   await withEmbedder(environment, device, async (embedder, store) => {
-    const { name, variant } =
+    const choice =
       options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
-    const model = store.find(name, undefined, { variant });
-    requireLabels(model);
+    const model = findModel(store, choice, options);
     const taskOptions = taskOptionsOf(model, options);
     const [result] = await embedder.labelTexts(model, [text], taskOptions);
     if (result instanceof EngineError) throw result;
@@ -89,17 +89,23 @@ function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
   });
 }
 
-function requireLabels(model: ModelDescription): asserts model is LabelModel {
-  if (model.task === 'feature-extraction') {
-    throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
-      hint: 'pgembedder embed prints its vectors',
-    });
-  }
+/** The model, for its own task or, when it gives vectors and labels are named, for finding the nearest of these. */
+function findModel(store: ModelStore, { name, variant }: ModelChoice, options: ClassifyOptions): LabelModel {
+  const model = store.find(name, undefined, { variant });
+  if (model.task !== 'feature-extraction') return model;
+  if (labelsOf(options).length > 0) return store.find(name, 'zero-shot-classification', { variant });
+  throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
+    hint: 'Name the labels to choose from with --labels; pgembedder embed prints its vectors',
+  });
+}
+
+function labelsOf({ labels = [], label = [] }: ClassifyOptions): string[] {
+  return [...labels, ...label];
 }
 
 /** The flags as the task's options; flags that the task does not take are wrong use. */
 function taskOptionsOf({ task }: LabelModel, options: ClassifyOptions): LabelTaskOptions {
-  const labels = [...(options.labels ?? []), ...(options.label ?? [])];
+  const labels = labelsOf(options);
   try {
     return checkTaskOptions(task, {
       labels: labels.length > 0 ? labels : undefined,

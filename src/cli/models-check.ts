@@ -1,14 +1,15 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Command } from 'commander';
 import { messageOf, UserError } from '../errors.ts';
+import { checkExternalFiles } from '../inference/external-data.ts';
 import { readOutline } from '../inference/onnx-outline.ts';
 import { loadTokenizer } from '../inference/tokenizer.ts';
 import { catalogEntryOf } from '../models/catalog.ts';
 import { type LockedModel, readLock } from '../models/lock.ts';
 import { differenceFrom, digestOf } from '../models/pull/digest.ts';
 import type { ModelStore } from '../models/store.ts';
-import { isExternalDataOf, type Variant } from '../models/variants.ts';
+import type { Variant } from '../models/variants.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { readEnvironment } from './session.ts';
@@ -102,16 +103,11 @@ async function checkSums(
 /** Reads the outline of a variant's file, and looks for the weights that it says lie beside it. */
 async function checkOnnx(store: ModelStore, name: string, variant: Variant): Promise<void> {
   const { onnxPath } = store.find(name, undefined, { variant });
-  let externalData: boolean;
   try {
-    externalData = readOutline(await readFile(onnxPath)).externalData;
+    checkExternalFiles(readOutline(await readFile(onnxPath)).externalFiles, dirname(onnxPath));
   } catch (error) {
-    throw damaged(name, `${onnxPath} cannot be read: ${messageOf(error)}`);
+    throw damaged(name, `${onnxPath} cannot be used: ${messageOf(error)}`);
   }
-  if (!externalData) return;
-  const beside = await readdir(dirname(onnxPath));
-  if (!beside.some((file) => isExternalDataOf(basename(onnxPath), file)))
-    throw damaged(name, `the weights of ${onnxPath} lie in a second file, and that is missing`);
 }
 
 function damaged(name: string, what: string): UserError {

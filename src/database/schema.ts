@@ -50,7 +50,7 @@ interface PipelineTable {
 
 /** The options of a pipeline's task, as embedder.create_pipeline has checked them. */
 export interface PipelineOptions {
-  pooling?: 'mean' | 'cls';
+  pooling?: 'mean' | 'cls' | 'last' | 'max' | 'mean_sqrt_len' | 'weighted_mean';
   normalize?: boolean;
   prompt?: string;
   dimensions?: number;

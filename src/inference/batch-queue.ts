@@ -1,5 +1,6 @@
 import { EngineError } from './engine-error.ts';
 import { flatten, splitRows } from './flat-rows.ts';
+import { limits } from './limits.ts';
 import { mostInARow, type Rank, type RunRequest, rank, rankOf } from './protocol.ts';
 import { type CallOptions, idsOf, type RowResult, type Sequence, type SessionSpec } from './types.ts';
 
@@ -28,9 +29,6 @@ export interface Batch {
   /** Whether the process has said that it runs it. */
   started: boolean;
 }
-
-/** Callers who may wait for an answer at once, in rows; one more is told that the engine is busy. */
-const mostInteractiveRows = 4_096;
 
 /** Waiting calls looked at for ones that can share a batch. */
 const mostCandidates = 256;
@@ -73,7 +71,7 @@ export class BatchQueue {
       resolve,
       reject,
     };
-    if (call.rank === rank.interactive && this.#interactiveRows + sequences.length > mostInteractiveRows) {
+    if (call.rank === rank.interactive && this.#interactiveRows + sequences.length > limits.waitingRows) {
       reject(busy(this.#interactiveRows));
       return promise;
     }

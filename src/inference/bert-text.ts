@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
 /**
- * Two places where @huggingface/tokenizers 0.2 differs from the reference tokenizer (in Rust) for BERT's normalizer,
- * mended in the text before it is handed over. Checked against the reference for each code point below U+30000; what
+ * Two places where @huggingface/tokenizers 0.2 differs from the reference tokenizer (in Rust) for BERT's normalizer
+ * (the second one for any that takes away capitals), mended in the text before it is handed over. Checked against the reference for each code point below U+30000; what
  * is left are marks and symbols that came to Unicode after the reference's tables were made.
  *
  * - CJK characters beyond the basic plane are words of their own; the library looks at UTF-16 units and misses them.
@@ -11,11 +11,14 @@ import { z } from 'zod';
  * @returns the function to put a text through, for the tokenizer of this `tokenizer.json`
  */
 export function menderFor(tokenizerJson: unknown): (text: string) => string {
-  const normalizer = bertNormalizer.safeParse(tokenizerJson).data?.normalizer;
-  if (!normalizer) {
+  const steps = stepsOf(definition.safeParse(tokenizerJson).data?.normalizer);
+  const han = steps.some(({ type, handle_chinese_chars: does }) => type === 'BertNormalizer' && does);
+  const lowercase = steps.some(
+    ({ type, lowercase: does }) => type === 'Lowercase' || (type === 'BertNormalizer' && does),
+  );
+  if (!han && !lowercase) {
     return (text) => text;
   }
-  const { handle_chinese_chars: han, lowercase } = normalizer;
   return (text) => {
     // Nearly no text holds either; this is the one look that most of them get.
     if (!suspect.test(text)) {
@@ -26,13 +29,29 @@ export function menderFor(tokenizerJson: unknown): (text: string) => string {
   };
 }
 
-const bertNormalizer = z.looseObject({
-  normalizer: z.looseObject({
-    type: z.literal('BertNormalizer'),
-    handle_chinese_chars: z.boolean().default(false),
-    lowercase: z.boolean().default(false),
+const step: z.ZodType<Step> = z.lazy(() =>
+  z.looseObject({
+    type: z.string(),
+    normalizers: z.array(step).optional(),
+    handle_chinese_chars: z.boolean().optional(),
+    lowercase: z.boolean().optional(),
   }),
-});
+);
+interface Step {
+  type: string;
+  normalizers?: Step[] | undefined;
+  handle_chinese_chars?: boolean | undefined;
+  lowercase?: boolean | undefined;
+}
+const definition = z.looseObject({ normalizer: step.nullish() });
+
+/** The steps of a normalizer, in their order. */
+function stepsOf(normalizer: Step | null | undefined): Step[] {
+  if (!normalizer) {
+    return [];
+  }
+  return normalizer.type === 'Sequence' ? (normalizer.normalizers ?? []).flatMap(stepsOf) : [normalizer];
+}
 
 const sigma = /Σ/g;
 /** The reference's ranges; it starts the fifth at 2b920 where BERT's own code has 2b820. */

@@ -18,7 +18,7 @@ export function vectorCutter(
     const part = result.slice(0, dimensions);
     const { notFinite } = finishVectors(part, Int32Array.of(1), {
       normalize: session.normalize,
-      isSum: false,
+      divisor: () => 1,
     });
     if (notFinite.length === 0) return part;
     return new EngineError('not-finite', `The first ${dimensions} numbers of the row's vector are zero`, {

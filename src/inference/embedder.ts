@@ -5,10 +5,13 @@ import { vectorCutter } from './cut-vector.ts';
 import type { Engine } from './engine.ts';
 import { EngineError } from './engine-error.ts';
 import { LabelCollector } from './label-collector.ts';
+import { checkTexts } from './limits.ts';
 import { RowRunner } from './row-runner.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
 import type { LabelTaskOptions } from './task-options.ts';
 import type { LabelResult } from './tasks/label-task.ts';
+import { inParts, textsAtOnce } from './tasks/parts.ts';
+import { Similarity } from './tasks/similarity.ts';
 import { labelTask } from './tasks/tasks.ts';
 import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
 import type { RowResult, RunOptions } from './types.ts';
@@ -48,6 +51,8 @@ export class Embedder {
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
   readonly #tokenizers = new Map<string, TextTokenizer>();
 
+  readonly #similarity = new Similarity(this);
+
   constructor({ engine, tokenBudget, budgetFile = defaultBudgetFile() }: EmbedderOptions) {
     this.#rows = new RowRunner(engine, tokenBudget, budgetFile);
   }
@@ -60,6 +65,7 @@ export class Embedder {
   /**
    * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
    * Any string is taken; '' gives the vector of the special tokens, which says nothing.
+   * Raises UserError for texts beyond the limits (`checkTexts`).
    * Rejects with an EngineError when the engine can do nothing for any of them (`load`, `start`, `stopped`); what
    * `onBatch` was given until then stays good.
    *
@@ -71,6 +77,7 @@ export class Embedder {
     texts: readonly string[],
     options: EmbedOptions = {},
   ): Promise<RowResult[]> {
+    if (options.ahead) checkTexts(texts);
     const tokenizer = this.tokenizer(description);
     const prompt = options.prompt ?? '';
     const sequences = await inSlices(texts, (text) => tokenizer.encode(prompt + text));
@@ -90,7 +97,7 @@ export class Embedder {
   /**
    * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
    * of the model's task (`checkTaskOptions`). Any string is taken, and rejections are as with `embedTexts`.
-   * Raises UserError when the options do not fit the task.
+   * Raises UserError when the options do not fit the task, or the texts the limits (`checkTexts`).
    *
    * @example
    * const model = store.find('pgembedder/minilm-spam-detector', 'text-classification');
@@ -99,8 +106,19 @@ export class Embedder {
   async labelTexts(
     description: LabelModel,
     texts: readonly string[],
-    { ahead = false, behind = false, onBatch, ...taskOptions }: LabelOptions = {},
+    options: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
+    const { ahead = false, behind = false, onBatch, ...taskOptions } = options;
+    if (ahead) checkTexts(texts);
+    if ('vectors' in description) {
+      return this.#similarity.labelTexts(description, texts, taskOptions, { ahead, behind }, onBatch);
+    }
+    const atOnce = textsAtOnce(taskOptions);
+    if (texts.length > atOnce) {
+      return inParts(texts, atOnce, onBatch, (part, tellPart) =>
+        this.labelTexts(description, part, { ...options, onBatch: tellPart }),
+      );
+    }
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
     const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
     const tell = (finished: readonly number[]) => {

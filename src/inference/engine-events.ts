@@ -22,8 +22,10 @@ export interface BatchReport {
 }
 
 export interface EngineEvents {
-  /** A process was started, to load a model. */
+  /** A process was started, for a model. */
   started: [{ pid: number | undefined; model: string }];
+  /** It is up and begins to load the model. */
+  loading: [{ pid: number | undefined; model: string }];
   /** Its model is loaded; since the start it took `loadMs`. */
   loaded: [{ pid: number | undefined; model: string; loadMs: number }];
   /** A batch of `rows` rows begins to run. */

@@ -2,7 +2,6 @@ import type { Call } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 import { EngineError } from './engine-error.ts';
 import type { Failure } from './protocol.ts';
-import { loadTimeoutMs } from './runner.ts';
 import type { SessionSpec } from './types.ts';
 
 /** An error of its own for each call, so that each has the stack and the life of one error. */
@@ -45,21 +44,20 @@ export function startFailed(exit: EngineExit, times: number): EngineError {
   );
 }
 
-/** The process ended while it loaded this model, or was killed since that took too long. */
-export function diedInLoad(
-  exit: EngineExit,
-  { model, onnxPath }: SessionSpec,
-  timedOut: boolean,
-): EngineError {
-  return timedOut
-    ? new EngineError('load', `Model '${model}': ${onnxPath} was not loaded within ${loadTimeoutMs} ms`, {
-        hint: 'Put the file on a faster disk or choose another model',
-      })
-    : new EngineError(
-        'load',
-        `Model '${model}': the engine process ${howItEnded(exit)} while it loaded ${onnxPath}`,
-        { hint: 'If the system ran out of memory, give it more; else fetch the model again' },
-      );
+/** The process ended while it loaded this model. */
+export function diedInLoad(exit: EngineExit, { model, onnxPath }: SessionSpec): EngineError {
+  return new EngineError(
+    'load',
+    `Model '${model}': the engine process ${howItEnded(exit)} while it loaded ${onnxPath}`,
+    { hint: 'If the system ran out of memory, give it more; else fetch the model again' },
+  );
+}
+
+/** The process was killed since this model was not loaded in time. */
+export function notLoadedIn(loadTimeoutMs: number, { model, onnxPath }: SessionSpec): EngineError {
+  return new EngineError('load', `Model '${model}': ${onnxPath} was not loaded within ${loadTimeoutMs} ms`, {
+    hint: 'Put the file on a faster disk or choose another model',
+  });
 }
 
 /** The engine was stopped before the batch was done. */

@@ -28,6 +28,8 @@ export interface EngineOptions {
   readonly spinning?: boolean;
   /** A batch that runs for longer is given up and the process killed. Default: 120,000. */
   readonly runTimeoutMs?: number;
+  /** A model that loads for longer is given up and the process killed. Default: 300,000. */
+  readonly loadTimeoutMs?: number;
   /** A session that had nothing to do for so long is unloaded. Default: 600,000. */
   readonly idleMs?: number | undefined;
   /** Above this much memory of all processes, sessions without work are unloaded, the longest unused first. */
@@ -49,6 +51,9 @@ export interface SessionState {
 
 /** Longest wait for a batch, in ms. A batch of the default budget takes 30 ms, the longest text about a second. */
 const defaultRunTimeoutMs = 120_000;
+
+/** A large model may come over a network. */
+const defaultLoadTimeoutMs = 300_000;
 
 const defaultIdleMs = 600_000;
 
@@ -83,6 +88,7 @@ export class Engine extends EventEmitter<EngineEvents> {
       processes: engines,
       sharedTokens: this.tokenBudget,
       runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
+      loadTimeoutMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
       idleMs: options.idleMs ?? defaultIdleMs,
       logger: options.logger,
       events: this,

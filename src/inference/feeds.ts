@@ -2,7 +2,7 @@ import { Tensor } from 'onnxruntime-node';
 import { longestOf } from './longest.ts';
 
 /** The inputs that are known; a model that wants another cannot be run. */
-export const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids'] as const;
+export const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'] as const;
 export type KnownInput = (typeof knownInputs)[number];
 
 /** The rows of a batch, flat. */
@@ -29,7 +29,9 @@ export function feedsFor(
   const feeds: Record<string, Tensor> = {};
   for (const [name, isInt32] of inputs) {
     const tensor = integerTensor(batch.lengths.length * longest, isInt32);
-    if (name !== 'token_type_ids') {
+    if (name === 'position_ids') {
+      fillPlaces(tensor, batch.lengths, longest);
+    } else if (name !== 'token_type_ids') {
       fillRows(tensor, batch.lengths, longest, name === 'input_ids' ? batch.ids : null, padTokenId);
     } else if (batch.secondFrom) {
       fillTypes(tensor, batch.lengths, batch.secondFrom, longest);
@@ -88,6 +90,15 @@ function fillTypes(
   lengths.forEach((length, row) => {
     for (let column = secondFrom[row]!; column < length; column++) {
       words[(row * longest + column) * stride] = 1;
+    }
+  });
+}
+
+/** Writes each token's place in its row, from 0; padding stays 0. */
+function fillPlaces({ words, stride }: IntegerTensor, lengths: Int32Array, longest: number): void {
+  lengths.forEach((length, row) => {
+    for (let column = 1; column < length; column++) {
+      words[(row * longest + column) * stride] = column;
     }
   });
 }

@@ -8,8 +8,8 @@ export interface BatchValues {
 export interface Finish {
   /** Scale to length 1. */
   readonly normalize: boolean;
-  /** The output is the sum over the tokens; divide it by their number. */
-  readonly isSum: boolean;
+  /** What the output is still to be divided by, for a row of so many tokens. */
+  divisor(tokens: number): number;
 }
 
 /**
@@ -28,8 +28,8 @@ export function finishVectors(output: Float32Array, lengths: Int32Array, finish:
     for (const value of vector) {
       squares += value * value;
     }
-    // The mean has the direction of the sum, so scaling makes the division superfluous.
-    const divisor = finish.normalize ? Math.sqrt(squares) : finish.isSum ? length : 1;
+    // A mean has the direction of its sum, so scaling makes the division superfluous.
+    const divisor = finish.normalize ? Math.sqrt(squares) : finish.divisor(length);
     if (!Number.isFinite(squares) || divisor === 0) {
       notFinite.push(row);
     } else if (divisor !== 1) {

@@ -7,9 +7,12 @@ export interface GraphPlan {
   readonly appendix: Uint8Array | null;
   /** The output to fetch; float32. */
   readonly output: string;
-  /** Whether that output is the sum over the tokens, still to be divided by their number. */
-  readonly isSum: boolean;
+  /** What the numbers of a row of so many tokens are still to be divided by: a sum leaves the graph, not a mean. */
+  readonly divisor: (tokens: number) => number;
 }
+
+/** Of an output that is finished. */
+export const noDivisor = () => 1;
 
 /** Names inside the added graph part; the prefix keeps them apart from the model's own. */
 export function addedName(suffix: string): string {
@@ -62,18 +65,36 @@ function floatValue(name: string, shape: readonly (number | null)[]): Uint8Array
   return [bytesField(onnx.valueInfo.name, name), bytesField(onnx.valueInfo.type, tensor)];
 }
 
-/** Unsqueeze took its axes as an attribute up to operator set 12 and as an input from 13 on. */
+/** A new axis of length 1. */
 export function unsqueeze(input: string, output: string, axis: number, opset: number): Uint8Array[] {
-  if (opset < 13) {
-    const axes = bytesField(
-      onnx.node.attribute,
-      bytesField(onnx.attribute.name, 'axes'),
-      varintField(onnx.attribute.ints, axis),
-      varintField(onnx.attribute.type, onnx.attributeType.ints),
-    );
-    return [node('Unsqueeze', [input], output, axes)];
+  return alongAxis('Unsqueeze', input, output, axis, opset >= 13);
+}
+
+/** The largest along an axis, which is dropped. */
+export function reduceMax(input: string, output: string, axis: number, opset: number): Uint8Array[] {
+  return alongAxis('ReduceMax', input, output, axis, opset >= 18, intAttribute('keepdims', 0));
+}
+
+/** Such nodes took their axes as an attribute at first, and as an input from some operator set on. */
+function alongAxis(
+  opType: string,
+  input: string,
+  output: string,
+  axis: number,
+  asInput: boolean,
+  ...attributes: Uint8Array[]
+): Uint8Array[] {
+  if (asInput) {
+    const axes = `${output}_axes`;
+    return [vectorConstant(axes, axis), node(opType, [input, axes], output, ...attributes)];
   }
-  return [vectorConstant(addedName('axes'), axis), node('Unsqueeze', [input, addedName('axes')], output)];
+  const axes = bytesField(
+    onnx.node.attribute,
+    bytesField(onnx.attribute.name, 'axes'),
+    varintField(onnx.attribute.ints, axis),
+    varintField(onnx.attribute.type, onnx.attributeType.ints),
+  );
+  return [node(opType, [input], output, axes, ...attributes)];
 }
 
 export function node(
@@ -103,21 +124,31 @@ export function intAttribute(attribute: string, value: number): Uint8Array {
 
 /** An int64 constant of shape [1]. */
 function vectorConstant(output: string, value: number): Uint8Array {
-  return constant(output, value, varintField(onnx.tensor.dims, 1));
+  return constant(output, ...int64Data(value), varintField(onnx.tensor.dims, 1));
 }
 
 /** An int64 constant without dimensions, so that Gather drops the axis. */
 export function scalarConstant(output: string, value: number): Uint8Array {
-  return constant(output, value);
+  return constant(output, ...int64Data(value));
 }
 
-function constant(output: string, value: number, ...dims: Uint8Array[]): Uint8Array {
-  const tensor = bytesField(
-    onnx.attribute.tensor,
-    ...dims,
-    varintField(onnx.tensor.dataType, onnx.element.int64),
-    varintField(onnx.tensor.int64Data, value),
+/** A float32 constant without dimensions. */
+export function floatConstant(output: string, value: number): Uint8Array {
+  const data = Buffer.alloc(4);
+  data.writeFloatLE(value);
+  return constant(
+    output,
+    varintField(onnx.tensor.dataType, onnx.element.float),
+    bytesField(onnx.tensor.rawData, data),
   );
+}
+
+function int64Data(value: number): Uint8Array[] {
+  return [varintField(onnx.tensor.dataType, onnx.element.int64), varintField(onnx.tensor.int64Data, value)];
+}
+
+function constant(output: string, ...content: Uint8Array[]): Uint8Array {
+  const tensor = bytesField(onnx.attribute.tensor, ...content);
   const attribute = bytesField(
     onnx.node.attribute,
     bytesField(onnx.attribute.name, 'value'),

@@ -1,4 +1,4 @@
-import { appendixOf, floatOutput, type GraphPlan, toFloat } from './graph-appendix.ts';
+import { appendixOf, floatOutput, type GraphPlan, noDivisor, toFloat } from './graph-appendix.ts';
 import type { OnnxOutline } from './onnx-outline.ts';
 import type { LogitsSpec } from './types.ts';
 
@@ -19,5 +19,5 @@ export function planLogits({ outputs }: OnnxOutline, wanted: LogitsSpec['output'
   const [output, nodes] = toFloat(logits, 'logits');
   const shape = logits.shape ?? new Array<null>(rank).fill(null);
   const appendix = nodes.length > 0 ? appendixOf(...nodes, floatOutput(output, shape)) : null;
-  return { appendix, output, isSum: false };
+  return { appendix, output, divisor: noDivisor };
 }

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../errors.ts';
 import { type Device, deviceFor } from './devices/device.ts';
 import { endIfLost } from './devices/lost-device.ts';
 import { sessionOptions } from './devices/session-options.ts';
 import { EngineError } from './engine-error.ts';
+import { checkExternalFiles } from './external-data.ts';
 import { type BatchTokens, feedsFor, type KnownInput, knownInputs } from './feeds.ts';
 import { finishLogits } from './finish-logits.ts';
 import { type BatchValues, finishVectors } from './finish-vectors.ts';
@@ -47,6 +49,7 @@ export class ModelSession {
     let device: Device;
     try {
       const outline = readOutline(bytes);
+      checkExternalFiles(outline.externalFiles, dirname(spec.onnxPath));
       device = deviceFor(outline, settings.device);
       graph =
         spec.output === 'vector'
@@ -70,11 +73,11 @@ export class ModelSession {
   async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues> {
     const { lengths } = batch;
     const output = await this.#runGraph(batch).catch(async (error: unknown) => {
-      await endIfLost(this.#device, () => this.#runLeast());
+      await endIfLost(this.#device, () => this.#runPadding(1));
       throw error;
     });
     return this.#output === 'vector'
-      ? finishVectors(output, lengths, { normalize, isSum: this.#graph.isSum })
+      ? finishVectors(output, lengths, { normalize, divisor: this.#graph.divisor })
       : finishLogits(output, lengths, longestOf(lengths), this.#output === 'token-logits');
   }
 
@@ -88,25 +91,34 @@ export class ModelSession {
     return data;
   }
 
-  /** Runs two padding tokens. */
-  #runLeast(): Promise<Float32Array> {
-    const ids = new Int32Array(2).fill(this.#padTokenId);
-    return this.#runGraph({ lengths: Int32Array.of(2), ids, secondFrom: null });
+  /** Runs rows of two padding tokens. */
+  #runPadding(rows: number): Promise<Float32Array> {
+    const lengths = new Int32Array(rows).fill(2);
+    const ids = new Int32Array(2 * rows).fill(this.#padTokenId);
+    return this.#runGraph({ lengths, ids, secondFrom: null });
   }
 
-  /** The cheapest way to learn what the model really gives, and its first warm-up. */
+  /**
+   * The cheapest way to learn what the model really gives, and its first warm-up. One row and two, since an output that
+   * does not grow with the batch would be cut into pieces that are not vectors.
+   */
   async #checkOutput(spec: SessionSpec): Promise<void> {
-    let given: number;
+    let one: number;
+    let two: number;
     try {
-      given = (await this.#runLeast()).length;
+      one = (await this.#runPadding(1)).length;
+      two = (await this.#runPadding(2)).length;
     } catch (error) {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
-    const size = given / (spec.output === 'token-logits' ? 2 : 1);
+    const size = one / (spec.output === 'token-logits' ? 2 : 1);
     const [what, expected] =
       spec.output === 'vector' ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
     if (size !== expected) {
       throw loadError(spec, `gives ${size} ${what} where ${expected} are expected`);
+    }
+    if (two !== 2 * one) {
+      throw loadError(spec, `gives ${one} numbers for one row and ${two} for two`);
     }
   }
 }
@@ -128,6 +140,12 @@ async function readModel(spec: SessionSpec): Promise<Buffer> {
 }
 
 function inputsOf(session: InferenceSession, spec: SessionSpec): Map<KnownInput, boolean> {
+  if (session.inputNames.some((name) => name.startsWith('past_key_values'))) {
+    throw loadError(
+      spec,
+      'is a decoder with a memory (past_key_values); pgembedder runs exports without one',
+    );
+  }
   const unknown = session.inputNames.filter((name) => !isKnownInput(name));
   const missing = ['input_ids', 'attention_mask'].filter((name) => !session.inputNames.includes(name));
   if (unknown.length > 0 || missing.length > 0) {
@@ -147,8 +165,20 @@ function isKnownInput(name: string): name is KnownInput {
 }
 
 function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineError {
-  return new EngineError('load', `Model '${spec.model}': ${spec.onnxPath} ${problem.replaceAll('\n', ' ')}`, {
+  return new EngineError('load', `Model '${spec.model}': ${spec.onnxPath} ${inOneLine(problem)}`, {
     hint: 'Fetch the model again or choose another one',
     cause,
   });
+}
+
+/** Most characters of a problem: ONNX Runtime may add whole shapes and signatures. */
+const longestProblem = 500;
+
+/** A problem as ONNX Runtime tells it, in one line and without the place in its own sources. */
+function inOneLine(problem: string): string {
+  return problem
+    .replace(/\/onnxruntime_src\/\S+:\d+ [^)]*\)(?: const)? /g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, longestProblem);
 }

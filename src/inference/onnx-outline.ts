@@ -11,7 +11,8 @@ export const onnx = {
   node: { input: 1, output: 2, name: 3, opType: 4, attribute: 5 },
   attribute: { name: 1, int: 3, tensor: 5, ints: 8, type: 20 },
   attributeType: { int: 2, tensor: 4, ints: 7 },
-  tensor: { dims: 1, dataType: 2, int64Data: 7, name: 8, rawData: 9, dataLocation: 14 },
+  tensor: { dims: 1, dataType: 2, int64Data: 7, name: 8, rawData: 9, externalData: 13, dataLocation: 14 },
+  entry: { key: 1, value: 2 },
   valueInfo: { name: 1, type: 2 },
   type: { tensor: 1 },
   tensorType: { elementType: 1, shape: 2 },
@@ -40,16 +41,19 @@ export interface OnnxOutline {
   readonly outputs: readonly GraphValue[];
   /** Whether it computes in dynamic int8. */
   readonly int8: boolean;
-  /** Whether weights lie in a second file. */
-  readonly externalData: boolean;
+  /** The further files that weights lie in, each once, as the file names them. */
+  readonly externalFiles: readonly string[];
 }
+
+/** No model has more inputs, or outputs, than this; a file that says so is none. */
+const mostValues = 10_000;
 
 /** Reads the outline of an ONNX file. Weights are stepped over. Raises Error when the bytes are none. */
 export function readOutline(model: Uint8Array): OnnxOutline {
   const opset = Math.max(0, ...nestedIn(model, onnx.model.opsetImport).map(defaultOpset));
   const inputs: GraphValue[] = [];
   const outputs: GraphValue[] = [];
-  let externalData = false;
+  const externalFiles = new Set<string>();
   let int8 = false;
   for (const graph of nestedIn(model, onnx.model.graph)) {
     for (const { number, bytes } of fieldsOf(graph)) {
@@ -60,14 +64,27 @@ export function readOutline(model: Uint8Array): OnnxOutline {
       } else if (number === onnx.graph.output && bytes) {
         outputs.push(graphValue(bytes));
       } else if (number === onnx.graph.initializer && bytes) {
-        externalData ||= numberIn(bytes, onnx.tensor.dataLocation) === onnx.dataLocation.external;
+        if (numberIn(bytes, onnx.tensor.dataLocation) === onnx.dataLocation.external) {
+          externalFiles.add(externalFile(bytes));
+        }
+      }
+      if (inputs.length + outputs.length + externalFiles.size > mostValues) {
+        throw new Error(`it has more than ${mostValues} inputs, outputs or files`);
       }
     }
   }
   if (opset === 0 || outputs.length === 0) {
     throw new Error('it holds no ONNX graph');
   }
-  return { opset, inputs, outputs, int8, externalData };
+  return { opset, inputs, outputs, int8, externalFiles: [...externalFiles] };
+}
+
+/** The file that a tensor's numbers lie in; '' when it does not say. */
+function externalFile(tensor: Uint8Array): string {
+  const { key, value } = onnx.entry;
+  const entries = nestedIn(tensor, onnx.tensor.externalData);
+  const location = entries.filter((entry) => stringIn(entry, key) === 'location').at(-1);
+  return location ? stringIn(location, value) : '';
 }
 
 /** The version when this import is of the default domain ('' or 'ai.onnx'), else 0. */

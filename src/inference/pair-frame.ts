@@ -1,4 +1,5 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { idsIn, knownText } from './token-ids.ts';
 import type { PairTokens } from './types.ts';
 
 /** How a tokenizer writes two texts as one row: the special tokens around them, and which tokens are of type 1. */
@@ -9,23 +10,23 @@ export class PairFrame {
   /** Special tokens of type 1; null when the second text is not of type 1 either. */
   readonly #specialsOfTypeOne: number | null;
 
-  /** Learned from a pair of one-letter texts. Raises Error when they are not found in it, in their order. */
+  /** Learned from a pair of one-letter texts. Raises Error when these are not found in it, in their order. */
   constructor(tokenizer: HubTokenizer, definition: unknown) {
-    const first: number[] = tokenizer.encode('a', { add_special_tokens: false }).ids;
-    const second: number[] = tokenizer.encode('b', { add_special_tokens: false }).ids;
-    const pair = tokenizer.encode('a', { text_pair: 'b', return_token_type_ids: true });
-    const firstAt = find(pair.ids, first, 0);
-    const secondAt = find(pair.ids, second, firstAt + first.length);
+    const known = knownText(tokenizer);
+    const ids = idsIn(tokenizer, known, false);
+    const pair = tokenizer.encode(known, { text_pair: known, return_token_type_ids: true });
+    const firstAt = find(pair.ids, ids, 0);
+    const secondAt = find(pair.ids, ids, firstAt + ids.length);
     if (firstAt < 0 || secondAt < 0) {
       throw new Error('its pairs of texts are not one text after the other');
     }
     this.#opening = pair.ids.slice(0, firstAt);
-    this.#middle = pair.ids.slice(firstAt + first.length, secondAt);
-    this.#closing = pair.ids.slice(secondAt + second.length);
+    this.#middle = pair.ids.slice(firstAt + ids.length, secondAt);
+    this.#closing = pair.ids.slice(secondAt + ids.length);
     const types: number[] = pair.token_type_ids ?? [];
     const ones = types.filter((type) => type === 1).length;
     // The library gives type 1 to RoBERTa's second text; the reference, and the model, know only type 0.
-    this.#specialsOfTypeOne = ones === 0 || isRoberta(definition) ? null : ones - second.length;
+    this.#specialsOfTypeOne = ones === 0 || isRoberta(definition) ? null : ones - ids.length;
   }
 
   /** Special tokens in a pair. */

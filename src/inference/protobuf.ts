@@ -15,12 +15,18 @@ export interface Field {
   readonly value: number;
 }
 
+/** Scale of the tenth byte of a varint, which is its last. */
+const longestVarint = 128 ** 9;
+
 /** Goes through the fields of a message. Nested messages are not entered. Raises Error on bytes that are none. */
 export function* fieldsOf(message: Uint8Array): Generator<Field> {
   let at = 0;
   const varint = (): number => {
     let value = 0;
     for (let scale = 1; at < message.length; scale *= 128) {
+      if (scale > longestVarint) {
+        throw new Error('it holds a number of more than ten bytes');
+      }
       const byte = message[at++]!;
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) {
@@ -49,9 +55,13 @@ export function* fieldsOf(message: Uint8Array): Generator<Field> {
 
 /** The nested messages (or strings) that a message holds under this number. */
 export function nestedIn(message: Uint8Array, number: number): Uint8Array[] {
-  return [...fieldsOf(message)].flatMap((field) =>
-    field.number === number && field.bytes ? [field.bytes] : [],
-  );
+  const found: Uint8Array[] = [];
+  for (const field of fieldsOf(message)) {
+    if (field.number === number && field.bytes) {
+      found.push(field.bytes);
+    }
+  }
+  return found;
 }
 
 /** The varint a message holds under this number, the last one as protobuf has it, or null. */

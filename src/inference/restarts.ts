@@ -1,5 +1,5 @@
 import type { EngineError } from './engine-error.ts';
-import { diedInLoad, startFailed } from './engine-failures.ts';
+import { diedInLoad, notLoadedIn, startFailed } from './engine-failures.ts';
 import type { RunnerEnd } from './runner.ts';
 import type { SessionSpec } from './types.ts';
 
@@ -18,10 +18,17 @@ const longestDelayMs = 10_000;
 
 /** Keeps account of how the processes of a session end, and says when it is time to wait or to give up. */
 export class Restarts {
+  readonly #spec: SessionSpec;
+  readonly #loadTimeoutMs: number;
   /** Each in a row. */
   #deaths = 0;
   #failedStarts = 0;
   #deathsInLoad = 0;
+
+  constructor(spec: SessionSpec, loadTimeoutMs: number) {
+    this.#spec = spec;
+    this.#loadTimeoutMs = loadTimeoutMs;
+  }
 
   /** How long the next start has to wait; in ms. */
   get delayMs(): number {
@@ -45,18 +52,14 @@ export class Restarts {
    * @param wanted whether there was work for it
    * @returns the error of all that wait, if it is time to give up
    */
-  ended(
-    { exit, phase, timedOut }: RunnerEnd,
-    wanted: boolean,
-    spec: SessionSpec,
-  ): (() => EngineError) | undefined {
+  ended({ exit, phase, timedOut }: RunnerEnd, wanted: boolean): (() => EngineError) | undefined {
     if (!wanted) return undefined;
     this.#deaths++;
     if (phase === 'loading') {
       this.#deathsInLoad++;
       if (!timedOut && this.#deathsInLoad < deathsInLoadUntilBlame) return undefined;
       this.#deathsInLoad = 0;
-      return () => diedInLoad(exit, spec, timedOut);
+      return () => (timedOut ? notLoadedIn(this.#loadTimeoutMs, this.#spec) : diedInLoad(exit, this.#spec));
     }
     if (phase === 'starting') {
       const times = ++this.#failedStarts;

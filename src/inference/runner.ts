@@ -6,9 +6,6 @@ import { type EngineReply, type EngineSettings, type Rank, rank } from './protoc
 /** Batches with a process at a time: one that runs and one at hand, so that it never waits for the next. */
 const batchesInFlight = 2;
 
-/** A model that loads for longer is given up and the process killed; in ms. A large one may come over a network. */
-export const loadTimeoutMs = 300_000;
-
 export type Phase = 'starting' | 'loading' | 'ready';
 
 export interface RunnerOptions {
@@ -17,11 +14,15 @@ export interface RunnerOptions {
   readonly settings: EngineSettings;
   /** A batch that runs for longer is given up and the process killed; in ms. */
   readonly runTimeoutMs: number;
+  /** The same for a model that loads; a large one may come over a network. */
+  readonly loadTimeoutMs: number;
   readonly logger: Logger;
 }
 
 /** What a process has to say to its session. Not called any more after `detach`. */
 export interface RunnerListener {
+  /** It begins to load its session. */
+  onLoading(): void;
   /** It is loaded and takes batches. */
   onReady(): void;
   onUnloadable(reply: Extract<EngineReply, { type: 'unloadable' }>): void;
@@ -49,6 +50,7 @@ export class Runner {
   readonly #child: EngineChild;
   readonly #listener: RunnerListener;
   readonly #runTimeoutMs: number;
+  readonly #loadTimeoutMs: number;
   /** With the process, by id, in the order in which they were sent. */
   readonly #sent = new Map<number, Batch>();
   #phase: Phase = 'starting';
@@ -58,9 +60,13 @@ export class Runner {
   /** Memory of the process as it said last. */
   residentBytes = 0;
 
-  constructor({ entry, settings, runTimeoutMs, logger }: RunnerOptions, listener: RunnerListener) {
+  constructor(
+    { entry, settings, runTimeoutMs, loadTimeoutMs, logger }: RunnerOptions,
+    listener: RunnerListener,
+  ) {
     this.#listener = listener;
     this.#runTimeoutMs = runTimeoutMs;
+    this.#loadTimeoutMs = loadTimeoutMs;
     this.#child = new EngineChild({
       entry,
       settings,
@@ -136,7 +142,7 @@ export class Runner {
         this.#timedOut = true;
         this.kill();
       },
-      this.ready ? this.#runTimeoutMs : loadTimeoutMs,
+      this.ready ? this.#runTimeoutMs : this.#loadTimeoutMs,
     );
   }
 
@@ -144,6 +150,7 @@ export class Runner {
     if ('residentBytes' in reply) this.residentBytes = reply.residentBytes;
     if (reply.type === 'loading') {
       this.#phase = 'loading';
+      this.#listener.onLoading();
       return;
     }
     if (reply.type === 'ready') {

@@ -51,7 +51,7 @@ export class SessionHost {
   readonly #runners = new Set<Runner>();
   /** Most processes at a time: fewer than were asked for when another one could not come up beside those there are. */
   #most: number;
-  readonly #restarts = new Restarts();
+  readonly #restarts: Restarts;
   #startDelay: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
   #stopping = false;
@@ -65,6 +65,7 @@ export class SessionHost {
     this.#options = options;
     this.#queue = new BatchQueue(spec.output);
     this.#most = options.processes;
+    this.#restarts = new Restarts(spec, options.loadTimeoutMs);
   }
 
   /** Batches that wait or run. */
@@ -181,10 +182,13 @@ export class SessionHost {
 
   #start(): void {
     const begin = performance.now();
+    const { model } = this.spec;
     const runner: Runner = new Runner(this.#options, {
+      onLoading: () => {
+        this.#options.events.emit('loading', { pid: runner.pid, model });
+      },
       onReady: () => {
         this.#restarts.loaded();
-        const { model } = this.spec;
         this.#options.events.emit('loaded', { pid: runner.pid, model, loadMs: performance.now() - begin });
         this.#feed();
       },
@@ -206,7 +210,6 @@ export class SessionHost {
       },
     });
     this.#runners.add(runner);
-    const { model } = this.spec;
     this.#options.logger.debug({ enginePid: runner.pid, model }, 'engine process started');
     this.#options.events.emit('started', { pid: runner.pid, model });
   }
@@ -232,7 +235,7 @@ export class SessionHost {
       'engine process died',
     );
     this.#options.events.emit('died', exit);
-    const giveUp = this.#restarts.ended(end, blamed !== undefined || this.#queue.size > 0, this.spec);
+    const giveUp = this.#restarts.ended(end, blamed !== undefined || this.#queue.size > 0);
     if (blamed) {
       const rows = blamed.request.lengths.length;
       this.#fail(blamed.calls, () => (timedOut ? timeout(this.#options.runTimeoutMs) : died(exit, rows)));

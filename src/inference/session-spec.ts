@@ -1,4 +1,4 @@
-import type { FeatureExtractionModel, LabelModel, Pooling } from '../models/description.ts';
+import type { FeatureExtractionModel, LogitsModel, Pooling } from '../models/description.ts';
 import type { LogitsSpec, VectorSpec } from './types.ts';
 
 /** What a pipeline may ask for other than what the model's authors chose. */
@@ -28,7 +28,7 @@ export function sessionSpec(description: FeatureExtractionModel, options: Sessio
 }
 
 /** The engine's view of a model that gives labels. No option of a pipeline changes what the session does. */
-export function logitsSpec(description: LabelModel): LogitsSpec {
+export function logitsSpec(description: LogitsModel): LogitsSpec {
   return {
     key: `${description.onnxPath}#logits`,
     model: description.name,

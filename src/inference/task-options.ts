@@ -1,17 +1,24 @@
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
-import type { ModelTask } from '../models/description.ts';
+import { type ModelTask, poolings } from '../models/description.ts';
+import { limits } from './limits.ts';
 
 /** Labels kept in the result's detail, the best first. */
 const topK = z.int().min(1).optional();
-const oneLabel = z.string().refine((label) => label.trim() !== '', 'a label is a text that is not blank');
+const oneLabel = z
+  .string()
+  .max(limits.labelCharacters, `a label has at most ${limits.labelCharacters} characters`)
+  .refine((label) => label.trim() !== '', 'a label is a text that is not blank');
 
 const schemas = {
   'feature-extraction': z.strictObject({
-    pooling: z.enum(['mean', 'cls']).optional(),
+    pooling: z.enum(poolings).optional(),
     normalize: z.boolean().optional(),
     dimensions: z.int().min(1).optional(),
-    prompt: z.string().optional(),
+    prompt: z
+      .string()
+      .max(limits.promptCharacters, `it has at most ${limits.promptCharacters} characters`)
+      .optional(),
   }),
   'text-classification': z.strictObject({
     top_k: topK,
@@ -22,10 +29,12 @@ const schemas = {
     labels: z
       .array(oneLabel, 'labels has to be a list of one or more texts')
       .min(1, 'labels has to be a list of one or more texts')
+      .max(limits.labels, `there may be ${limits.labels} of them`)
       .refine((labels) => new Set(labels).size === labels.length, 'a label is there twice'),
     /** The sentence that is tried for each label, which takes the place of {}. */
     hypothesis_template: z
       .string()
+      .max(limits.templateCharacters, `it has at most ${limits.templateCharacters} characters`)
       .refine((template) => template.includes('{}'), 'it needs {} where the label goes')
       .default('This example is {}.'),
     /** Whether several labels may hold at once: each has a score of its own then, else they sum to 1. */

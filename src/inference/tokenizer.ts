@@ -4,10 +4,13 @@ import { messageOf, UserError } from '../errors.ts';
 import type { ModelDescription } from '../models/description.ts';
 import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
+import { seenPart } from './limits.ts';
+import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
 import { TokenOffsets, type TokenPlace } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
+import { idsIn, knownText } from './token-ids.ts';
 import type { PairTokens } from './types.ts';
 
 /**
@@ -62,9 +65,10 @@ export function loadTokenizer(description: ModelDescription): TextTokenizer {
   let tokenizer: HubTokenizer;
   try {
     tokenizer = new HubTokenizer(
-      definition,
+      mendedDefinition(definition),
       readObject(join(description.directory, 'tokenizer_config.json'), {}),
     );
+    mendTokenizer(tokenizer);
     return new HeadTokenizer(tokenizer, definition, description.maxTokens);
   } catch (error) {
     throw new UserError(`${path} cannot be used: ${messageOf(error)}`, {
@@ -80,6 +84,7 @@ class HeadTokenizer implements TextTokenizer {
   readonly #definition: unknown;
   readonly #mend: (text: string) => string;
   readonly #safeCut: ReturnType<typeof safeCutOf>;
+  readonly #isWordPiece: boolean;
   /** Special tokens before and after a text. */
   readonly #opening: number;
   readonly #closing: number;
@@ -89,9 +94,11 @@ class HeadTokenizer implements TextTokenizer {
     this.#definition = definition;
     this.#mend = menderFor(definition);
     this.#safeCut = safeCutOf(definition);
+    this.#isWordPiece = Object(Object(definition).model).type === 'WordPiece';
     this.maxTokens = maxTokens;
-    const plain: number[] = tokenizer.encode('a', { add_special_tokens: false }).ids;
-    const full: number[] = tokenizer.encode('a').ids;
+    const known = knownText(tokenizer);
+    const plain = idsIn(tokenizer, known, false);
+    const full = idsIn(tokenizer, known);
     const at = full.findIndex((_, start) => plain.every((id, offset) => full[start + offset] === id));
     this.#opening = Math.max(0, at);
     this.#closing = full.length - plain.length - this.#opening;
@@ -117,8 +124,7 @@ class HeadTokenizer implements TextTokenizer {
   pairsWith(seconds: readonly string[]): (text: string) => PairTokens[] {
     const frame = new PairFrame(this.#tokenizer, this.#definition);
     const ids = seconds.map((second) => {
-      const options = { add_special_tokens: false };
-      const encoded: number[] = this.#tokenizer.encode(this.#mend(second), options).ids;
+      const encoded = idsIn(this.#tokenizer, this.#mend(second), false);
       const most = this.maxTokens - frame.overhead - 1;
       if (encoded.length > most) {
         throw new UserError(
@@ -167,11 +173,14 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   count(text: string): number {
-    return this.#tokenizer.encode(this.#mend(text), { add_special_tokens: false }).ids.length;
+    return idsIn(this.#tokenizer, this.#mend(text), false).length;
   }
 
-  /** Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part. */
-  #encodeEnough(text: string): { text: string; ids: number[] } {
+  /**
+   * Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part.
+   */
+  #encodeEnough(whole: string): { text: string; ids: number[] } {
+    const text = this.#isWordPiece ? whole : seenPart(whole, this.maxTokens);
     let from = 0;
     for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
@@ -190,6 +199,6 @@ class HeadTokenizer implements TextTokenizer {
   }
 
   #ids(text: string): number[] {
-    return this.#tokenizer.encode(this.#mend(text)).ids;
+    return idsIn(this.#tokenizer, this.#mend(text));
   }
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { packageRoot } from '../package-root.ts';
+import { poolings } from './description.ts';
 
 /** The folder with `catalog.json` and the models that come with the package. */
 export const bundledModelsDirectory = join(packageRoot, 'models');
@@ -39,7 +40,7 @@ const vectorEntry = z.strictObject({
   task: z.literal('feature-extraction'),
   /** Numbers in a vector. */
   dimensions: z.int().positive(),
-  pooling: z.enum(['mean', 'cls']),
+  pooling: z.enum(poolings),
   normalize: z.boolean(),
   /** Put before a text, by its role; '' for none. */
   prompts: z.strictObject({ query: z.string(), passage: z.string() }),

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
 import type { CatalogEntry } from './catalog.ts';
-import type { ModelDescription, ModelTask } from './description.ts';
+import type { ModelDescription, ModelFiles, ModelOf, ModelTask } from './description.ts';
 import { activationOf, contradictionOf, entailmentOf, labelsOf } from './labels.ts';
 import { readMaxTokens, readModelConfig, readPadTokenId, readPooling } from './model-folder.ts';
 import type { ChosenOnnx } from './onnx-choice.ts';
@@ -69,9 +69,9 @@ export function describeModel(
   }
 }
 
-/** Raises UserError unless the model is for this task. */
+/** Raises UserError unless the model is for this task, or (see `forTask`) can be taken for it. */
 export function requireTask(name: string, found: ModelTask, wanted: ModelTask): void {
-  if (found === wanted) {
+  if (found === wanted || (found === 'feature-extraction' && wanted === 'zero-shot-classification')) {
     return;
   }
   const why =
@@ -81,10 +81,33 @@ export function requireTask(name: string, found: ModelTask, wanted: ModelTask): 
   throw new UserError(`Model '${name}' is for ${found}, not for ${wanted}${why}`, { hint: hints[wanted] });
 }
 
+/** A model for a task that `requireTask` lets it have: one that gives vectors finds the nearest of several labels, too. */
+export function forTask<Task extends ModelTask>(model: ModelDescription, task: Task): ModelOf<Task> {
+  const fitting: ModelDescription =
+    model.task === 'feature-extraction' && task === 'zero-shot-classification'
+      ? { ...filesOf(model), task: 'zero-shot-classification', vectors: model }
+      : model;
+  return fitting as ModelOf<Task>;
+}
+
+function filesOf({
+  name,
+  variant,
+  directory,
+  onnxPath,
+  expectedSha256,
+  licence,
+  maxTokens,
+  padTokenId,
+}: ModelFiles): ModelFiles {
+  return { name, variant, directory, onnxPath, expectedSha256, licence, maxTokens, padTokenId };
+}
+
 const hints: Record<ModelTask, string> = {
   'feature-extraction': 'Choose a model that gives vectors, or name the task it is for',
   'text-classification': 'Choose a model that was trained to classify texts, or name the task it is for',
-  'zero-shot-classification': 'Choose a model that was trained on natural language inference (NLI)',
+  'zero-shot-classification':
+    'Choose a model that was trained on natural language inference (NLI), or one that gives vectors',
   'token-classification': 'Choose a model that was trained to label tokens, or name the task it is for',
 };
 

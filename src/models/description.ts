@@ -1,7 +1,12 @@
 import type { Variant } from './variants.ts';
 
-/** How the token vectors of a text become one: their mean, or the vector of the first token. */
-export type Pooling = 'mean' | 'cls';
+/**
+ * How the token vectors of a text become one, padding left out: their mean, the vector of the first or of the last
+ * token, the largest number in each dimension, their sum over the square root of their number, or their mean with the
+ * tokens' places (1, 2, 3, ...) as weights. The same as sentence-transformers' modes.
+ */
+export const poolings = ['mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean'] as const;
+export type Pooling = (typeof poolings)[number];
 
 /** What a model puts before a text, by the text's role; '' for nothing. */
 export interface Prompts {
@@ -17,7 +22,7 @@ export type ModelTask =
   | 'token-classification';
 
 /** What is known of every model on this machine: where its files lie and how much text it takes. */
-interface ModelFiles {
+export interface ModelFiles {
   /** The catalog name, else `ORG/NAME` or the name of the folder. */
   readonly name: string;
   /** Absolute path of the folder with `config.json` and `tokenizer.json`. */
@@ -73,13 +78,22 @@ export interface ZeroShotModel extends LabelFiles {
   readonly contradiction: number;
 }
 
+/** A model that gives vectors, taken to tell which label's sentence is nearest to a text. */
+export interface SimilarityModel extends ModelFiles {
+  readonly task: 'zero-shot-classification';
+  readonly vectors: FeatureExtractionModel;
+}
+
 /** A model that gives a label for each token of a text. */
 export interface TokenClassificationModel extends LabelFiles {
   readonly task: 'token-classification';
 }
 
+/** A model whose output are logits. */
+export type LogitsModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
+
 /** A model for one of the classification tasks. */
-export type LabelModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
+export type LabelModel = LogitsModel | SimilarityModel;
 
 /** A model on this machine and how its results are made. */
 export type ModelDescription = FeatureExtractionModel | LabelModel;

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { messageOf, UserError } from '../errors.ts';
-import type { ModelTask, Pooling } from './description.ts';
+import { UserError } from '../errors.ts';
+import { type ModelTask, type Pooling, poolings } from './description.ts';
+import { readJsonFile } from './json-file.ts';
 
 const configSchema = z.looseObject({
   architectures: z.array(z.string()).optional(),
@@ -14,8 +14,16 @@ const configSchema = z.looseObject({
   problem_type: z.string().nullish(),
 });
 
-/** sentence-transformers' `1_Pooling/config.json`: exactly one of its `pooling_mode_*` fields is true. */
-const poolingSchema = z.looseObject({ word_embedding_dimension: z.int().positive().optional() });
+/**
+ * sentence-transformers' `1_Pooling/config.json`: exactly one of its `pooling_mode_*` fields is true or, in
+ * newer versions, `pooling_mode` names it.
+ */
+const poolingSchema = z.looseObject({
+  word_embedding_dimension: z.int().positive().optional(),
+  embedding_dimension: z.int().positive().optional(),
+  pooling_mode: z.union([z.string(), z.array(z.string())]).optional(),
+  include_prompt: z.boolean().optional(),
+});
 const sentenceSchema = z.looseObject({ max_seq_length: z.int().positive().nullish() });
 const tokenizerConfigSchema = z.looseObject({ model_max_length: z.number().positive().nullish() });
 const tokenizerSchema = z.looseObject({ padding: z.looseObject({ pad_id: z.int() }).nullish() });
@@ -24,17 +32,9 @@ export type ModelConfig = z.infer<typeof configSchema>;
 
 /** The same for every file: missing is null, anything but the expected JSON is an error that names the file. */
 export function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
-  if (!existsSync(path)) {
+  const value = readJsonFile(path);
+  if (value === undefined) {
     return null;
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}`, {
-      hint: 'Put the complete file there or fetch the model again',
-      cause: error,
-    });
   }
   const parsed = schema.safeParse(value);
   if (!parsed.success) {
@@ -76,6 +76,20 @@ export function isEntailment(label: string): boolean {
   return label.toLowerCase().startsWith('entail');
 }
 
+/** sentence-transformers' name of a mode, in newer files and in older ones (`pooling_mode_*`), and what it is here. */
+const poolingNames: Readonly<Record<string, Pooling>> = {
+  mean: 'mean',
+  mean_tokens: 'mean',
+  cls: 'cls',
+  cls_token: 'cls',
+  lasttoken: 'last',
+  max: 'max',
+  max_tokens: 'max',
+  mean_sqrt_len_tokens: 'mean_sqrt_len',
+  weightedmean: 'weighted_mean',
+  weightedmean_tokens: 'weighted_mean',
+};
+
 /**
  * The pooling that sentence-transformers would use: as `1_Pooling/config.json` says, and the mean without that file.
  * Raises UserError for a pooling that pgembedder does not have.
@@ -86,21 +100,31 @@ export function readPooling(directory: string): { pooling: Pooling; dimensions: 
   if (!config) {
     return { pooling: 'mean', dimensions: null };
   }
-  const modes = Object.entries(config)
-    .filter(([key, value]) => key.startsWith('pooling_mode_') && value === true)
-    .map(([key]) => key.slice('pooling_mode_'.length));
-  const dimensions = config.word_embedding_dimension ?? null;
-  const mode = modes[0] ?? 'mean_tokens';
-  if (modes.length <= 1 && mode === 'mean_tokens') {
-    return { pooling: 'mean', dimensions };
+  const modes = poolingModes(config);
+  const pooling = modes.length === 1 ? poolingNames[modes[0]!] : undefined;
+  if (!pooling) {
+    throw new UserError(`${path} asks for the pooling ${modes.join(' + ')}, which pgembedder does not have`, {
+      hint: `Choose a model with one of ${poolings.join(', ')}`,
+    });
   }
-  if (modes.length === 1 && mode === 'cls_token') {
-    return { pooling: 'cls', dimensions };
+  if (config.include_prompt === false) {
+    throw new UserError(`${path} leaves the prompt out of the pooling, which pgembedder cannot do`, {
+      hint: 'Choose a model whose include_prompt is true',
+    });
   }
-  throw new UserError(`${path} asks for the pooling ${modes.join(' + ')}, which pgembedder does not have`, {
-    hint: 'Choose a model with mean or CLS pooling',
-  });
+  return { pooling, dimensions: config.embedding_dimension ?? config.word_embedding_dimension ?? null };
 }
+
+/** The modes a file asks for, as it names them: several are put one after the other by sentence-transformers. */
+function poolingModes(config: z.infer<typeof poolingSchema>): string[] {
+  if (config.pooling_mode !== undefined) {
+    return [config.pooling_mode].flat();
+  }
+  const modes = Object.entries(config).filter(([key, value]) => key.startsWith(oldMode) && value === true);
+  return modes.length === 0 ? ['mean'] : modes.map(([key]) => key.slice(oldMode.length));
+}
+
+const oldMode = 'pooling_mode_';
 
 /**
  * Tokens that count, special tokens included: `max_seq_length` of `sentence_bert_config.json`, else

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
 import { bundledModelsDirectory, type CatalogEntry, catalogEntryOf } from './catalog.ts';
-import { describeModel, requireTask } from './describe.ts';
+import { describeModel, forTask, requireTask } from './describe.ts';
 import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
 import { readLock } from './lock.ts';
 import { readModelConfig, taskOf } from './model-folder.ts';
@@ -21,7 +21,10 @@ export interface ModelStore {
    * Raises UserError when it is not there, incomplete, or of a kind pgembedder cannot run.
    */
   find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
-  /** The same, and a UserError when the model is not for this task. */
+  /**
+   * The same, and a UserError when the model is not for this task. A model that gives vectors is one for zero-shot
+   * classification as well.
+   */
   find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
@@ -75,7 +78,8 @@ export function createModelStore(options: StoreOptions): ModelStore {
     const locked = readLock(parent)[entry?.directory ?? name];
     const wanted = variant ?? pins.get(shown);
     const onnx = chooseOnnx(shown, directory, { order: variants, wanted }, { locked, entry });
-    return describeModel(directory, shown, found, entry, onnx);
+    const model = describeModel(directory, shown, found, entry, onnx);
+    return task === undefined ? model : forTask(model, task);
   }
   return { directories, variants, find, list: () => listModels(directories, variants) };
 }

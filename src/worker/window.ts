@@ -4,6 +4,7 @@ import { UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
+import { limits } from '../inference/limits.ts';
 import { type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
 import { computePieces, sharedBatchKey } from './compute.ts';
@@ -13,16 +14,8 @@ import { Row } from './row.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
 import type { Writer } from './writer.ts';
 
-/**
- * Characters read for each token that the model takes. A word of more than 100 characters is one unknown token to
- * WordPiece, so no text needs more than this many to fill the model's length, blanks aside.
- */
-const CHARACTERS_PER_TOKEN = 100;
-
 /** Rows of a chunked pipeline that are worked on at once: each may be a book. */
 const CHUNKED_ROWS = 64;
-/** Longest text that is cut into chunks, in characters: it is all in memory, with its chunks. */
-const CHUNKED_CHARACTERS = 10_000_000;
 
 /**
  * Works on a window of claimed jobs: reads their texts, and gives them to the model in batches by length, across
@@ -79,7 +72,9 @@ export class WindowRunner {
     const rows: Row[] = [];
     const empty: Job[] = [];
     const failures: Failure[] = [];
-    const most = served.chunking ? CHUNKED_CHARACTERS + 1 : served.model.maxTokens * CHARACTERS_PER_TOKEN;
+    const most = served.chunking
+      ? limits.textCharacters + 1
+      : served.model.maxTokens * limits.charactersPerToken;
     const read = async (part: readonly Job[]) => {
       const inputs = await persist(this.#context, () => readInputs(this.#context.database, part, most));
       part.forEach((job, i) => {
@@ -114,7 +109,7 @@ export class WindowRunner {
 
   #makeRow(served: ServedPipeline, job: Job, input: RowInput): Row | null {
     if (!served.chunking) return Row.whole(served, job, input);
-    if (input.text !== null && input.text.length > CHUNKED_CHARACTERS)
+    if (input.text !== null && input.text.length > limits.textCharacters)
       throw new UserError('the text has more than 10,000,000 characters', {
         hint: 'Divide it over several rows.',
       });

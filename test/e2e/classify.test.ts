@@ -45,6 +45,14 @@ describe('classify', () => {
     });
   });
 
+  it('chooses by vectors with a model that has no labels', async () => {
+    const args = ['classify', 'The keeper saved the last penalty', '--model', 'all-MiniLM-L6-v2'];
+    const labels = ['--labels', 'music,sport', '--label', 'food, drink'];
+    const given = await runJson<{ detail: Record<string, number> }>([...args, ...labels]);
+    expect(given).toMatchObject({ task: 'zero-shot-classification', label: 'sport' });
+    expect(Object.keys(given.detail).sort()).toEqual(['food, drink', 'music', 'sport']);
+  });
+
   it('finds entities', async () => {
     const args = ['classify', '東京 is in Japan', '--model', 'pgembedder/tiny-random-ner'];
     const found = await runJson<{ label: null; detail: object[] }>(
@@ -62,7 +70,12 @@ describe('classify', () => {
     ['zero-shot without labels', ['tiny-random-nli'], 2, /labels has to be a list of one or more texts/],
     ['labels for another task', ['tiny-random-ner', '--labels', 'a'], 2, /"labels".*aggregation_strategy/],
     ['a count that is none', ['tiny-random-multilabel', '--top-k', 'x'], 2, /top_k/],
-    ['a model that gives vectors', ['all-MiniLM-L6-v2'], 1, /gives no labels\. pgembedder embed/],
+    [
+      'a model that gives vectors',
+      ['all-MiniLM-L6-v2'],
+      1,
+      /gives no labels\. Name the labels.+ --labels; pgembedder embed/,
+    ],
   ])('%s is one line', async (_, [model, ...flags], code, message) => {
     const result = await run(['classify', 'x', '--model', `pgembedder/${model}`, ...flags], { env });
     expect(result.code).toBe(code);

@@ -252,9 +252,9 @@ describe('create_pipeline refuses', () => {
     ],
     [
       'a wrong pooling',
-      `'article', 'body', options => '{"pooling": "max"}'`,
+      `'article', 'body', options => '{"pooling": "sum"}'`,
       '22023',
-      'option "pooling" is "max", and must be "mean" or "cls"',
+      'option "pooling" is "sum", and must be "mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"',
       undefined,
     ],
     [
@@ -268,9 +268,21 @@ describe('create_pipeline refuses', () => {
       'a wrong prompt',
       `'article', 'body', options => '{"prompt": 7}'`,
       '22023',
-      'option "prompt" is 7, and must be a string, put before each text',
+      'option "prompt" is 7, and must be a string of up to 10000 characters, put before each text',
       undefined,
     ],
+    ...[
+      JSON.stringify(Array.from({ length: 1_001 }, (_, index) => `${index}`)),
+      JSON.stringify(['x'.repeat(1_001)]),
+      '[]',
+      '["a", 7]',
+    ].map((labels): [string, string, string, string, undefined] => [
+      `labels ${labels.slice(0, 10)}`,
+      `'article', 'body', task => 'zero-shot-classification', options => '{"labels": ${labels}}'`,
+      '22023',
+      `option "labels" is ${labels.replaceAll('","', '", "').slice(0, 200)}, and must be an array of 1 to 1000 strings of up to 1000 characters`,
+      undefined,
+    ]),
     ...['0', '-1', '1.5', '"384"', '100000', 'null'].map(
       (value): [string, string, string, string, undefined] => [
         `dimensions ${value}`,

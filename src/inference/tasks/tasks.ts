@@ -1,4 +1,4 @@
-import type { LabelModel } from '../../models/description.ts';
+import type { LogitsModel } from '../../models/description.ts';
 import { checkTaskOptions } from '../task-options.ts';
 import type { TextTokenizer } from '../tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
@@ -7,7 +7,7 @@ import { tokenClassification } from './token-classification.ts';
 import { zeroShot } from './zero-shot.ts';
 
 /** The task of a model with its options. Raises UserError when they do not fit. */
-export function labelTask(model: LabelModel, tokenizer: TextTokenizer, options: object): LabelTask {
+export function labelTask(model: LogitsModel, tokenizer: TextTokenizer, options: object): LabelTask {
   switch (model.task) {
     case 'text-classification':
       return textClassification(model, tokenizer, checkTaskOptions(model.task, options));

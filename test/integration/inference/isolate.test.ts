@@ -18,7 +18,7 @@ describe('one bad row among good ones', () => {
     ['ends the process', exits, 'died', {}],
     ['is refused', refuses, 'run', {}],
     ['does not exist', 5_000_000, 'run', {}],
-    ['hangs', hangs, 'timeout', { runTimeoutMs: 500 }],
+    ['hangs', hangs, 'timeout', { runTimeoutMs: 2_000 }],
   ])('that %s is the only one without a vector', async (_, bad, kind, options) => {
     const { engine } = startEngine({ entry: faultyEntry('faulty'), ...options });
     const ids = [10, 11, 12, 13, 14, bad, 16, 17, 18];

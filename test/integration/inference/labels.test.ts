@@ -3,7 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { EngineError } from '../../../src/inference/engine-error.ts';
+import { limits } from '../../../src/inference/limits.ts';
 import { logitsSpec } from '../../../src/inference/session-spec.ts';
+import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
+import { textsAtOnce } from '../../../src/inference/tasks/parts.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
 import { row, startEngine } from './support.ts';
@@ -72,6 +75,32 @@ describe('labelTexts', () => {
     expect(results).toHaveLength(30);
     expect(results.every((result, place) => result === seen.get(place))).toBe(true);
     expect(await embedder.labelTexts(nli, [], { labels: ['a'] })).toEqual([]);
+  });
+
+  it('takes more texts and labels than are made ready at once', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const labels = Array.from({ length: 500 }, (_, index) => `l${index}`);
+    const texts = Array.from({ length: 33 }, (_, index) => `cat ${index}`);
+    expect(texts.length).toBeGreaterThan(textsAtOnce({ labels }));
+    const seen: number[] = [];
+    const options = { labels, hypothesis_template: '{}', multi_label: true, top_k: 1 };
+    const results = await embedder.labelTexts(nli, texts, {
+      ...options,
+      onBatch: (places) => seen.push(...places),
+    });
+    expect(seen.sort((a, b) => a - b)).toEqual([...texts.keys()]);
+    const [last] = await embedder.labelTexts(nli, ['cat 32'], options);
+    expect(results).toHaveLength(33);
+    expect((results[32] as LabelResult).score).toBeCloseTo((last as LabelResult).score!, 4);
+  });
+
+  it('refuses too many texts of a caller who waits', async () => {
+    const embedder = new Embedder({ engine: startEngine().engine });
+    const texts = new Array<string>(limits.textsPerCall + 1).fill('x');
+    const refused = /The call has 2,049 texts/;
+    await expect(embedder.labelTexts(nli, texts, { labels: ['a'], ahead: true })).rejects.toThrow(refused);
+    const minilm = store.find('all-MiniLM-L6-v2', 'feature-extraction');
+    await expect(embedder.embedTexts(minilm, texts, { ahead: true })).rejects.toThrow(refused);
   });
 
   it('keeps the top_k best in detail', async () => {

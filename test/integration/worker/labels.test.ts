@@ -169,6 +169,29 @@ describe.each<[task: LabelModel['task'], model: string, options: LabelOptions]>(
   });
 });
 
+it('a model that gives vectors finds the nearest of several labels, with no vectors in the target', async () => {
+  const labels = ['animals', 'cities', 'food, drink'];
+  await create('zero-shot-classification', 'all-MiniLM-L6-v2', { labels, top_k: 2 });
+  expect(await work([])).toMatchObject({ embedded: 3, failing: [] });
+  const found = await results('doc_with_label');
+  expect(found.map(({ label }) => label)).toEqual(['animals', 'cities', 'food, drink']);
+  for (const { label, score, detail } of found) {
+    expect(Object.keys(detail!)).toHaveLength(2);
+    expect((detail as Record<string, number>)[label!]).toBeCloseTo(score!, 5);
+  }
+  expect(
+    (
+      await database.query(
+        `select from pg_attribute where attrelid = 'doc_label'::regclass and attname = 'embedding'`,
+      )
+    ).rowCount,
+  ).toBe(0);
+  // The same model with vectors beside, in the same session.
+  await database.query(`select embedder.create_pipeline('doc', 'body', name => 'vectors')`);
+  expect(await work([])).toMatchObject({ embedded: 3, failing: [] });
+  expect((await database.query('select from doc join vectors_embedding using (id)')).rowCount).toBe(3);
+});
+
 it('the shapes are those of the description', async () => {
   await create('zero-shot-classification', NLI, { labels: LABELS });
   await database.query(`select embedder.create_pipeline('doc', 'body', name => 'ner', task => 'token-classification', model => '${NER}');

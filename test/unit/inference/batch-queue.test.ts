@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Batch, BatchQueue } from '../../../src/inference/batch-queue.ts';
+import { limits } from '../../../src/inference/limits.ts';
 import { mostInARow } from '../../../src/inference/protocol.ts';
 import type { CallOptions, VectorSpec } from '../../../src/inference/types.ts';
 import { tinySpec } from './tiny-model.ts';
@@ -99,11 +100,11 @@ describe('a batch', () => {
 
 it('refuses interactive callers when thousands wait, and takes them again when they were served', async () => {
   const { queue, add } = queueOf();
-  const rows = Array.from({ length: 4_096 }, () => [1]);
+  const rows = Array.from({ length: limits.waitingRows }, () => [1]);
   void add(rows, ahead);
   await expect(add([[2]], ahead)).rejects.toMatchObject({
     kind: 'busy',
-    message: '4096 texts wait for the engine already',
+    message: '16384 texts wait for the engine already',
   });
   void add(rows);
   void add(rows);

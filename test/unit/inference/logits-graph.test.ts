@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cpu } from '../../../src/inference/devices/device.ts';
 import { finishLogits } from '../../../src/inference/finish-logits.ts';
+import { noDivisor } from '../../../src/inference/graph-appendix.ts';
 import { planLogits } from '../../../src/inference/logits-graph.ts';
 import { ModelSession } from '../../../src/inference/model-session.ts';
 import { readOutline } from '../../../src/inference/onnx-outline.ts';
@@ -12,7 +13,7 @@ describe('the logits of a model', () => {
     expect(planLogits(readOutline(tinyModel()), 'token-logits')).toEqual({
       appendix: null,
       output: 'last_hidden_state',
-      isSum: false,
+      divisor: noDivisor,
     });
   });
 

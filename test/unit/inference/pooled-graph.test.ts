@@ -1,10 +1,12 @@
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { cpu } from '../../../src/inference/devices/device.ts';
+import { noDivisor } from '../../../src/inference/graph-appendix.ts';
 import { ModelSession } from '../../../src/inference/model-session.ts';
 import { readOutline } from '../../../src/inference/onnx-outline.ts';
 import { planPooling, pooledOutput } from '../../../src/inference/pooled-graph.ts';
 import type { VectorSpec } from '../../../src/inference/types.ts';
+import type { Pooling } from '../../../src/models/description.ts';
 import { type TinyModel, tinyModel, tinySpec } from './tiny-model.ts';
 
 const settings = { device: cpu, threads: 1, spinning: false };
@@ -28,7 +30,7 @@ describe('readOutline', () => {
     expect(readOutline(tinyModel({ opset: 12, finished: true }))).toEqual({
       opset: 12,
       int8: false,
-      externalData: false,
+      externalFiles: [],
       inputs: [
         { name: 'input_ids', elementType: 7, shape: [null, null] },
         { name: 'attention_mask', elementType: 7, shape: [null, null] },
@@ -41,7 +43,7 @@ describe('readOutline', () => {
   });
 
   it('sees weights in a second file', () => {
-    expect(readOutline(tinyModel({ externalFile: 'table.bin' })).externalData).toBe(true);
+    expect(readOutline(tinyModel({ externalFile: 'table.bin' })).externalFiles).toEqual(['table.bin']);
   });
 
   it.each([
@@ -59,9 +61,10 @@ describe('planPooling', () => {
     expect(planPooling(outline, 'mean', true)).toEqual({
       appendix: null,
       output: 'sentence_embedding',
-      isSum: false,
+      divisor: noDivisor,
     });
-    expect(planPooling(outline, 'mean', false)).toMatchObject({ output: pooledOutput, isSum: true });
+    const { output, divisor } = planPooling(outline, 'mean', false);
+    expect([output, divisor(3)]).toEqual([pooledOutput, 3]);
   });
 
   it('says so when a finished vector cannot be undone', () => {
@@ -76,8 +79,8 @@ describe('planPooling', () => {
     expect(plan.output).toBe(pooledOutput);
   });
 
-  it('adds about 200 bytes', () => {
-    expect(planPooling(readOutline(tinyModel()), 'mean', true).appendix!.length).toBeLessThan(400);
+  it('adds a few hundred bytes', () => {
+    expect(planPooling(readOutline(tinyModel()), 'mean', true).appendix!.length).toBeLessThan(500);
   });
 });
 
@@ -97,6 +100,65 @@ describe('the graph with pooling', () => {
       [0, 0, -5],
       [0, 2, 0],
     ]);
+  });
+
+  // Of the rows 3 and 1, 2, 2 of the table: the numbers are told by hand, the masked ones being of token 0 (1, 0, 0).
+  const second: Record<string, number[]> = {
+    last: [3, 4, 0],
+    max: [3, 4, 0],
+    mean_sqrt_len: [6 / Math.sqrt(3), 10 / Math.sqrt(3), 0],
+    weighted_mean: [(2 * 3 + 3 * 3) / 6, (2 + 2 * 4 + 3 * 4) / 6, 0],
+  };
+  const exported = [11, 12, 13, 14, 15, 17, 18, 20, 21];
+  const cases = Object.keys(second).flatMap((pooling) =>
+    exported.flatMap((opset) => [false, true].map((half) => ({ pooling: pooling as Pooling, opset, half }))),
+  );
+  it.each(cases)(
+    'gives $pooling of the tokens that are not padding, operator set $opset, float16 $half',
+    async ({ pooling, opset, half }) => {
+      const [padded, full] = await vectors({ opset, half }, { pooling });
+      // Token 3 alone, largest included: padding is 1, 0, 0 there.
+      expect(padded).toEqual([0, 0, -5]);
+      expect(full).toEqual(second[pooling]!.map((each) => expect.closeTo(each, 5)));
+    },
+  );
+
+  it('takes the last token of each row, not of the batch', async () => {
+    const spec = tinySpec({}, { pooling: 'last' });
+    const session = await ModelSession.load(spec, settings);
+    const { values } = await session.run(batch([1], [0, 3, 2, 1], [1, 2], [2, 2, 3]), false);
+    expect([...values]).toEqual([0, 2, 0, 0, 2, 0, 3, 4, 0, 0, 0, -5]);
+  });
+
+  it('takes the largest where all are below 0', async () => {
+    const table = [
+      [9, 9, 9],
+      [-1, -2e30, -3],
+      [-4, -1e30, -6],
+    ];
+    const spec = tinySpec({ table }, { pooling: 'max' });
+    const session = await ModelSession.load(spec, settings);
+    // The first is padded with token 0.
+    const { values } = await session.run(batch([1], [1, 2]), false);
+    expect([...values]).toEqual([-1, Math.fround(-2e30), -3, -1, Math.fround(-1e30), -3]);
+  });
+
+  it.each([7, 8, 9, 10])('has mean, first token and largest in operator set %i', async (opset) => {
+    expect((await vectors({ opset }, { pooling: 'mean' }))[1]).toEqual([2, expect.closeTo(10 / 3, 6), 0]);
+    expect((await vectors({ opset }, { pooling: 'cls' }))[1]).toEqual([0, 2, 0]);
+    expect((await vectors({ opset }, { pooling: 'max' }))[1]).toEqual([3, 4, 0]);
+    await expect(vectors({ opset }, { pooling: 'last' })).rejects.toThrow(
+      `last pooling needs operator set 11, and it has ${opset}`,
+    );
+  });
+
+  it('gives a model that asks for them the places of the tokens', async () => {
+    // Its table is looked up by place here.
+    const inputs = ['input_ids', 'attention_mask', 'position_ids'];
+    const spec = tinySpec({ inputs, lookup: 'position_ids' }, { pooling: 'last' });
+    const session = await ModelSession.load(spec, settings);
+    const { values } = await session.run(batch([9], [9, 9, 9]), false);
+    expect([...values]).toEqual([1, 0, 0, 3, 4, 0]);
   });
 
   it('scales to length 1', async () => {
@@ -155,8 +217,13 @@ describe('a model that cannot be loaded', () => {
       {},
       /asks for the input pixels/,
     ],
+    [
+      'is a decoder with a memory',
+      { inputs: ['input_ids', 'attention_mask', 'position_ids', 'past_key_values.0.key'] },
+      {},
+      /is a decoder with a memory \(past_key_values\)/,
+    ],
     ['takes no mask', { inputs: ['input_ids'], finished: true }, {}, /takes no attention_mask/],
-    ['misses its second file', { externalFile: '../nowhere.bin' }, {}, /cannot be loaded/],
     ['is not there', {}, { onnxPath: '/nowhere/model.onnx' }, /nowhere\/model.onnx cannot be read/],
   ])('%s', async (_, model, spec, message) => {
     await expect(ModelSession.load(tinySpec(model, spec), settings)).rejects.toMatchObject({

@@ -30,7 +30,7 @@ describe('options of a task', () => {
     ['text-classification', { top_k: 0, multi_label: 'yes' }, /top_k: .+; multi_label: /],
     ['text-classification', { labels: ['a'] }, /"labels"/],
     ['token-classification', { aggregation_strategy: 'last' }, /aggregation_strategy: .+"simple"/],
-    ['feature-extraction', { pooling: 'max' }, /pooling: /],
+    ['feature-extraction', { pooling: 'sum' }, /pooling: .*"weighted_mean"/],
   ])('of %s that do not fit (%j) are one line', (task, options, message) => {
     expect(() => checkTaskOptions(task, options)).toThrow(
       expect.objectContaining({

@@ -18,8 +18,9 @@ export interface TinyModel {
   half?: boolean;
   /** Put the table into a second file of this name. */
   externalFile?: string;
-  /** Names of the inputs. */
+  /** Names of the inputs, and the one that the table is looked up by. */
   inputs?: string[];
+  lookup?: string;
 }
 
 export const tinyTable = [
@@ -33,7 +34,7 @@ export const tinyTable = [
 export function tinyModel(options: TinyModel = {}): Buffer {
   const { opset = 17, half = false } = options;
   const tokens = half ? 'tokens32' : 'last_hidden_state';
-  const nodes = [node('Gather', ['table', 'input_ids'], tokens)];
+  const nodes = [node('Gather', ['table', options.lookup ?? 'input_ids'], tokens)];
   if (half) {
     nodes.push(node('Cast', [tokens], 'last_hidden_state', int('to', onnx.element.float16)));
   }

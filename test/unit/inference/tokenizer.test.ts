@@ -1,8 +1,10 @@
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { menderFor } from '../../../src/inference/bert-text.ts';
 import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
 import { createModelStore } from '../../../src/models/store.ts';
@@ -167,6 +169,7 @@ describe('a long text', () => {
 describe('a tokenizer that cannot be used', () => {
   const copy = (change: (directory: string) => void) => {
     const directory = mkdtempSync(join(tmpdir(), 'pgembedder-tokenizer-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
     cpSync(join(minilm.directory, 'tokenizer.json'), join(directory, 'tokenizer.json'));
     change(directory);
     return () => loadTokenizer({ ...minilm, directory });
@@ -186,6 +189,57 @@ describe('a tokenizer that cannot be used', () => {
     expect(load).toThrow(
       expect.objectContaining({ name: 'UserError', message: expect.stringMatching(message) }),
     );
+  });
+
+  it.each<[string, (path: string) => void, RegExp]>([
+    [
+      'of 1 GB',
+      (path) => truncateSync(path, 2 ** 30),
+      /has 1073741824 bytes, and at most 134217728 are read/,
+    ],
+    ['cut short', (path) => truncateSync(path, 100_000), /tokenizer\.json cannot be read: .*JSON/],
+    ['of random bytes', (path) => writeFileSync(path, randomBytes(100_000)), /cannot be read: .*JSON/],
+    [
+      'a pipe that nobody writes to',
+      (path) => {
+        rmSync(path);
+        execFileSync('mkfifo', [path]);
+      },
+      /cannot be read: it is no ordinary file/,
+    ],
+    ['not there', (path) => rmSync(path), /cannot be read: there is no such file/],
+    [
+      'nested 100,000 times',
+      (path) =>
+        writeFileSync(
+          path,
+          `{"normalizer":${'{"type":"Sequence","normalizers":['.repeat(100_000)}${']}'.repeat(100_000)}}`,
+        ),
+      /tokenizer\.json cannot be used/,
+    ],
+    [
+      'that knows no letter',
+      (path) =>
+        writeFileSync(path, JSON.stringify({ ...definition, model: { type: 'BPE', vocab: {}, merges: [] } })),
+      /cannot be used: it has no token for any letter/,
+    ],
+    [
+      'whose vocabulary is a number',
+      (path) =>
+        writeFileSync(path, JSON.stringify({ ...definition, model: { ...definition.model, vocab: 7 } })),
+      /cannot be used/,
+    ],
+  ])('is a UserError in one line: %s', (_, damage, message) => {
+    const load = copy((directory) => damage(join(directory, 'tokenizer.json')));
+    let error: unknown;
+    try {
+      load();
+    } catch (raised) {
+      error = raised;
+    }
+    expect(error).toMatchObject({ name: 'UserError', message: expect.stringMatching(message) });
+    expect((error as Error).message).not.toContain('\n');
+    expect((error as Error).message.length).toBeLessThan(500);
   });
 
   it('is a UserError: no room for a token', () => {

@@ -135,6 +135,22 @@ describe('a plain folder', () => {
   });
 
   it.each([
+    [{ pooling_mode_cls_token: true, pooling_mode_mean_tokens: false }, 'cls'],
+    [{ pooling_mode_mean_tokens: true, include_prompt: true }, 'mean'],
+    [{ pooling_mode_lasttoken: true }, 'last'],
+    [{ pooling_mode_max_tokens: true }, 'max'],
+    [{ pooling_mode_mean_sqrt_len_tokens: true }, 'mean_sqrt_len'],
+    [{ pooling_mode_weightedmean_tokens: true }, 'weighted_mean'],
+    [{ pooling_mode_mean_tokens: false }, 'mean'],
+    [{ pooling_mode: 'lasttoken', embedding_dimension: 16 }, 'last'],
+    [{ pooling_mode: ['weightedmean'] }, 'weighted_mean'],
+    [{ pooling_mode: 'cls', pooling_mode_mean_tokens: true }, 'cls'],
+  ])('has the pooling of %j', (file, pooling) => {
+    write({ ...plain, 'org/plain/1_Pooling/config.json': file });
+    expect(find()).toMatchObject({ pooling, dimensions: 'embedding_dimension' in file ? 16 : 32 });
+  });
+
+  it.each([
     [{ 'org/plain/tokenizer_config.json': { model_max_length: 48 } }, 48],
     [{ 'org/plain/tokenizer_config.json': { model_max_length: 1e30 } }, 64],
     [{ 'org/plain/sentence_bert_config.json': { max_seq_length: 1000 } }, 64],
@@ -210,10 +226,22 @@ describe('a model that is not as it should be', () => {
       /does not say how many tokens/,
     ],
     [
-      'max pooling',
+      'an unknown pooling',
       'org/plain',
-      { 'org/plain/1_Pooling/config.json': { pooling_mode_max_tokens: true } },
-      /pooling max_tokens/,
+      { 'org/plain/1_Pooling/config.json': { pooling_mode: 'attention' } },
+      /pooling attention, which/,
+    ],
+    [
+      'two poolings in a newer file',
+      'org/plain',
+      { 'org/plain/1_Pooling/config.json': { pooling_mode: ['mean', 'max'] } },
+      /pooling mean \+ max/,
+    ],
+    [
+      'a prompt that does not count',
+      'org/plain',
+      { 'org/plain/1_Pooling/config.json': { pooling_mode_mean_tokens: true, include_prompt: false } },
+      /leaves the prompt out of the pooling/,
     ],
     [
       'two poolings',
