@@ -85,8 +85,7 @@ export function createInstruments(registry: Registry) {
     rowsBuried: counter('rows_buried_total', 'Rows that became dead letters.', 'pipeline'),
     leasesLost: counter(
       'leases_lost_total',
-      'Results thrown away, since the lease had run out before they were there.',
-      'pipeline',
+      'Leases that ended while this worker still held the row, since it could not renew them in time: another may do the row too.',
     ),
     rowsRescued: counter('rows_rescued_total', 'Jobs of dead workers that this one has freed.'),
     registrations: counter(
