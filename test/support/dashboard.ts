@@ -8,6 +8,8 @@ export interface Panel {
   type: string;
   description: string;
   unit: string;
+  /** Whether its axis is logarithmic. */
+  log: boolean;
   /** Place and size in Grafana's grid, which has 24 columns. */
   gridPos: { x: number; y: number; w: number; h: number };
   queries: { expression: string; legend: string }[];
@@ -18,7 +20,7 @@ interface PanelJson {
   type: string;
   description?: string;
   gridPos: Panel['gridPos'];
-  fieldConfig?: { defaults: { unit: string } };
+  fieldConfig?: { defaults: { unit: string; custom?: { scaleDistribution?: { type: string } } } };
   targets?: { expr: string; legendFormat: string }[];
 }
 
@@ -35,6 +37,7 @@ export function readDashboard(rateInterval: string): Panel[] {
     description,
     gridPos,
     unit: fieldConfig?.defaults.unit ?? '',
+    log: fieldConfig?.defaults.custom?.scaleDistribution?.type === 'log',
     queries: targets.map(({ expr, legendFormat }) => ({
       // As Grafana does with 'All' chosen.
       expression: expr.replaceAll('$__rate_interval', rateInterval).replaceAll('$pipeline', '.*'),

@@ -71,7 +71,7 @@ async function drawData(
       'font-size="30" fill="#3274d9"',
     );
   }
-  return drawLines(lines, panel.unit, width, height);
+  return drawLines(lines, panel, width, height);
 }
 
 function toLine({ metric, values = [] }: Series, legend: string): Line {
@@ -80,23 +80,32 @@ function toLine({ metric, values = [] }: Series, legend: string): Line {
   return { label, points: points.filter(([, value]) => Number.isFinite(value)) };
 }
 
-function drawLines(lines: readonly Line[], unit: string, width: number, height: number): string {
+function drawLines(
+  lines: readonly Line[],
+  { unit, log }: Pick<Panel, 'unit' | 'log'>,
+  width: number,
+  height: number,
+): string {
   const all = lines.flatMap(({ points }) => points);
   if (all.length === 0) return text(10, height / 2, 'no data');
   const legend = layLegend(lines, width);
   const area = { left: 62, right: width - 10, top: 30, bottom: height - 14 - legend.rows * 14 };
   const [from, to] = [Math.min(...all.map(([time]) => time)), Math.max(...all.map(([time]) => time))];
   const most = Math.max(...all.map(([, value]) => value)) || 1;
+  // Of a logarithmic axis: four decades, and what is below on the floor.
+  const height01 = (value: number) =>
+    log ? Math.max(0, 1 + Math.log10(Math.max(value, 1e-12) / most) / 4) : value / most;
+  const valueAt = (share: number) => (log ? most * 10 ** (4 * (share - 1)) : share * most);
   const place = ([time, value]: [number, number]) =>
     `${(area.left + ((time - from) / Math.max(1, to - from)) * (area.right - area.left)).toFixed(1)},${(
-      area.bottom - (value / most) * (area.bottom - area.top)
+      area.bottom - height01(value) * (area.bottom - area.top)
     ).toFixed(1)}`;
   const ticks = [0, 0.5, 1].map((share) => {
     const y = area.bottom - share * (area.bottom - area.top);
     return `<line x1="${area.left}" x2="${area.right}" y1="${y}" y2="${y}" stroke="#e8e8e8"/>${text(
       area.left - 6,
       y + 4,
-      format(share * most, unit),
+      format(valueAt(share), unit),
       'text-anchor="end" fill="#666"',
     )}`;
   });

@@ -67,8 +67,7 @@ describe.skipIf(program === null)('with a real Prometheus that scrapes a worker 
         `update note set body = body || '.' where id % 7 = 0 and id > (select max(id) - 200 from note)`,
       );
       await pollUntil(
-        async () =>
-          loaded || (await database.query(`select from embedder.job where due_at <= now()`)).rowCount! < 200,
+        async () => loaded || (await database.query('select from embedder.job')).rowCount! < 300,
         { what: 'a short queue', every: 200, deadline: 120_000 },
       );
     }
