@@ -30,6 +30,7 @@ export async function drawDashboard(
   const height = Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h)) * UNIT.height;
   const drawn = await Promise.all(panels.map((panel) => drawPanel(panel, prometheus, seconds)));
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${24 * UNIT.width} ${height}" font-family="sans-serif" font-size="11">
+<title>The panels of the dashboard, with data of a worker under load</title>
 <rect width="100%" height="100%" fill="#f4f5f5"/>
 ${drawn.join('\n')}
 </svg>

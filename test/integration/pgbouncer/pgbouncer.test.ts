@@ -143,6 +143,27 @@ describe.skipIf(program === null)('through PgBouncer in transaction mode', () =>
     expect(await wrong()).toEqual([]);
   });
 
+  it('a worker that is connected past it is woken by writers behind it', async () => {
+    await makePipeline(0);
+    worker = workerOn(database, { embedder });
+    await worker.start();
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    try {
+      await client.query('listen embedder_job');
+      await pollUntil(
+        async () => (await database.query('select from embedder.worker where idle and listening')).rowCount,
+      );
+      const heard = once(client, 'notification');
+      await pooled.query(`insert into doc values (1, 'one')`);
+      await heard;
+      await done();
+      expect(await wrong()).toEqual([]);
+    } finally {
+      await client.end();
+    }
+  });
+
   it('a row that fails is retried, becomes a dead letter, and comes back', async () => {
     await makePipeline(3);
     embedder.fault = (text) =>
