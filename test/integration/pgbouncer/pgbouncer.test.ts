@@ -207,6 +207,30 @@ describe.skipIf(program === null)('through PgBouncer in transaction mode', () =>
     expect(register).toEqual([]);
   });
 
+  it('a stop ends an index build that is under way, and nobody else’s statement', async () => {
+    await makePipeline(20, 'hnsw');
+    // Whoever has written and is still open keeps `create index concurrently` waiting.
+    const holder = new pg.Client({ connectionString: database.url });
+    await holder.connect();
+    await holder.query('begin; lock table doc_embedding in row exclusive mode');
+    const building = async () =>
+      (
+        await database.query(
+          `select from pg_stat_activity where state = 'active' and query like '%create index concurrently%' and pid <> pg_backend_pid()`,
+        )
+      ).rowCount;
+    try {
+      await open();
+      await pollUntil(building, { what: 'an index under way' });
+      const other = pooled.query('select pg_sleep(1)');
+      await worker.stop();
+      expect(await building()).toBe(0);
+      await other;
+    } finally {
+      await holder.end();
+    }
+  });
+
   it('a backfill runs to its end', async () => {
     await makePipeline(2_000);
     await open();
