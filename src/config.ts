@@ -12,6 +12,8 @@ const modelChoice = (task: string) =>
 /** What `--device` and PGEMBEDDER_DEVICE may be. */
 export const devicePattern = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
 export const deviceChoices = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
+/** Where the HTTP server of a worker listens when nobody says. */
+export const DEFAULT_HTTP_ADDRESS = '127.0.0.1:8089';
 
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
@@ -54,6 +56,25 @@ const schema = z.object({
       'true: `models pull` refuses to fetch anything. Nothing else ever does. Default: HF_HUB_OFFLINE, else false.',
     ),
   HF_HUB_OFFLINE: z.stringbool().optional().describe('See PGEMBEDDER_OFFLINE.'),
+  PGEMBEDDER_HTTP: z
+    .string()
+    .refine(isHttpSetting, 'write it as host:port, [::1]:port for IPv6, or off')
+    .default(DEFAULT_HTTP_ADDRESS)
+    .describe(
+      'Where a worker serves health and metrics, as host:port; 0.0.0.0:8089 in a container; off for nowhere.',
+    ),
+  PGEMBEDDER_HTTP_TOKEN: z
+    .string()
+    // What RFC 6750 lets a bearer token be.
+    .regex(/^[\w.~+/-]+=*$/, 'use letters, digits and -._~+/ only')
+    .optional()
+    .describe(
+      'Whoever asks for more than health has to send it, as `Authorization: Bearer ...`. Needed on an address that other machines can reach.',
+    ),
+  PGEMBEDDER_HTTP_OPEN: z
+    .stringbool()
+    .default(false)
+    .describe('true: serve other machines without a token. For networks that keep strangers out.'),
   PGEMBEDDER_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
@@ -98,6 +119,11 @@ const schema = z.object({
   ),
   PGEMBEDDER_RETRY_LIMIT_SECONDS: seconds(600).describe('Longest wait between two attempts.'),
 });
+
+function isHttpSetting(setting: string): boolean {
+  const port = /^(?:\[[\da-fA-F:.]+\]|[^:[\]\s]+):(\d+)$/.exec(setting)?.[1];
+  return setting === 'off' || (port !== undefined && Number(port) <= 65_535);
+}
 
 /** Checked settings; the keys are the names of the environment variables. */
 export type Config = z.infer<typeof schema>;

@@ -22,6 +22,15 @@ export interface EmbedderOptions {
   readonly tokenBudget?: number | undefined;
   /** The file that keeps what was found out. Default: in the user's cache folder. */
   readonly budgetFile?: string | undefined;
+  /** Called when the texts of one call are tokenized. */
+  readonly onTokenized?: (report: TokenizedReport) => void;
+}
+
+/** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
+export interface TokenizedReport {
+  readonly model: string;
+  readonly texts: number;
+  readonly ms: number;
 }
 
 export interface EmbedOptions extends SessionOptions, RunOptions {
@@ -48,13 +57,14 @@ const tokenizeSliceMs = 5;
 /** From texts to vectors and labels: what the worker, the command line and the HTTP server use. */
 export class Embedder {
   readonly #rows: RowRunner;
+  readonly #onTokenized: ((report: TokenizedReport) => void) | undefined;
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
   readonly #tokenizers = new Map<string, TextTokenizer>();
-
   readonly #similarity = new Similarity(this);
 
-  constructor({ engine, tokenBudget, budgetFile = defaultBudgetFile() }: EmbedderOptions) {
+  constructor({ engine, tokenBudget, budgetFile = defaultBudgetFile(), onTokenized }: EmbedderOptions) {
     this.#rows = new RowRunner(engine, tokenBudget, budgetFile);
+    this.#onTokenized = onTokenized;
   }
 
   /** The tokenizer of a model, loaded once. Raises UserError when it cannot be loaded. */
@@ -80,7 +90,7 @@ export class Embedder {
     if (options.ahead) checkTexts(texts);
     const tokenizer = this.tokenizer(description);
     const prompt = options.prompt ?? '';
-    const sequences = await inSlices(texts, (text) => tokenizer.encode(prompt + text));
+    const sequences = await this.#tokenize(description, texts, (text) => tokenizer.encode(prompt + text));
     const results = new Array<RowResult>(texts.length);
     const session = sessionSpec(description, options);
     const cut = vectorCutter(session, options.dimensions);
@@ -120,7 +130,9 @@ export class Embedder {
       );
     }
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
-    const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
+    const collected = new LabelCollector(
+      await this.#tokenize(description, texts, (text) => errorOr(() => task(text))),
+    );
     const tell = (finished: readonly number[]) => {
       if (finished.length > 0) {
         onBatch?.(
@@ -134,6 +146,17 @@ export class Embedder {
       tell(collected.add(rows, done)),
     );
     return collected.results;
+  }
+
+  async #tokenize<Result>(
+    { name }: ModelDescription,
+    texts: readonly string[],
+    each: (text: string) => Result,
+  ): Promise<Result[]> {
+    const begin = performance.now();
+    const results = await inSlices(texts, each);
+    this.#onTokenized?.({ model: name, texts: texts.length, ms: performance.now() - begin });
+    return results;
   }
 
   #textTokenizer(description: ModelDescription): TextTokenizer {

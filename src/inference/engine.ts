@@ -40,6 +40,8 @@ export interface EngineOptions {
 export interface SessionState {
   readonly key: string;
   readonly model: string;
+  /** As a setting has it: `cpu`, `cuda:1`. */
+  readonly device: string;
   readonly state: 'unloaded' | 'loading' | 'loaded';
   /** Its processes. */
   readonly pids: readonly number[];
@@ -111,6 +113,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     return [...this.#hosts.values()].map(({ spec, state, pids, residentBytes, pending }) => ({
       key: spec.key,
       model: spec.model,
+      device: deviceName(this.#settings.device),
       state,
       pids,
       residentBytes,

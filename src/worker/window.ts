@@ -76,7 +76,13 @@ export class WindowRunner {
       ? limits.textCharacters + 1
       : served.model.maxTokens * limits.charactersPerToken;
     const read = async (part: readonly Job[]) => {
+      const begin = performance.now();
       const inputs = await persist(this.#context, () => readInputs(this.#context.database, part, most));
+      this.#context.events.emit('fetched', {
+        pipeline: served.pipeline.name,
+        rows: part.length,
+        ms: performance.now() - begin,
+      });
       part.forEach((job, i) => {
         try {
           const row = this.#makeRow(served, job, inputs[i]!);

@@ -5,8 +5,8 @@ import { requireSchema } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import { Embedder, type TextEmbedder } from '../inference/embedder.ts';
-import { Engine, type EngineOptions } from '../inference/engine.ts';
+import { Embedder, type TextEmbedder, type TokenizedReport } from '../inference/embedder.ts';
+import { Engine, type EngineOptions, type SessionState } from '../inference/engine.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
@@ -53,12 +53,19 @@ export interface WorkerOptions {
   readonly embedder?: TextEmbedder;
 }
 
+/**
+ * Where a worker is in its life: not started; connecting; looking for jobs; ending what is under way; ended. 'failed':
+ * its loop has ended by a defect, nothing is claimed any more, and it has to be started anew.
+ */
+export type WorkerState = 'new' | 'starting' | 'working' | 'stopping' | 'stopped' | 'failed';
+
 /** A worker. Its `events` tell what it does. */
 export interface Worker {
   readonly events: WorkerEvents;
   readonly stats: Readonly<WorkerStats>;
-  /** Process ids of the engine while there are any. */
-  readonly enginePids: readonly number[];
+  readonly state: WorkerState;
+  /** The engine's sessions: every one that was needed so far, loaded or not. */
+  readonly sessions: readonly SessionState[];
   /** Connects and works until `stop`. Resolves when it looks for jobs. @throws UserError */
   start(): Promise<void>;
   /** Connects, works until no job is due, and stops. @throws UserError */
@@ -105,6 +112,7 @@ class PipelineWorker implements Worker {
   #listener: Listener | null = null;
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
+  #state: WorkerState = 'new';
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -112,8 +120,12 @@ class PipelineWorker implements Worker {
     this.#database = openDatabase(options.connection);
   }
 
-  get enginePids(): readonly number[] {
-    return this.#engine?.pids ?? [];
+  get sessions(): readonly SessionState[] {
+    return this.#engine?.sessions ?? [];
+  }
+
+  get state(): WorkerState {
+    return this.#state;
   }
 
   async start(): Promise<void> {
@@ -122,7 +134,9 @@ class PipelineWorker implements Worker {
       throw error;
     });
     this.#running = loop.run(false).catch((error: unknown) => {
-      if (!this.#giveUp.signal.aborted) this.#logger.fatal({ err: error }, 'worker failed');
+      if (this.#giveUp.signal.aborted) return;
+      this.#state = 'failed';
+      this.#logger.fatal({ err: error }, 'worker failed');
     });
   }
 
@@ -144,6 +158,7 @@ class PipelineWorker implements Worker {
   }
 
   async #connect(): Promise<Parts> {
+    this.#state = 'starting';
     // Beside the first statements: even where there is no GPU it takes a quarter of a second.
     const preparing = this.#prepare();
     preparing.catch(() => {});
@@ -166,12 +181,16 @@ class PipelineWorker implements Worker {
     await heartbeat.rescue();
     heartbeat.start();
     this.#listener?.on('wake', (payload) => (payload === 'request' ? requests.wake() : loop.wake(payload)));
+    this.#listener?.on('lost', () => this.events.emit('listening', false));
     this.#listener?.on('restored', () => {
+      this.events.emit('listening', true);
       loop.wake('pipeline');
       requests.wake();
     });
     requests.start();
+    this.#state = 'working';
     this.#logger.info({ worker: context.claimant.workerId, listening: listening() }, 'worker started');
+    this.events.emit('listening', listening());
     this.events.emit('started', { workerId: context.claimant.workerId, listening: listening() });
     return this.#parts;
   }
@@ -182,7 +201,15 @@ class PipelineWorker implements Worker {
     if (embedder) return { embedder, store: this.#openStore(cpu) };
     const device = await chooseDevice(setting, { logger });
     this.#engine = new Engine({ ...engine, logger, device });
-    return { embedder: new Embedder({ engine: this.#engine, tokenBudget }), store: this.#openStore(device) };
+    this.#engine.on('started', () => this.events.emit('engineStarted'));
+    this.#engine.on('running', () => this.events.emit('engineRunning'));
+    this.#engine.on('batch', (report) => this.events.emit('batch', report));
+    this.#engine.on('died', ({ signal, code }) => this.events.emit('engineDied', { signal, code }));
+    const onTokenized = (report: TokenizedReport) => this.events.emit('tokenized', report);
+    return {
+      embedder: new Embedder({ engine: this.#engine, tokenBudget, onTokenized }),
+      store: this.#openStore(device),
+    };
   }
 
   #openStore(device: Device): ModelStore {
@@ -238,6 +265,7 @@ class PipelineWorker implements Worker {
    * that is away nor one that does not answer: then the leases run out by themselves.
    */
   async #stop(): Promise<void> {
+    this.#state = 'stopping';
     const limitMs = (this.#options.stopSeconds ?? 20) * 1_000;
     const late = new Promise<never>((_, reject) => {
       this.#giveUp.signal.addEventListener('abort', () => reject(this.#giveUp.signal.reason));
@@ -250,6 +278,7 @@ class PipelineWorker implements Worker {
     }
     await Promise.race([this.#disconnect(), late]).catch(() => {});
     clearTimeout(timer);
+    this.#state = 'stopped';
     this.#logger.info({ ...this.stats }, 'worker stopped');
   }
 

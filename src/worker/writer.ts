@@ -130,19 +130,21 @@ export class Writer {
     const target = { id, task, chunked: chunking !== null };
     let left = results;
     for (let attempt = 0; left.length > 0; attempt++) {
+      const begin = performance.now();
       const done = await persist(this.#context, () =>
         completeJobs(database, target, left, served.pipeline.model, vectorOid),
       );
       this.#count(
         served,
         left.filter(({ job }) => done.has(job.rowKey)),
+        performance.now() - begin,
       );
       left = left.filter(({ job }) => !done.has(job.rowKey));
       if (left.length === 0) return;
 
       const jobs = left.map(({ job }) => job);
       const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
-      this.#stats.superseded += left.filter(({ job }) => !held.has(job.rowKey)).length;
+      this.#countSuperseded(served, left.filter(({ job }) => !held.has(job.rowKey)).length);
       left = left.filter(({ job }) => held.has(job.rowKey));
       if (left.length > 0 && attempt === LOCKED_RETRIES) {
         await this.#setbacks.release(
@@ -155,13 +157,19 @@ export class Writer {
     }
   }
 
-  #count(served: ServedPipeline, done: readonly Result[]): void {
+  #count(served: ServedPipeline, done: readonly Result[], ms: number): void {
     if (done.length === 0) return;
     const embedded = done.filter(({ output }) => output).length;
     const emptied = done.length - embedded;
     this.#stats.embedded += embedded;
     this.#stats.emptied += emptied;
-    this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied });
+    this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied, ms });
+  }
+
+  #countSuperseded(served: ServedPipeline, rows: number): void {
+    if (rows === 0) return;
+    this.#stats.superseded += rows;
+    this.#context.events.emit('superseded', { pipeline: served.pipeline.name, rows });
   }
 }
 

@@ -92,7 +92,7 @@ describe('kill -9 in the middle of a drain', () => {
     const worker = workerOn(database, { window: 256 });
     let kills = 0;
     worker.events.on('completed', () => {
-      const [pid] = worker.enginePids;
+      const [pid] = worker.sessions.flatMap(({ pids }) => pids);
       if (kills < 2 && worker.stats.embedded > kills * 1_000 && pid !== undefined) {
         kills++;
         process.kill(pid, 'SIGKILL');

@@ -1,0 +1,11 @@
+import type { Worker } from '../../worker/worker.ts';
+import type { Instruments } from './instruments.ts';
+
+/** Notes what the engine has loaded and what it takes. The one place where metrics learn of sessions and memory. */
+export function collectEngineState({ sessions }: Worker, instruments: Instruments): void {
+  const up = sessions.filter(({ state }) => state !== 'unloaded');
+  instruments.engineProcesses.set(up.reduce((sum, { pids }) => sum + pids.length, 0));
+  instruments.engineMemory.set(up.reduce((sum, { residentBytes }) => sum + residentBytes, 0));
+  instruments.sessions.reset();
+  for (const { model, device, state } of up) instruments.sessions.inc({ model, device, state });
+}
