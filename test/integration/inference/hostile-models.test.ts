@@ -313,6 +313,7 @@ describe('a model that ends the process while it is loaded', () => {
     const { engine } = startEngine();
     const spec = specOf(endless());
     const good = specOf({});
+    await engine.run(good, [Int32Array.of(1)]);
     const bad = [1, 2, 3].map((id) => engine.run(spec, [Int32Array.of(id)]));
     const other = engine.run(good, [Int32Array.of(2)]);
     const settled = Promise.allSettled(bad);
