@@ -37,6 +37,8 @@ export class EngineChild {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       // The client's own flags (a debugger's port, a test runner's loader) are not for this process.
       execArgv: [],
+      // From 1.29 on the official Linux builds report model and session data to their maker, unless told not to.
+      env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
     });
     this.#process.on('message', (message: unknown) => {
       if (isEngineReply(message)) {
