@@ -8,6 +8,7 @@ set -euo pipefail
 user=${POSTGRES_USER:-postgres}
 database=${POSTGRES_DB:-$user}
 
+mkdir -p /run/postgresql
 if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
   # shellcheck disable=SC2086 # several flags
   initdb --username="$user" --pwfile="$POSTGRES_PASSWORD_FILE" --encoding=UTF8 ${POSTGRES_INITDB_ARGS:-}
