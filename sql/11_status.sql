@@ -47,10 +47,9 @@ language sql set search_path = pg_catalog, pg_temp as $$
   select pipeline_id, '-infinity', sum(source_rows), sum(embedded_rows), sum(done) from old group by pipeline_id
 $$;
 
--- The counts of one pipeline. Nothing here reads the source, and of the target only the rows whose job is known: so it
--- costs what the queue is long, not the table.
-create or replace function embedder.count_rows(
-  pipeline int, out source_rows bigint, out embedded_rows bigint, out stale_rows bigint,
+-- What the tally and the queue say of one pipeline. Reads neither source nor target.
+create or replace function embedder.count_queue(
+  pipeline int, out source_rows bigint, out embedded_rows bigint,
   out pending bigint, out leased bigint, out failed bigint, out oldest_due_age interval, out rows_per_second numeric)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -70,6 +69,19 @@ begin
   from embedder.job j where j.pipeline_id = pipeline;
   select count(*) into failed from embedder.dead_letter d where d.pipeline_id = pipeline;
   source_rows := source_rows + fresh;
+end
+$$;
+
+-- The counts of one pipeline. Nothing here reads the source, and of the target only the rows whose job is known: so it
+-- costs what the queue is long, not the table.
+create or replace function embedder.count_rows(
+  pipeline int, out source_rows bigint, out embedded_rows bigint, out stale_rows bigint,
+  out pending bigint, out leased bigint, out failed bigint, out oldest_due_age interval, out rows_per_second numeric)
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
+begin
+  select c.source_rows, c.embedded_rows, c.pending, c.leased, c.failed, c.oldest_due_age, c.rows_per_second
+  into source_rows, embedded_rows, pending, leased, failed, oldest_due_age, rows_per_second
+  from embedder.count_queue(pipeline) c;
   execute format('select embedder.%I()', format('pipeline_%s_stale', pipeline)) into stale_rows;
 exception when undefined_table or undefined_column or undefined_function or datatype_mismatch or data_exception then
   stale_rows := null;
@@ -89,15 +101,31 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     (select format('its backfill stopped: %s', r.error) from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null limit 1))
 $$;
 
+create or replace function embedder.state_of(p embedder.pipeline, error text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return case
+  when p.paused then 'paused'
+  when error is not null then 'error'
+  when p.filled_at is null then 'filling'
+  else 'live'
+end;
+
+-- What a worker tells Prometheus of the queue: every generation of every pipeline.
+create or replace function embedder.queue_metrics()
+returns table (
+  pipeline text, generation int, model text, state text, source_rows bigint, embedded_rows bigint, pending bigint, leased bigint,
+  failed bigint, backfill_rows bigint, oldest_due_seconds double precision)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.name, p.generation, p.model, embedder.state_of(p, embedder.trouble(p)), c.source_rows, c.embedded_rows, c.pending, c.leased,
+    c.failed, embedder.backfill_rows_left(p.id), coalesce(extract(epoch from c.oldest_due_age), 0)::double precision
+  from embedder.pipeline p cross join lateral embedder.count_queue(p.id) c
+$$;
+comment on function embedder.queue_metrics is 'The queue, as a worker''s /metrics has it.';
+
 create or replace view embedder.status as
 select
   p.name as pipeline, p.source, p.task, p.model, p.generation,
-  case
-    when p.paused then 'paused'
-    when e.error is not null then 'error'
-    when p.filled_at is null then 'filling'
-    else 'live'
-  end as state,
+  embedder.state_of(p, e.error) as state,
   e.error,
   c.source_rows, c.embedded_rows, c.stale_rows,
   c.pending, c.leased, c.failed,

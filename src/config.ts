@@ -4,6 +4,9 @@ import { withSecretFiles } from './secret-files.ts';
 
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
+/** Where the HTTP server of a worker listens when nobody says. */
+export const DEFAULT_HTTP_ADDRESS = '127.0.0.1:8089';
+
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
  * Empty values count as not set, so that `PGEMBEDDER_X=` in a compose file means the default.
@@ -16,6 +19,25 @@ const schema = z.object({
     .describe(
       'A folder of models laid out as on a hub, ORG/NAME/onnx/*.onnx; searched before the bundled ones.',
     ),
+  PGEMBEDDER_HTTP: z
+    .string()
+    .refine(isHttpSetting, 'write it as host:port, [::1]:port for IPv6, or off')
+    .default(DEFAULT_HTTP_ADDRESS)
+    .describe(
+      'Where a worker serves health and metrics, as host:port; 0.0.0.0:8089 in a container; off for nowhere.',
+    ),
+  PGEMBEDDER_HTTP_TOKEN: z
+    .string()
+    // What RFC 6750 lets a bearer token be.
+    .regex(/^[\w.~+/-]+=*$/, 'use letters, digits and -._~+/ only')
+    .optional()
+    .describe(
+      'Whoever asks for more than health has to send it, as `Authorization: Bearer ...`. Needed on an address that other machines can reach.',
+    ),
+  PGEMBEDDER_HTTP_OPEN: z
+    .stringbool()
+    .default(false)
+    .describe('true: serve other machines without a token. For networks that keep strangers out.'),
   PGEMBEDDER_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
@@ -52,6 +74,11 @@ const schema = z.object({
   ),
   PGEMBEDDER_RETRY_LIMIT_SECONDS: seconds(600).describe('Longest wait between two attempts.'),
 });
+
+function isHttpSetting(setting: string): boolean {
+  const port = /^(?:\[[\da-fA-F:.]+\]|[^:[\]\s]+):(\d+)$/.exec(setting)?.[1];
+  return setting === 'off' || (port !== undefined && Number(port) <= 65_535);
+}
 
 /** Checked settings; the keys are the names of the environment variables. */
 export type Config = z.infer<typeof schema>;

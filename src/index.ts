@@ -9,4 +9,10 @@ export {
   type PipelineDefinition,
 } from './pipelines/define.ts';
 export type { WorkerEvents, WorkerStats } from './worker/events.ts';
-export { createWorker, type DrainResult, type Worker, type WorkerOptions } from './worker/worker.ts';
+export {
+  createWorker,
+  type DrainResult,
+  type Worker,
+  type WorkerOptions,
+  type WorkerState,
+} from './worker/worker.ts';

@@ -2,6 +2,8 @@ import { Command } from 'commander';
 import { type Config, describeSettings } from '../config.ts';
 import { migrationState } from '../database/migrator.ts';
 import { UserError } from '../errors.ts';
+import { httpAddress } from '../http/address.ts';
+import { startHttpServer } from '../http/server.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { foundModels, saveModels } from './known-models.ts';
@@ -100,11 +102,20 @@ async function work(
     report(summary, options.json ?? false);
     if (summary.failing.length > 0) process.exitCode = 1;
   } else {
-    await serve(worker, session, signals);
+    await serve(worker, session, signals, { config, logger });
   }
 }
 
-async function serve(worker: Worker, session: Session, signals: StopSignals): Promise<void> {
+async function serve(
+  worker: Worker,
+  session: Session,
+  signals: StopSignals,
+  { config, logger }: Pick<Environment, 'config' | 'logger'>,
+): Promise<void> {
+  const { PGEMBEDDER_HTTP_TOKEN: token } = config;
+  const address = httpAddress(config.PGEMBEDDER_HTTP, token, config.PGEMBEDDER_HTTP_OPEN);
+  const http =
+    address && (await startHttpServer({ worker, connection: session.connection, address, token, logger }));
   try {
     await worker.start();
     const ended = session.ended.then(() => {
@@ -113,6 +124,7 @@ async function serve(worker: Worker, session: Session, signals: StopSignals): Pr
     await Promise.race([signals.wait(), ended]);
   } finally {
     await worker.stop();
+    await http?.close();
   }
 }
 

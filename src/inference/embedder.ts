@@ -17,6 +17,15 @@ export interface EmbedderOptions {
   readonly engine: Engine;
   /** Tokens in a batch, padding included. */
   readonly tokenBudget?: number;
+  /** Called when the texts of one call are tokenized. */
+  readonly onTokenized?: (report: TokenizedReport) => void;
+}
+
+/** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
+export interface TokenizedReport {
+  readonly model: string;
+  readonly texts: number;
+  readonly ms: number;
 }
 
 export interface EmbedOptions extends SessionOptions, RunOptions {
@@ -44,12 +53,14 @@ const tokenizeSliceMs = 5;
 export class Embedder {
   readonly #engine: Engine;
   readonly #tokenBudget: number;
+  readonly #onTokenized: ((report: TokenizedReport) => void) | undefined;
   /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
   readonly #tokenizers = new Map<string, TextTokenizer>();
 
-  constructor({ engine, tokenBudget = cpuTokenBudget }: EmbedderOptions) {
+  constructor({ engine, tokenBudget = cpuTokenBudget, onTokenized }: EmbedderOptions) {
     this.#engine = engine;
     this.#tokenBudget = tokenBudget;
+    this.#onTokenized = onTokenized;
   }
 
   /** The tokenizer of a model, loaded once. Raises UserError when it cannot be loaded. */
@@ -73,7 +84,7 @@ export class Embedder {
   ): Promise<RowResult[]> {
     const tokenizer = this.tokenizer(description);
     const prompt = options.prompt ?? '';
-    const sequences = await inSlices(texts, (text) => tokenizer.encode(prompt + text));
+    const sequences = await this.#tokenize(description, texts, (text) => tokenizer.encode(prompt + text));
     const results = new Array<RowResult>(texts.length);
     const session = sessionSpec(description, options);
     const cut = vectorCutter(session, options.dimensions);
@@ -102,7 +113,9 @@ export class Embedder {
     { ahead = false, behind = false, onBatch, ...taskOptions }: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
     const task = labelTask(description, this.#textTokenizer(description), taskOptions);
-    const collected = new LabelCollector(await inSlices(texts, (text) => errorOr(() => task(text))));
+    const collected = new LabelCollector(
+      await this.#tokenize(description, texts, (text) => errorOr(() => task(text))),
+    );
     const tell = (finished: readonly number[]) => {
       if (finished.length > 0) {
         onBatch?.(
@@ -116,6 +129,17 @@ export class Embedder {
       tell(collected.add(rows, done)),
     );
     return collected.results;
+  }
+
+  async #tokenize<Result>(
+    { name }: ModelDescription,
+    texts: readonly string[],
+    each: (text: string) => Result,
+  ): Promise<Result[]> {
+    const begin = performance.now();
+    const results = await inSlices(texts, each);
+    this.#onTokenized?.({ model: name, texts: texts.length, ms: performance.now() - begin });
+    return results;
   }
 
   /** Runs sequences in batches of like length; `onBatch` is given their places and what became of them. */

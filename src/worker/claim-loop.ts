@@ -104,9 +104,10 @@ export class ClaimLoop {
     }
     // Asked before the claim: what is given back while it runs is due, and it has not seen that.
     const holding = this.#holdings.size > 0;
+    const begin = performance.now();
     const { jobs, more } = await this.#claim();
     if (jobs.length > 0) {
-      this.#becomeBusy(jobs);
+      this.#becomeBusy(jobs, performance.now() - begin);
     } else if (holding || more) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (untilEmpty) {
@@ -127,12 +128,12 @@ export class ClaimLoop {
     return persist(this.#context, () => claimBackfill(database, claimant, pipelines, this.#window));
   }
 
-  #becomeBusy(jobs: Job[]): void {
+  #becomeBusy(jobs: Job[], ms: number): void {
     this.#setIdle(false);
     this.#pollMs = IDLE_POLL_MS;
     this.#housekeeping.claimed();
     this.#holdings.add(jobs);
-    this.#context.events.emit('claimed', jobs.length);
+    this.#context.events.emit('claimed', jobs.length, { ms, backfill: jobs[0]!.backfill });
     this.#take(jobs);
   }
 

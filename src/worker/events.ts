@@ -1,4 +1,6 @@
 import { EventEmitter } from 'node:events';
+import type { TokenizedReport } from '../inference/embedder.ts';
+import type { BatchReport } from '../inference/engine.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
 export interface WorkerStats {
@@ -23,12 +25,24 @@ export class WorkerEvents extends EventEmitter<{
   started: [{ workerId: number; listening: boolean }];
   /** Pipelines were read from the database; names of those it serves. */
   pipelines: [names: string[]];
-  /** Jobs were claimed. */
-  claimed: [rows: number];
-  /** Results of one pipeline were committed. */
-  completed: [{ pipeline: string; embedded: number; emptied: number }];
-  /** Attempts failed, of one pipeline. */
-  failed: [{ pipeline: string; dead: number; retried: number }];
+  /** Whether notifications arrive: told at the start, and when the connection for them breaks or is there again. */
+  listening: [listening: boolean];
+  /** Jobs were claimed, which took `ms`; out of a backfill, or due by themselves. */
+  claimed: [rows: number, claim: { ms: number; backfill: boolean }];
+  /** The texts of rows of one pipeline were read. */
+  fetched: [{ pipeline: string; rows: number; ms: number }];
+  /** Texts were tokenized. */
+  tokenized: [TokenizedReport];
+  /** The engine has run a batch, of whatever needed one. */
+  batch: [BatchReport];
+  /** Results of one pipeline were committed, by a statement that took `ms`. */
+  completed: [{ pipeline: string; embedded: number; emptied: number; ms: number }];
+  /** Results of one pipeline were thrown away: their rows had changed, or another worker had done them. */
+  superseded: [{ pipeline: string; rows: number }];
+  /** Results of one pipeline were thrown away: the leases had run out, and others may have the rows. */
+  leasesLost: [{ pipeline: string; rows: number }];
+  /** Attempts failed, of one pipeline; how many for which reason: an engine error's kind, a SQLSTATE, or 'other'. */
+  failed: [{ pipeline: string; dead: number; retried: number; reasons: Record<string, number> }];
   /** A pipeline as a whole does not work, or works again (null). */
   pipelineError: [{ pipeline: string; error: string | null }];
   /** The queue is empty and the worker sleeps. */
@@ -37,4 +51,10 @@ export class WorkerEvents extends EventEmitter<{
   indexed: [{ pipeline: string }];
   /** Jobs of dead workers were freed. */
   rescued: [rows: number];
+  /** It was taken for dead itself, since its heartbeat had not arrived, and is on the register anew. */
+  registeredAnew: [];
+  /** An engine process was started, has its model and runs a batch, ended without being asked to. */
+  engineStarted: [];
+  engineRunning: [];
+  engineDied: [{ signal: string | null; code: number | null }];
 }> {}

@@ -78,6 +78,7 @@ export class Heartbeat {
       const workerId = await register(context, this.#listening());
       context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
       context.claimant = { ...context.claimant, workerId };
+      context.events.emit('registeredAnew');
     }
     await this.rescue();
     await persist(context, () => sql`select embedder.tidy_requests()`.execute(context.database));

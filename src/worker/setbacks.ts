@@ -60,11 +60,16 @@ export class Setbacks {
     this.#stats.dead += dead;
     this.#stats.retried += retried;
     // What PostgreSQL says of a row may quote it, and rows stay out of the log: the message is in embedder.failed_job.
-    const reasons = [
-      ...new Set(failures.map(({ error }) => (error instanceof EngineError ? error.kind : codeOf(error)))),
-    ];
-    this.#context.logger.warn({ pipeline: pipeline.name, dead, retried, reasons }, 'rows failed');
-    this.#context.events.emit('failed', { pipeline: pipeline.name, dead, retried });
+    const reasons: Record<string, number> = {};
+    for (const { error } of failures) {
+      const reason = error instanceof EngineError ? error.kind : codeOf(error) || 'other';
+      reasons[reason] = (reasons[reason] ?? 0) + 1;
+    }
+    this.#context.logger.warn(
+      { pipeline: pipeline.name, dead, retried, reasons: Object.keys(reasons) },
+      'rows failed',
+    );
+    this.#context.events.emit('failed', { pipeline: pipeline.name, dead, retried, reasons });
   }
 
   /**

@@ -81,7 +81,13 @@ export class WindowRunner {
     const failures: Failure[] = [];
     const most = served.chunking ? CHUNKED_CHARACTERS + 1 : served.model.maxTokens * CHARACTERS_PER_TOKEN;
     const read = async (part: readonly Job[]) => {
+      const begin = performance.now();
       const inputs = await persist(this.#context, () => readInputs(this.#context.database, part, most));
+      this.#context.events.emit('fetched', {
+        pipeline: served.pipeline.name,
+        rows: part.length,
+        ms: performance.now() - begin,
+      });
       part.forEach((job, i) => {
         try {
           const row = this.#makeRow(served, job, inputs[i]!);

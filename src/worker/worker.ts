@@ -44,10 +44,17 @@ export interface WorkerOptions {
   readonly embedder?: TextEmbedder;
 }
 
+/**
+ * Where a worker is in its life: not started; connecting; looking for jobs; ending what is under way; ended. 'failed':
+ * its loop has ended by a defect, nothing is claimed any more, and it has to be started anew.
+ */
+export type WorkerState = 'new' | 'starting' | 'working' | 'stopping' | 'stopped' | 'failed';
+
 /** A worker. Its `events` tell what it does. */
 export interface Worker {
   readonly events: WorkerEvents;
   readonly stats: Readonly<WorkerStats>;
+  readonly state: WorkerState;
   /** The engine's process id while there is one. */
   readonly enginePid: number | undefined;
   /** Connects and works until `stop`. Resolves when it looks for jobs. @throws UserError */
@@ -96,6 +103,7 @@ class PipelineWorker implements Worker {
   #listener: Listener | null = null;
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
+  #state: WorkerState = 'new';
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -107,10 +115,18 @@ class PipelineWorker implements Worker {
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.engineEntry === undefined ? {} : { entry: options.engineEntry }),
     });
+    this.#engine.on('started', () => this.events.emit('engineStarted'));
+    this.#engine.on('running', () => this.events.emit('engineRunning'));
+    this.#engine.on('batch', (report) => this.events.emit('batch', report));
+    this.#engine.on('died', ({ signal, code }) => this.events.emit('engineDied', { signal, code }));
   }
 
   get enginePid(): number | undefined {
     return this.#engine.pid;
+  }
+
+  get state(): WorkerState {
+    return this.#state;
   }
 
   async start(): Promise<void> {
@@ -119,7 +135,9 @@ class PipelineWorker implements Worker {
       throw error;
     });
     this.#running = loop.run(false).catch((error: unknown) => {
-      if (!this.#giveUp.signal.aborted) this.#logger.fatal({ err: error }, 'worker failed');
+      if (this.#giveUp.signal.aborted) return;
+      this.#state = 'failed';
+      this.#logger.fatal({ err: error }, 'worker failed');
     });
   }
 
@@ -141,11 +159,13 @@ class PipelineWorker implements Worker {
   }
 
   async #connect(): Promise<Parts> {
+    this.#state = 'starting';
     const context = await this.#makeContext();
     const embedder =
       this.#options.embedder ??
       new Embedder({
         engine: this.#engine,
+        onTokenized: (report) => this.events.emit('tokenized', report),
         ...(this.#options.tokenBudget === undefined ? {} : { tokenBudget: this.#options.tokenBudget }),
       });
     const registry = new Registry(context, this.#store, embedder);
@@ -165,12 +185,16 @@ class PipelineWorker implements Worker {
     await heartbeat.rescue();
     heartbeat.start();
     this.#listener?.on('wake', (payload) => (payload === 'request' ? requests.wake() : loop.wake(payload)));
+    this.#listener?.on('lost', () => this.events.emit('listening', false));
     this.#listener?.on('restored', () => {
+      this.events.emit('listening', true);
       loop.wake('pipeline');
       requests.wake();
     });
     requests.start();
+    this.#state = 'working';
     this.#logger.info({ worker: context.claimant.workerId, listening: listening() }, 'worker started');
+    this.events.emit('listening', listening());
     this.events.emit('started', { workerId: context.claimant.workerId, listening: listening() });
     return this.#parts;
   }
@@ -218,6 +242,7 @@ class PipelineWorker implements Worker {
    * that is away nor one that does not answer: then the leases run out by themselves.
    */
   async #stop(): Promise<void> {
+    this.#state = 'stopping';
     const limitMs = (this.#options.stopSeconds ?? 20) * 1_000;
     const late = new Promise<never>((_, reject) => {
       this.#giveUp.signal.addEventListener('abort', () => reject(this.#giveUp.signal.reason));
@@ -230,6 +255,7 @@ class PipelineWorker implements Worker {
     }
     await Promise.race([this.#disconnect(), late]).catch(() => {});
     clearTimeout(timer);
+    this.#state = 'stopped';
     this.#logger.info({ ...this.stats }, 'worker stopped');
   }
 

@@ -1,7 +1,7 @@
 import { bisect } from '../bisect.ts';
 import { isRowError } from '../database/errors.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
-import { heldJobs } from '../queue/jobs.ts';
+import { heldJobs, type Job, lostLeases } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
@@ -130,19 +130,24 @@ export class Writer {
     const target = { id, task, chunked: chunking !== null };
     let left = results;
     for (let attempt = 0; left.length > 0; attempt++) {
+      const begin = performance.now();
       const done = await persist(this.#context, () =>
         completeJobs(database, target, left, served.pipeline.model, vectorOid),
       );
       this.#count(
         served,
         left.filter(({ job }) => done.has(job.rowKey)),
+        performance.now() - begin,
       );
       left = left.filter(({ job }) => !done.has(job.rowKey));
       if (left.length === 0) return;
 
       const jobs = left.map(({ job }) => job);
       const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
-      this.#stats.superseded += left.filter(({ job }) => !held.has(job.rowKey)).length;
+      await this.#countLost(
+        served,
+        jobs.filter(({ rowKey }) => !held.has(rowKey)),
+      );
       left = left.filter(({ job }) => held.has(job.rowKey));
       if (left.length > 0 && attempt === LOCKED_RETRIES) {
         await this.#setbacks.release(
@@ -155,13 +160,24 @@ export class Writer {
     }
   }
 
-  #count(served: ServedPipeline, done: readonly Result[]): void {
+  #count(served: ServedPipeline, done: readonly Result[], ms: number): void {
     if (done.length === 0) return;
     const embedded = done.filter(({ output }) => output).length;
     const emptied = done.length - embedded;
     this.#stats.embedded += embedded;
     this.#stats.emptied += emptied;
-    this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied });
+    this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied, ms });
+  }
+
+  /** Results that came to nothing: the row has changed, or the lease has run out. */
+  async #countLost(served: ServedPipeline, jobs: readonly Job[]): Promise<void> {
+    if (jobs.length === 0) return;
+    const context = this.#context;
+    const lost = await persist(context, () => lostLeases(context.database, context.claimant, jobs));
+    this.#stats.superseded += jobs.length;
+    const pipeline = served.pipeline.name;
+    if (lost < jobs.length) context.events.emit('superseded', { pipeline, rows: jobs.length - lost });
+    if (lost > 0) context.events.emit('leasesLost', { pipeline, rows: lost });
   }
 }
 

@@ -1,0 +1,43 @@
+import { BlockList, isIP } from 'node:net';
+import { DEFAULT_HTTP_ADDRESS } from '../config.ts';
+import { UserError } from '../errors.ts';
+
+/** Where the HTTP server listens. */
+export interface HttpAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
+LOOPBACK.addAddress('::1', 'ipv6');
+
+/**
+ * The address of the setting PGEMBEDDER_HTTP; null for 'off'.
+ * @param open listen for everybody without a token
+ * @throws UserError where others could reach it and no token keeps them out
+ */
+export function httpAddress(setting: string, token: string | undefined, open: boolean): HttpAddress | null {
+  if (setting === 'off') return null;
+  const colon = setting.lastIndexOf(':');
+  const address = {
+    host: setting.slice(0, colon).replace(/^\[|\]$/g, ''),
+    port: Number(setting.slice(colon + 1)),
+  };
+  if (!isLoopback(address.host) && !token && !open) {
+    throw new UserError(`PGEMBEDDER_HTTP=${setting} is open to other machines, and no token is set`, {
+      hint: 'Set PGEMBEDDER_HTTP_TOKEN, or PGEMBEDDER_HTTP_OPEN=true where the network keeps strangers out',
+    });
+  }
+  return address;
+}
+
+/** Whether it is the address that is taken when nobody says: a second worker of the machine finds it in use. */
+export function isDefaultAddress({ host, port }: HttpAddress): boolean {
+  return `${host}:${port}` === DEFAULT_HTTP_ADDRESS;
+}
+
+function isLoopback(host: string): boolean {
+  const kind = isIP(host);
+  return kind === 0 ? host === 'localhost' : LOOPBACK.check(host, kind === 4 ? 'ipv4' : 'ipv6');
+}

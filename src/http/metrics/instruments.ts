@@ -1,0 +1,135 @@
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+/** In seconds. A claim takes a few ms, a batch tens of ms, the longest text of a large model seconds. */
+const STAGE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
+/** What a job goes through; see `pgembedder_stage_duration_seconds`. */
+export type Stage = 'claim' | 'fetch' | 'tokenize' | 'wait' | 'run' | 'write';
+
+/** Every metric of a worker, made on a registry of its own. The help texts are what the docs print. */
+export function createInstruments(registry: Registry) {
+  const registers = [registry];
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Counter({ name: `pgembedder_${name}`, help, labelNames, registers });
+  const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Gauge({ name: `pgembedder_${name}`, help, labelNames, registers });
+  return {
+    buildInfo: gauge('build_info', 'Always 1; its labels say which version runs.', 'version', 'node_version'),
+
+    // The queue, as the database has it: every worker tells the same.
+    databaseUp: gauge('database_up', '1: the database has answered the last question; 0: it has not.'),
+    pending: gauge(
+      'queue_pending_jobs',
+      'Jobs that wait: due now, or after a backoff.',
+      'pipeline',
+      'generation',
+    ),
+    leased: gauge('queue_leased_jobs', 'Jobs that a worker holds.', 'pipeline', 'generation'),
+    deadLetters: gauge(
+      'queue_dead_letters',
+      'Dead letters: they wait for a person.',
+      'pipeline',
+      'generation',
+    ),
+    oldestDue: gauge(
+      'queue_oldest_due_age_seconds',
+      'How long the oldest job that is due has been waiting; 0 when none is.',
+      'pipeline',
+      'generation',
+    ),
+    backfillRows: gauge(
+      'queue_backfill_rows',
+      'About how many rows backfills have yet to look at.',
+      'pipeline',
+      'generation',
+    ),
+    sourceRows: gauge(
+      'pipeline_source_rows',
+      'Rows of the source that the filter lets in.',
+      'pipeline',
+      'generation',
+    ),
+    embeddedRows: gauge('pipeline_embedded_rows', 'Rows that have a result.', 'pipeline', 'generation'),
+    pipelineState: gauge(
+      'pipeline_state',
+      '1 for the state that the pipeline is in: live, filling, paused or error; 0 for the others.',
+      'pipeline',
+      'generation',
+      'state',
+    ),
+
+    // What this worker has done.
+    rowsClaimed: counter(
+      'rows_claimed_total',
+      'Rows claimed: from the queue, or out of a backfill.',
+      'origin',
+    ),
+    rowsEmbedded: counter('rows_embedded_total', 'Rows whose result was written.', 'pipeline'),
+    rowsEmptied: counter(
+      'rows_emptied_total',
+      'Rows without text, or gone: their target was emptied.',
+      'pipeline',
+    ),
+    rowsSuperseded: counter(
+      'rows_superseded_total',
+      'Results thrown away, since their row had changed meanwhile; it is due again.',
+      'pipeline',
+    ),
+    rowFailures: counter(
+      'row_failures_total',
+      "Failed attempts; the reason is an engine error's kind, a SQLSTATE, or other.",
+      'pipeline',
+      'reason',
+    ),
+    rowsRetried: counter('rows_retried_total', 'Failed attempts that are tried again.', 'pipeline'),
+    rowsBuried: counter('rows_buried_total', 'Rows that became dead letters.', 'pipeline'),
+    leasesLost: counter(
+      'leases_lost_total',
+      'Results thrown away, since the lease had run out before they were there.',
+      'pipeline',
+    ),
+    rowsRescued: counter('rows_rescued_total', 'Jobs of dead workers that this one has freed.'),
+    registrations: counter(
+      'worker_registrations_lost_total',
+      'How often this worker was taken for dead, since its heartbeat did not arrive, and registered anew.',
+    ),
+    pipelineErrors: counter(
+      'pipeline_errors_total',
+      'Errors that kept the pipeline as a whole from working.',
+      'pipeline',
+    ),
+    listening: gauge('worker_listening', '1: notifications wake this worker; 0: it polls.'),
+
+    // The engine.
+    batches: counter('batches_total', 'Batches that the model has run.', 'model'),
+    batchRows: counter('batch_rows_total', 'Texts or chunks in these batches.', 'model'),
+    tokens: counter('tokens_total', 'Tokens in these batches, without padding.', 'model'),
+    paddingTokens: counter(
+      'padding_tokens_total',
+      'Tokens that only fill the shorter rows of a batch; its share is padding / (padding + tokens).',
+      'model',
+    ),
+    engineStarts: counter('engine_starts_total', 'Engine processes that were started.'),
+    engineDeaths: counter(
+      'engine_deaths_total',
+      'Engine processes that ended without being asked to; the cause is a signal or an exit code.',
+      'cause',
+    ),
+    engineProcesses: gauge('engine_processes', 'Engine processes that run.'),
+    engineMemory: gauge(
+      'engine_resident_memory_bytes',
+      'Memory that the engine processes have resident (Linux only).',
+    ),
+    sessions: gauge('sessions', 'Loaded sessions.', 'model', 'device', 'state'),
+
+    stages: new Histogram({
+      name: 'pgembedder_stage_duration_seconds',
+      help: 'How long the stages take: claim (a query), fetch (the texts of a window, a query), tokenize (the texts of a window), wait (of a batch, for the engine), run (a batch), write (a statement).',
+      labelNames: ['stage' satisfies string],
+      buckets: STAGE_BUCKETS,
+      registers,
+    }),
+  };
+}
+
+export type Instruments = ReturnType<typeof createInstruments>;

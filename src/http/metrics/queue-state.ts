@@ -1,0 +1,105 @@
+import { sql } from 'kysely';
+import type { Database } from '../../database/database.ts';
+import { withinTime } from '../within-time.ts';
+import type { Instruments } from './instruments.ts';
+
+/** What was read is kept for this long at least, and for so many times as long as reading took. */
+const KEPT_MS = 2_000;
+const KEPT_TIMES = 20;
+/** A scrape waits for so long; Prometheus gives up after 10 s unless told otherwise. */
+const PATIENCE_MS = 3_000;
+/** Beyond that, figures are shown for so long while newer ones are being read: a very long queue takes its time. */
+const OVERDUE_MS = 60_000;
+
+const STATES = ['live', 'filling', 'paused', 'error'];
+
+interface QueueRow {
+  pipeline: string;
+  generation: number;
+  state: string;
+  source_rows: number;
+  embedded_rows: number;
+  pending: number;
+  leased: number;
+  failed: number;
+  backfill_rows: number;
+  oldest_due_seconds: number;
+}
+
+/**
+ * The queue as the database has it. Reading it costs what the queue is long, so it is kept: for 2 s, or twenty times
+ * what reading took, so that a long queue is counted in a twentieth of the time at most, however many ask.
+ */
+export class QueueState {
+  readonly #database: Database;
+  #reading: Promise<void> | undefined;
+  #rows: QueueRow[] | null = null;
+  #keptUntil = 0;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Sets the gauges. While the database does not answer there are none: old figures would look like new ones. */
+  async collect(instruments: Instruments): Promise<void> {
+    if (performance.now() >= this.#keptUntil) {
+      this.#reading ??= this.#read().finally(() => {
+        this.#reading = undefined;
+      });
+      await withinTime(this.#reading, PATIENCE_MS, 'no answer in time').catch(() => {});
+      if (performance.now() > this.#keptUntil + OVERDUE_MS) this.#rows = null;
+    }
+    show(this.#rows, instruments);
+  }
+
+  async #read(): Promise<void> {
+    const begin = performance.now();
+    const { rows } = await sql<QueueRow>`select * from embedder.queue_metrics()`
+      .execute(this.#database)
+      .catch((error: unknown) => {
+        this.#rows = null;
+        throw error;
+      });
+    const end = performance.now();
+    this.#rows = rows;
+    this.#keptUntil = end + Math.max(KEPT_MS, KEPT_TIMES * (end - begin));
+  }
+}
+
+function show(rows: readonly QueueRow[] | null, instruments: Instruments): void {
+  const {
+    databaseUp,
+    pending,
+    leased,
+    deadLetters,
+    oldestDue,
+    backfillRows,
+    sourceRows,
+    embeddedRows,
+    pipelineState,
+  } = instruments;
+  databaseUp.set(rows ? 1 : 0);
+  // A pipeline that was dropped must not stay.
+  for (const gauge of [
+    pending,
+    leased,
+    deadLetters,
+    oldestDue,
+    backfillRows,
+    sourceRows,
+    embeddedRows,
+    pipelineState,
+  ])
+    gauge.reset();
+  for (const row of rows ?? []) {
+    const labels = { pipeline: row.pipeline, generation: row.generation };
+    pending.set(labels, row.pending);
+    leased.set(labels, row.leased);
+    deadLetters.set(labels, row.failed);
+    oldestDue.set(labels, row.oldest_due_seconds);
+    backfillRows.set(labels, row.backfill_rows);
+    sourceRows.set(labels, row.source_rows);
+    embeddedRows.set(labels, row.embedded_rows);
+    for (const state of STATES) pipelineState.set({ ...labels, state }, row.state === state ? 1 : 0);
+  }
+}

@@ -1,0 +1,129 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { pino } from 'pino';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createApp } from '../../../src/http/app.ts';
+import { startHttpServer } from '../../../src/http/server.ts';
+import type { Worker } from '../../../src/worker/worker.ts';
+import { createMigratedDatabase, type MigratedDatabase, silent, workerOn } from '../../support/pgembedder.ts';
+import { serveWorker } from './support.ts';
+
+let database: MigratedDatabase;
+let worker: Worker;
+beforeAll(async () => {
+  database = await createMigratedDatabase();
+});
+afterAll(() => database.drop());
+beforeEach(() => {
+  worker = workerOn(database);
+});
+afterEach(() => worker.stop());
+
+describe('a token', () => {
+  it('is asked for by /metrics and not by health', async () => {
+    const http = await serveWorker(worker, database.url, { token: 'open-sesame' });
+    try {
+      const statuses = async (headers: Record<string, string>) =>
+        Promise.all(
+          ['/healthz', '/readyz', '/metrics', '/nothing'].map(
+            async (path) => (await http.get(path, headers)).status,
+          ),
+        );
+      expect(await statuses({})).toEqual([200, 503, 401, 401]);
+      expect(await statuses({ authorization: 'Bearer open' })).toEqual([200, 503, 401, 401]);
+      expect(await statuses({ authorization: 'open-sesame' })).toEqual([200, 503, 400, 400]);
+    } finally {
+      await http.close();
+    }
+  });
+
+  it('that is right opens /metrics', async () => {
+    const http = await serveWorker(worker, database.url, { token: 'open-sesame' });
+    try {
+      const response = await http.get('/metrics', { authorization: 'Bearer open-sesame' });
+      expect(response.status).toBe(200);
+      expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+    } finally {
+      await http.close();
+    }
+  });
+
+  it('is not needed where none is set', async () => {
+    const http = await serveWorker(worker, database.url);
+    try {
+      expect((await http.get('/metrics')).status).toBe(200);
+      expect((await http.get('/nothing')).status).toBe(404);
+      expect((await fetch(`${http.url}/healthz`, { method: 'POST' })).status).toBe(404);
+    } finally {
+      await http.close();
+    }
+  });
+});
+
+describe('an address in use', () => {
+  it('is an error of one line where somebody has chosen it', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    try {
+      await expect(
+        startHttpServer({
+          worker,
+          connection: database.url,
+          address: { host: '127.0.0.1', port },
+          logger: silent,
+        }),
+      ).rejects.toMatchObject({
+        line: `cannot serve HTTP on 127.0.0.1:${port}: another process listens there. Set PGEMBEDDER_HTTP to another address, or to off`,
+      });
+    } finally {
+      other.close();
+    }
+  });
+
+  it('is a warning of one line where it is the default one', async () => {
+    const other = createServer().listen(8089, '127.0.0.1');
+    // Where it is in use already, so much the better.
+    await Promise.race([once(other, 'listening'), once(other, 'error')]).catch(() => {});
+    const lines: string[] = [];
+    const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line).msg as string) });
+    try {
+      const http = await startHttpServer({
+        worker,
+        connection: database.url,
+        address: { host: '127.0.0.1', port: 8089 },
+        logger,
+      });
+      expect(http.url).toBeNull();
+      expect(lines).toEqual([
+        'cannot serve HTTP on 127.0.0.1:8089: another process listens there; working without. Set PGEMBEDDER_HTTP to another address, or to off',
+      ]);
+      await http.close();
+    } finally {
+      other.close();
+    }
+  });
+
+  it('that this machine does not have is an error', async () => {
+    await expect(
+      startHttpServer({
+        worker,
+        connection: database.url,
+        address: { host: '203.0.113.1', port: 1 },
+        logger: silent,
+      }),
+    ).rejects.toMatchObject({ message: expect.stringMatching(/^cannot serve HTTP on 203\.0\.113\.1:1: /) });
+  });
+});
+
+it('liveness ends with the worker’s loop', async () => {
+  const failed = { ...worker, state: 'failed' } as unknown as Worker;
+  const parts = {
+    readiness: undefined as never,
+    metrics: undefined as never,
+    token: undefined,
+    logger: silent,
+  };
+  const response = await createApp({ worker: failed, ...parts }).request('/healthz');
+  expect([response.status, await response.json()]).toEqual([503, { alive: false, worker: 'failed' }]);
+});
