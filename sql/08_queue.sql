@@ -146,16 +146,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where j.leased_by = worker
 $$;
 
--- How many of the given jobs have not changed and are held by another worker, or by nobody: their lease ran out.
-create or replace function embedder.lost_leases(worker int, pipeline int, row_keys text[], versions xid8[])
-returns bigint
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select count(*)
-  from unnest(row_keys, versions) k(row_key, version)
-  join embedder.job j on j.pipeline_id = pipeline and j.row_key = k.row_key and j.version = k.version
-  where j.leased_by is distinct from worker
-$$;
-
 -- The jobs among the given ones that the worker still holds, locked for what comes next. One that somebody else has
 -- locked is left out: it is about to change, and neither a worker nor a user's transaction must wait for the other.
 create or replace function embedder.lock_held(worker int, pipeline int, row_keys text[], versions xid8[])

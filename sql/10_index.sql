@@ -29,7 +29,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- For each filled pipeline without its index: the statements that make it, in order. An index that somebody has made
--- by hand serves as well. To be run under one lock, since an index that is being built looks like one left behind.
+-- by hand serves as well. An index that is being built looks like one left behind: so one worker at a time builds
+-- (begin_build), and a table on which a build is under way is left alone. That may be one whose worker has died.
 create or replace function embedder.missing_indexes() returns table (id int, pipeline text, statements text[], advice text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id, p.name,
@@ -39,9 +40,30 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   where p.index <> 'none' and p.filled_at is not null and p.error is null and p.index_error is null
     and exists (select from pg_class c where c.oid = p.target_table)
     and not exists (select from embedder.target_indexes(p) i where i.valid)
+    and not exists (select from pg_stat_progress_create_index g where g.relid = p.target_table and g.datname = current_database())
     and embedder.embedded_rows(p.id) > 0
 $$;
 comment on function embedder.missing_indexes is 'The statements that build the indexes that filled pipelines still lack.';
+
+-- Lets one worker at a time build indexes: it may until it calls end_build, or until its heartbeat is gone.
+create or replace function embedder.begin_build(worker int) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  -- Two that ask at once are asked one after the other. Any number, as long as it is always this one.
+  perform pg_advisory_xact_lock(7306372119);
+  update embedder.worker_process set building = true
+  where id = worker and not exists (
+    select from embedder.worker_process other
+    where other.building and other.id <> worker and other.beat_at >= now() - embedder.worker_timeout());
+  return found;
+end
+$$;
+comment on function embedder.begin_build is 'Whether this worker may build indexes now: no other one does.';
+
+create or replace function embedder.end_build(worker int) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.worker_process set building = false where id = worker
+$$;
 
 create or replace function embedder.embedded_rows(pipeline int) returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$

@@ -78,17 +78,6 @@ export async function heldJobs(
   return new Set(rows.map((row) => row.row_key));
 }
 
-/** Of jobs of one pipeline: how many have not changed, and are no longer this worker's. */
-export async function lostLeases(
-  database: Database,
-  claimant: Claimant,
-  jobs: readonly Job[],
-): Promise<number> {
-  const { rows } = await sql<{ lost: number }>`
-    select embedder.lost_leases(${claimant.workerId}, ${columns(jobs)}) as lost`.execute(database);
-  return rows[0]!.lost;
-}
-
 /** Prolongs the leases of jobs of one pipeline. */
 export async function renewLeases(
   database: Database,

@@ -39,8 +39,8 @@ export class WorkerEvents extends EventEmitter<{
   completed: [{ pipeline: string; embedded: number; emptied: number; ms: number }];
   /** Results of one pipeline were thrown away: their rows had changed, or another worker had done them. */
   superseded: [{ pipeline: string; rows: number }];
-  /** Results of one pipeline were thrown away: the leases had run out, and others may have the rows. */
-  leasesLost: [{ pipeline: string; rows: number }];
+  /** Leases ended while this worker still held the jobs, since it could not renew them in time: others may do them too. */
+  leasesLost: [rows: number];
   /** Attempts failed, of one pipeline; how many for which reason: an engine error's kind, a SQLSTATE, or 'other'. */
   failed: [{ pipeline: string; dead: number; retried: number; reasons: Record<string, number> }];
   /** A pipeline as a whole does not work, or works again (null). */

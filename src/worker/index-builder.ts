@@ -1,12 +1,14 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { codeOf } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import type { WorkerContext } from './context.ts';
 
-// Any number, as long as it is always this one: one worker at a time builds indexes.
-const INDEX_LOCK = 7_306_372_119;
 const QUERY_CANCELED = '57014';
 const INSUFFICIENT_PRIVILEGE = '42501';
+/** A build that has not begun when it is to end is looked for again after this. */
+const CANCEL_AGAIN_MS = 100;
 
 interface MissingIndex {
   id: number;
@@ -18,11 +20,14 @@ interface MissingIndex {
 /**
  * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
  * it may not run in a transaction.
+ *
+ * Nothing here needs a session, which a pooler in transaction mode does not keep: who builds is written on the register
+ * of workers, and the statements bear a mark by which one that runs is found to be cancelled.
  */
 export class IndexBuilder {
   readonly #context: WorkerContext;
-  /** The server's process that builds at the moment. */
-  #backend: number | undefined;
+  readonly #mark = `pgembedder index ${randomUUID()}`;
+  #building = false;
   #cancelled = false;
 
   constructor(context: WorkerContext) {
@@ -31,42 +36,52 @@ export class IndexBuilder {
 
   /** Builds what is missing, unless another worker is at it. */
   async build(): Promise<void> {
-    const { database } = this.#context;
-    await database.connection().execute(async (connection) => {
-      const lock = await sql<{ taken: boolean; backend: number }>`
-        select pg_try_advisory_lock(${INDEX_LOCK}) as taken, pg_backend_pid() as backend`.execute(connection);
-      if (!lock.rows[0]?.taken) return;
-      this.#backend = lock.rows[0].backend;
+    const { database, claimant } = this.#context;
+    this.#building = true;
+    try {
+      const { rows } = await sql<{ mine: boolean }>`
+        select embedder.begin_build(${claimant.workerId}) as mine`.execute(database);
+      if (!rows[0]?.mine) return;
       try {
-        const { rows } = await sql<MissingIndex>`
-          select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(connection);
-        for (const missing of rows) {
-          if (this.#cancelled) return;
-          await this.#buildOne(missing, (statement) => sql.raw(statement).execute(connection));
-        }
+        await this.#buildAll();
       } finally {
-        this.#backend = undefined;
-        await sql`select pg_advisory_unlock(${INDEX_LOCK})`.execute(connection);
+        await sql`select embedder.end_build(${claimant.workerId})`.execute(database);
       }
-    });
+    } finally {
+      this.#building = false;
+    }
   }
 
   /** Ends a build that is under way; what it leaves behind, the next build drops. */
   async cancel(): Promise<void> {
     this.#cancelled = true;
-    if (this.#backend === undefined) return;
-    await sql`select pg_cancel_backend(${this.#backend})`.execute(this.#context.database);
+    while (this.#building) {
+      await sql`select pg_cancel_backend(pid) from pg_stat_activity
+        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
+      await wait(CANCEL_AGAIN_MS);
+    }
   }
 
-  async #buildOne(
-    { id, pipeline, statements, advice }: MissingIndex,
-    execute: (statement: string) => Promise<unknown>,
-  ): Promise<void> {
+  async #buildAll(): Promise<void> {
+    const { rows } = await sql<MissingIndex>`
+      select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(
+      this.#context.database,
+    );
+    for (const missing of rows) {
+      if (this.#cancelled) return;
+      await this.#buildOne(missing);
+    }
+  }
+
+  async #buildOne({ id, pipeline, statements, advice }: MissingIndex): Promise<void> {
     const { database, logger, events } = this.#context;
     const begin = performance.now();
     if (advice) logger.warn({ pipeline, advice }, 'index is built with little memory');
     try {
-      for (const statement of statements) await execute(statement);
+      for (const statement of statements) {
+        if (this.#cancelled) return;
+        await sql.raw(`/* ${this.#mark} */ ${statement}`).execute(database);
+      }
       const seconds = Math.round(performance.now() - begin) / 1_000;
       logger.info({ pipeline, seconds }, 'index built');
       events.emit('indexed', { pipeline });

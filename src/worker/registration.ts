@@ -79,6 +79,8 @@ export class Heartbeat {
       context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
       context.claimant = { ...context.claimant, workerId };
       context.events.emit('registeredAnew');
+      this.#loseLeases();
+      this.#renewedAt = performance.now();
     }
     await this.rescue();
     await persist(context, () => sql`select embedder.tidy_requests()`.execute(context.database));
@@ -100,9 +102,15 @@ export class Heartbeat {
   }
 
   async #renew(): Promise<void> {
+    const since = this.#renewedAt;
     for (const jobs of this.#holdings.byPipeline()) {
       await persist(this.#context, () => renewLeases(this.#context.database, this.#context.claimant, jobs));
     }
     this.#renewedAt = performance.now();
+    if (this.#renewedAt - since > this.#context.claimant.leaseSeconds * 1_000) this.#loseLeases();
+  }
+
+  #loseLeases(): void {
+    if (this.#holdings.size > 0) this.#context.events.emit('leasesLost', this.#holdings.size);
   }
 }

@@ -1,7 +1,7 @@
 import { bisect } from '../bisect.ts';
 import { isRowError } from '../database/errors.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
-import { heldJobs, type Job, lostLeases } from '../queue/jobs.ts';
+import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
@@ -144,10 +144,7 @@ export class Writer {
 
       const jobs = left.map(({ job }) => job);
       const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
-      await this.#countLost(
-        served,
-        jobs.filter(({ rowKey }) => !held.has(rowKey)),
-      );
+      this.#countSuperseded(served, left.filter(({ job }) => !held.has(job.rowKey)).length);
       left = left.filter(({ job }) => held.has(job.rowKey));
       if (left.length > 0 && attempt === LOCKED_RETRIES) {
         await this.#setbacks.release(
@@ -169,15 +166,10 @@ export class Writer {
     this.#context.events.emit('completed', { pipeline: served.pipeline.name, embedded, emptied, ms });
   }
 
-  /** Results that came to nothing: the row has changed, or the lease has run out. */
-  async #countLost(served: ServedPipeline, jobs: readonly Job[]): Promise<void> {
-    if (jobs.length === 0) return;
-    const context = this.#context;
-    const lost = await persist(context, () => lostLeases(context.database, context.claimant, jobs));
-    this.#stats.superseded += jobs.length;
-    const pipeline = served.pipeline.name;
-    if (lost < jobs.length) context.events.emit('superseded', { pipeline, rows: jobs.length - lost });
-    if (lost > 0) context.events.emit('leasesLost', { pipeline, rows: lost });
+  #countSuperseded(served: ServedPipeline, rows: number): void {
+    if (rows === 0) return;
+    this.#stats.superseded += rows;
+    this.#context.events.emit('superseded', { pipeline: served.pipeline.name, rows });
   }
 }
 

@@ -47,6 +47,11 @@ export class Cli {
     this.#child.stdin!.end(input);
   }
 
+  /** What it has written to stderr so far. */
+  get stderr(): string {
+    return this.#stderr;
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
   }

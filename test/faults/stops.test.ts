@@ -92,7 +92,7 @@ describe('stop, within its time', () => {
         async () =>
           (
             await database.query(
-              `select from pg_stat_activity where query like 'create index concurrently%' and datname = current_database() and state = 'active'`,
+              `select from pg_stat_activity where query like '%create index concurrently%' and pid <> pg_backend_pid() and datname = current_database() and state = 'active'`,
             )
           ).rowCount === 1,
         { what: 'an index under way' },

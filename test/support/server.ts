@@ -159,7 +159,7 @@ function settingsText(settings: Record<string, string>): string {
 }
 
 /** PostgreSQL refuses to run as root: then its own user, or nobody, runs it. */
-async function serverUser(): Promise<{ uid: number; gid: number } | undefined> {
+export async function serverUser(): Promise<{ uid: number; gid: number } | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
   const entry = lines.find(([name]) => name === 'postgres') ?? lines.find(([name]) => name === 'nobody');
@@ -171,7 +171,7 @@ async function serverUser(): Promise<{ uid: number; gid: number } | undefined> {
  * A port that nobody listens on, from below the range that outgoing connections take theirs from: a server that is
  * halted for a while must get its port back.
  */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_000);
     const free = await new Promise<boolean>((resolve) => {

@@ -26,6 +26,14 @@ it('docs/operations.md lists every metric as the code has it', () => {
   ]);
 });
 
+it('docs/operations.md says what to do about every alert', () => {
+  const alerts = readFileSync(join(packageRoot, 'deploy', 'prometheus', 'alerts.yml'), 'utf8');
+  const rows = readFileSync(file, 'utf8').matchAll(/^\| (Pgembedder\w+) \| .+ \| .+ \|$/gm);
+  expect([...rows].map(([, name]) => name)).toEqual(
+    [...alerts.matchAll(/- alert: (\w+)/g)].map(([, name]) => name),
+  );
+});
+
 /** Compares a table of the page, between the marks of that name, with what it has to be. */
 function checkTable(mark: string, [head, ...rows]: string[][]): void {
   const table = [head!, head!.map(() => '---'), ...rows]

@@ -1,7 +1,9 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
-/** In seconds. A claim takes a few ms, a batch tens of ms, the longest text of a large model seconds. */
-const STAGE_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** In seconds. A claim takes a few ms, a batch tens of ms; on a slow machine a batch waits minutes for its window's others. */
+const STAGE_BUCKETS = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
+];
 
 /** What a job goes through; see `pgembedder_stage_duration_seconds`. */
 export type Stage = 'claim' | 'fetch' | 'tokenize' | 'wait' | 'run' | 'write';
@@ -85,8 +87,7 @@ export function createInstruments(registry: Registry) {
     rowsBuried: counter('rows_buried_total', 'Rows that became dead letters.', 'pipeline'),
     leasesLost: counter(
       'leases_lost_total',
-      'Results thrown away, since the lease had run out before they were there.',
-      'pipeline',
+      'Leases that ended while this worker still held the row, since it could not renew them in time: another may do the row too.',
     ),
     rowsRescued: counter('rows_rescued_total', 'Jobs of dead workers that this one has freed.'),
     registrations: counter(

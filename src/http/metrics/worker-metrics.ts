@@ -12,7 +12,6 @@ export function countEvents(events: WorkerEvents, instruments: Instruments): voi
       instruments.rowsRetried.inc({ pipeline }, 0);
       instruments.rowsBuried.inc({ pipeline }, 0);
       instruments.rowsSuperseded.inc({ pipeline }, 0);
-      instruments.leasesLost.inc({ pipeline }, 0);
       instruments.pipelineErrors.inc({ pipeline }, 0);
     }
   });
@@ -37,7 +36,7 @@ export function countEvents(events: WorkerEvents, instruments: Instruments): voi
     time('write', ms);
   });
   events.on('superseded', ({ pipeline, rows }) => instruments.rowsSuperseded.inc({ pipeline }, rows));
-  events.on('leasesLost', ({ pipeline, rows }) => instruments.leasesLost.inc({ pipeline }, rows));
+  events.on('leasesLost', (rows) => instruments.leasesLost.inc(rows));
   events.on('failed', ({ pipeline, dead, retried, reasons }) => {
     instruments.rowsBuried.inc({ pipeline }, dead);
     instruments.rowsRetried.inc({ pipeline }, retried);

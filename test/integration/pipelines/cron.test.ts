@@ -88,6 +88,7 @@ describe('with pg_cron in the database', () => {
     );
     expect(rows).toEqual([{ username: owner.name, status: 'succeeded' }]);
     expect(await drain(database)).toMatchObject({ embedded: 2, failing: [] });
+    await asOwner(`select cron.unschedule('by hand')`);
     expect(await asOwner(`select embedder.unschedule_backfill('doc') as done`)).toEqual([{ done: true }]);
     expect(await asOwner(`select embedder.unschedule_backfill('doc') as done`)).toEqual([{ done: false }]);
   });
@@ -99,6 +100,67 @@ describe('with pg_cron in the database', () => {
       { what: 'a job', deadline: TWO_MINUTES },
     );
     await asOwner(`select cron.unschedule('enqueue')`);
+  });
+
+  it('jobs of whoever may write the table, and of a role of another database, run with their rights and no more', {
+    timeout: TWO_MINUTES + 30_000,
+  }, async () => {
+    const writer = await createRole('', server.url);
+    const stranger = await createRole('', server.url);
+    const app = await createDatabase({ vector: true, serverUrl: server.url });
+    const kysely = openDatabase(app.url, 2);
+    await migrate(kysely, [
+      { name: 'all-MiniLM-L6-v2', task: 'feature-extraction', dimensions: 384, max_tokens: 256 },
+    ]);
+    await kysely.destroy();
+    await app.query(`grant create on schema public to ${owner.name}; set role ${owner.name};
+      create table far (id int primary key, body text); insert into far values (1, 'a'), (2, 'b'), (3, 'c');
+      select embedder.create_pipeline('far', 'body', enqueue_existing => false, index => 'none'); reset role`);
+    await database.query(`grant usage on schema cron to ${writer.name}, ${stranger.name};
+      grant update on doc to ${writer.name};
+      grant execute on function cron.schedule_in_database to ${owner.name}`);
+    const as = async (role: TestRole, text: string) => {
+      const url = new URL(server.url);
+      url.username = role.name;
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      await client.query(text).finally(() => client.end());
+    };
+    await as(writer, `select cron.schedule('a writer''s', '* * * * *', $$select enqueue_embed('doc', 2)$$)`);
+    await as(
+      stranger,
+      `select cron.schedule('a stranger''s', '* * * * *', $$select enqueue_embed('doc', 1)$$)`,
+    );
+    // What the error of schedule_backfill says to type, by the owner of the table there.
+    const refusal = await app
+      .query(`select embedder.schedule_backfill('far')`)
+      .catch(({ hint }: pg.DatabaseError) => hint);
+    await as(owner, /select cron\.schedule_in_database.*;/.exec(String(refusal))![0]);
+
+    const outcomes = async () =>
+      (
+        await database.query<{ username: string; status: string; database: string; message: string }>(
+          `select distinct on (username) username, status, database, return_message as message
+           from cron.job_run_details where status in ('succeeded', 'failed') and username = any ($1) and start_time > $2
+           order by username`,
+          [[owner.name, writer.name, stranger.name], begin],
+        )
+      ).rows;
+    const begin = (await database.query<{ now: Date }>('select now()')).rows[0]!.now;
+    const found = await pollUntil(
+      async () => {
+        const rows = await outcomes();
+        return rows.length === 3 ? rows : undefined;
+      },
+      { what: 'a run of each of the three', deadline: TWO_MINUTES },
+    );
+    const of = (role: TestRole) => found.find(({ username }) => username === role.name);
+    expect(of(owner)).toMatchObject({ status: 'succeeded', database: app.name });
+    expect(of(writer)).toMatchObject({ status: 'succeeded', database: 'postgres' });
+    expect(of(stranger)).toMatchObject({ status: 'failed', message: expect.stringMatching(/may not write/) });
+    expect((await database.query(`select from embedder.job where row_key = '2'`)).rowCount).toBe(1);
+    expect(await drain(app)).toMatchObject({ embedded: 3, failing: [] });
+    await app.drop();
   });
 
   it('refuses a schedule that is none, a condition that is none, and somebody without the right', async () => {
