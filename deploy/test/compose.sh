@@ -112,7 +112,7 @@ insert 6001 12000
 until_true 60 'some of the vectors' says 'select count(*) > 6000 from articles_embedding' t
 stop_started=$SECONDS
 compose stop worker >/dev/null
-saw "stopped after $((SECONDS - stop_started)) s, grace period 25 s, with $(sql 'select pending from embedder.status') rows still due"
+saw "stopped after $((SECONDS - stop_started)) s, grace period 30 s, with $(sql 'select pending from embedder.status') rows still due"
 same 'exit code' "$(state worker ExitCode)" 0
 same 'rows still leased' "$(sql 'select leased from embedder.status')" 0
 same 'attempts counted' "$(sql 'select coalesce(max(attempts), 0) from embedder.job')" 0
