@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UserError } from './errors.ts';
+import { withSecretFiles } from './secret-files.ts';
 
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
@@ -136,11 +137,13 @@ export interface SettingDescription {
 }
 
 /**
- * Reads the settings out of an environment.
+ * Reads the settings out of an environment; secrets may be in files, see {@link withSecretFiles}.
  * @throws UserError naming every variable that does not fit, and what it must be.
  */
 export function readConfig(environment: NodeJS.ProcessEnv): Config {
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const given = Object.fromEntries(
+    Object.entries(withSecretFiles(environment)).filter(([, value]) => value !== ''),
+  );
   const result = schema.safeParse(given);
   if (result.success) return result.data;
   const problems = result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);

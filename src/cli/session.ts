@@ -83,7 +83,7 @@ export async function withDatabase<Result>(
   notice: (line: string) => void = (line) => say(errorColours.dim(line)),
 ): Promise<Result> {
   if (options.embedded !== undefined) return withEmbedded(options.embedded, environment, use, notice);
-  const connection = checkUrl(options.databaseUrl);
+  const connection = checkUrl(options.databaseUrl || environment.config.DATABASE_URL);
   const database = openDatabase(connection);
   try {
     return await use({ connection, database, ended: new Promise(() => {}) });

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { UserError } from '../errors.ts';
@@ -45,6 +46,7 @@ export async function startEmbedded(
   options: { logger: Logger },
 ): Promise<EmbeddedPostgres> {
   const { logger } = options;
+  requirePglite();
   const program = join(packageRoot, 'dist', 'embedded', 'server-process.js');
   if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build`);
   const child = fork(program, [resolve(directory)], {
@@ -84,6 +86,18 @@ export async function startEmbedded(
       await stopChild(child, ended);
     },
   };
+}
+
+/** @throws UserError where PGlite was left out: the images for containers have none */
+function requirePglite(): void {
+  try {
+    createRequire(import.meta.url).resolve('@electric-sql/pglite');
+  } catch (cause) {
+    throw new UserError('the embedded Postgres is not in this installation', {
+      hint: 'Set DATABASE_URL to a PostgreSQL, or install pgembedder with npm',
+      cause,
+    });
+  }
 }
 
 async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<void> {

@@ -3,6 +3,7 @@ import { createInterface } from 'node:readline';
 import { stripVTControlCharacters } from 'node:util';
 import type { Logger } from 'pino';
 import { type EngineReply, type EngineSettings, isEngineReply, type RunRequest } from './protocol.ts';
+import { runtimeEnvironment } from './runtime-environment.ts';
 
 /** How an engine process ended: by a signal or with an exit code. */
 export interface EngineExit {
@@ -37,6 +38,7 @@ export class EngineChild {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       // The client's own flags (a debugger's port, a test runner's loader) are not for this process.
       execArgv: [],
+      env: runtimeEnvironment(),
     });
     this.#process.on('message', (message: unknown) => {
       if (isEngineReply(message)) {

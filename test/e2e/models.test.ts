@@ -148,7 +148,7 @@ describe('check', () => {
     [
       'an ONNX file that is none',
       (model) => writeFileSync(join(model, 'onnx/model.onnx'), 'x'),
-      /model\.onnx cannot be read/,
+      /model\.onnx cannot be used/,
     ],
   ])('of a folder of the user’s own finds %s', async (_, damage, found) => {
     cpSync(join(tiny, NLI), join(folder, 'mine'), { recursive: true });

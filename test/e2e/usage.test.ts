@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { run } from './cli.ts';
 
@@ -119,5 +122,27 @@ describe('embed', () => {
   it('prints JSON', async () => {
     const { stdout } = await run(['embed', 'a small cat', '--query', '--json']);
     expect(JSON.parse(stdout)).toMatchObject({ model: 'all-MiniLM-L6-v2', dimensions: 384 });
+  });
+});
+
+describe('a database URL in a file', () => {
+  it('is used, and not printed', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'pgembedder-url-'));
+    try {
+      const file = join(folder, 'database_url');
+      await writeFile(file, 'postgres://u:secret@127.0.0.1:1/x\n');
+      const { code, stdout, stderr } = await run(['status'], { env: { DATABASE_URL_FILE: file } });
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toContain('127.0.0.1:1');
+      expect(stderr).not.toContain('secret');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it('that is not there is one line', async () => {
+    const { code, stderr } = await run(['status'], { env: { DATABASE_URL_FILE: '/nowhere/url' } });
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^pgembedder: DATABASE_URL_FILE: the file cannot be read: .*\n$/);
   });
 });

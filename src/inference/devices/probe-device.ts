@@ -2,6 +2,7 @@ import { fork } from 'node:child_process';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { packageRoot } from '../../package-root.ts';
+import { runtimeEnvironment } from '../runtime-environment.ts';
 import type { DeviceName } from './device.ts';
 
 /** What the process is asked to try. */
@@ -51,7 +52,7 @@ export function probeDevice({
     const child = fork(
       entry ?? join(packageRoot, 'dist', 'inference', 'devices', 'probe-process.js'),
       [JSON.stringify(request)],
-      { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], execArgv: [] },
+      { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], execArgv: [], env: runtimeEnvironment() },
     );
     let reply: ProbeReply | undefined;
     let stderr = '';
