@@ -29,6 +29,10 @@ const schema = z.object({
       'Your folder of models, laid out as on a hub, ORG/NAME/onnx/*.onnx: `models pull` writes there, and it is searched before the bundled ones. Default: pgembedder/models in XDG_DATA_HOME, else in ~/.local/share.',
     ),
   XDG_DATA_HOME: z.string().optional().describe('See PGEMBEDDER_MODELS_DIR.'),
+  XDG_CACHE_HOME: z
+    .string()
+    .optional()
+    .describe('Where a worker remembers the token budget that it found out. Default: ~/.cache.'),
   PGEMBEDDER_MODEL_FEATURE_EXTRACTION: modelChoice('feature-extraction').describe(
     'The model where a command names none, as NAME or NAME:variant. A variant that is named here is the one that is used of that model, whoever asks for it. Default: all-MiniLM-L6-v2.',
   ),

@@ -62,7 +62,7 @@ export class RowRunner {
     const own = names.filter((name) => !this.#underway.has(name));
     const rows = own.map((name) => sequences[places.get(name)![0]!]!);
     const lengths = rows.map((row) => idsOf(row).length);
-    const cuts = cutBatches(lengths, () => this.#budgets.next(session));
+    const cuts = cutBatches(lengths, () => this.#budgets.next(session, rows.length));
     const started = cuts.map(async ({ rows: cut, budget }) => {
       const batchNames = cut.map((row) => own[row]!);
       const batch = runIsolated(

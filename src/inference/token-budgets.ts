@@ -11,6 +11,12 @@ const candidates = [0.5, 1, 2];
  */
 const wantedBatches = 24;
 
+/**
+ * Rows of a job from which on budgets are compared on it. An int8 model scales by the neighbours in a batch, so a small
+ * job, which may be one that is looked at closely, gets the same batches each time.
+ */
+const largeJob = 1_024;
+
 /** How much faster another budget has to be than the one to begin with, to be chosen. */
 const wantedGain = 1.05;
 
@@ -54,10 +60,13 @@ export class TokenBudgets {
     this.#memory = memory;
   }
 
-  /** The budget for the next batch. While budgets are compared, each call gives another one. */
-  next(session: SessionSpec): number {
+  /**
+   * The budget for the next batch.
+   * @param rows of the job that it is cut from; in a large one, while budgets are compared, each call gives another one
+   */
+  next(session: SessionSpec, rows: number): number {
     const known = this.#known(session);
-    const budgets = [...known.rates.keys()];
+    const budgets = rows < largeJob ? [this.#first] : [...known.rates.keys()];
     const wanted = known.chosen ?? budgets[known.turn++ % budgets.length]!;
     return Math.min(wanted, known.ceiling);
   }

@@ -30,19 +30,26 @@ function report(budget: number | null, tokensPerMs: number, tokens = budget ?? 1
 /** Asks for budgets and answers with batches of these speeds until they no longer change. */
 function compare(budgets: TokenBudgets, speeds: Record<number, number>): number {
   for (let batch = 0; batch < 500; batch++) {
-    const budget = budgets.next(spec);
+    const budget = budgets.next(spec, 2_048);
     budgets.learn(report(budget, speeds[budget]!));
   }
-  return budgets.next(spec);
+  return budgets.next(spec, 2_048);
 }
 
 describe('the budget', () => {
   it('is each of three in turn, until the fastest is known', () => {
     const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
-    expect(Array.from({ length: 6 }, () => budgets.next(spec))).toEqual([
+    expect(Array.from({ length: 6 }, () => budgets.next(spec, 2_048))).toEqual([
       500, 1_000, 2_000, 500, 1_000, 2_000,
     ]);
     expect(compare(budgets, { 500: 10, 1000: 20, 2000: 30 })).toBe(2_000);
+  });
+
+  it('is the first for a small job, until the fastest is known', () => {
+    const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
+    expect([1, 2, 3].map(() => budgets.next(spec, 1_000))).toEqual([1_000, 1_000, 1_000]);
+    compare(budgets, { 500: 10, 1000: 20, 2000: 30 });
+    expect(budgets.next(spec, 1)).toBe(2_000);
   });
 
   it('stays the first where another one is faster by next to nothing', () => {
@@ -53,12 +60,12 @@ describe('the budget', () => {
   it('is not judged by batches that are far from full, or were put together', () => {
     const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
     for (let batch = 0; batch < 500; batch++) {
-      budgets.next(spec);
+      budgets.next(spec, 2_048);
       budgets.learn(report(500, 1_000, 200));
       budgets.learn(report(2_000, 1_000, 900));
       budgets.learn(report(null, 1_000));
     }
-    expect(new Set([1, 2, 3].map(() => budgets.next(spec))).size).toBe(3);
+    expect(new Set([1, 2, 3].map(() => budgets.next(spec, 2_048))).size).toBe(3);
   });
 
   it('is the one that was set, and only that', () => {
@@ -73,12 +80,12 @@ describe('what was found out', () => {
   it('is remembered for the same model, device and machine', () => {
     const file = newFile();
     compare(new TokenBudgets(1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
-    expect(new TokenBudgets(1_000, false, memoryIn(file)).next(spec)).toBe(500);
+    expect(new TokenBudgets(1_000, false, memoryIn(file)).next(spec, 2_048)).toBe(500);
     const elsewhere = new TokenBudgets(1_000, false, memoryIn(file, 'cpu 4x4'));
-    expect([elsewhere.next(spec), elsewhere.next(spec)]).toEqual([500, 1_000]);
+    expect([elsewhere.next(spec, 2_048), elsewhere.next(spec, 2_048)]).toEqual([500, 1_000]);
     const changed = new TokenBudgets(1_000, false, memoryIn(file));
     const other = { ...spec, expectedSha256: 'f'.repeat(64) };
-    expect([changed.next(other), changed.next(other)]).toEqual([500, 1_000]);
+    expect([changed.next(other, 2_048), changed.next(other, 2_048)]).toEqual([500, 1_000]);
   });
 
   it('keeps what others have written to the file', () => {
@@ -101,20 +108,20 @@ describe('what was found out', () => {
 describe('a lack of memory', () => {
   it('halves the batch that had it, and is forgotten by and by', () => {
     const budgets = new TokenBudgets(1_000, true, memoryIn(newFile()));
-    expect(budgets.next(spec)).toBe(1_000);
+    expect(budgets.next(spec, 2_048)).toBe(1_000);
     budgets.lower(spec, 1_000);
-    expect(budgets.next(spec)).toBe(500);
+    expect(budgets.next(spec, 2_048)).toBe(500);
     budgets.lower(spec, 400);
-    expect(budgets.next(spec)).toBe(200);
+    expect(budgets.next(spec, 2_048)).toBe(200);
     for (let batch = 0; batch < 256; batch++) budgets.learn(report(200, 1));
-    expect(budgets.next(spec)).toBe(400);
+    expect(budgets.next(spec, 2_048)).toBe(400);
     for (let batch = 0; batch < 512; batch++) budgets.learn(report(400, 1));
-    expect(budgets.next(spec)).toBe(1_000);
+    expect(budgets.next(spec, 2_048)).toBe(1_000);
   });
 
   it('leaves a budget of one token at least', () => {
     const budgets = new TokenBudgets(1_000, true, memoryIn(newFile()));
     budgets.lower(spec, 1);
-    expect(budgets.next(spec)).toBe(1);
+    expect(budgets.next(spec, 2_048)).toBe(1);
   });
 });
