@@ -103,9 +103,15 @@ const schema = z.object({
   PGEMBEDDER_ENGINE_MEMORY_MB: count.describe(
     'When the engine processes take more, models that have nothing to do are unloaded, the longest unused first. Default: no limit.',
   ),
-  PGEMBEDDER_IDLE_SECONDS: seconds(600).describe(
-    'A model that had nothing to do for so long is unloaded, and its memory goes back to the system.',
-  ),
+  // Timers take no more than 2^31 ms.
+  PGEMBEDDER_IDLE_SECONDS: z.coerce
+    .number()
+    .min(0.001)
+    .max(2_000_000)
+    .default(600)
+    .describe(
+      'A model that had nothing to do for so long is unloaded, and its memory goes back to the system.',
+    ),
   PGEMBEDDER_WINDOW: z.coerce
     .number()
     .int()

@@ -74,9 +74,14 @@ export async function openListener(connection: Connection, database: Database): 
     retryInterval: (attempt) => Math.min(100 * 2 ** attempt, 5_000),
   });
   const listener = new Listener(subscriber);
-  await subscriber.connect();
-  await subscriber.listenTo(CHANNEL);
-  if (await listener.hears(database)) return listener;
-  await listener.close();
-  return null;
+  let heard = false;
+  try {
+    await subscriber.connect();
+    await subscriber.listenTo(CHANNEL);
+    heard = await listener.hears(database);
+  } finally {
+    // It would go on to reconnect.
+    if (!heard) await listener.close();
+  }
+  return heard ? listener : null;
 }

@@ -47,16 +47,12 @@ export class Readiness {
   constructor(worker: Worker, database: Database) {
     this.#worker = worker;
     this.#database = database;
-    let running = false;
-    worker.events.on('engineStarted', () => {
-      running = false;
-    });
-    worker.events.on('engineRunning', () => {
-      running = true;
+    worker.events.on('engineLoaded', () => {
       this.#failedStarts = 0;
     });
-    worker.events.on('engineDied', () => {
-      if (!running) this.#failedStarts++;
+    // What ends a process later is a model's or a row's fault, and others are served.
+    worker.events.on('engineDied', ({ phase }) => {
+      if (phase === 'starting') this.#failedStarts++;
     });
   }
 

@@ -14,6 +14,8 @@ export interface Call {
   readonly budget: number | null;
   /** When it was made; in ms of `performance.now`. */
   readonly addedAt: number;
+  /** Its tokens, without padding. */
+  readonly tokens: number;
   /** Whether it must not share a batch, since one that it shared has failed. */
   alone: boolean;
   resolve(results: RowResult[]): void;
@@ -41,6 +43,7 @@ export class BatchQueue {
   readonly #output: SessionSpec['output'];
   #calls: Call[] = [];
   #interactiveRows = 0;
+  #tokens = 0;
   #lastId = 0;
   /** Batches taken in a row past a call that had waited for longer. */
   #inARow = 0;
@@ -51,6 +54,11 @@ export class BatchQueue {
 
   get size(): number {
     return this.#calls.length;
+  }
+
+  /** Tokens of the calls that wait. */
+  get tokens(): number {
+    return this.#tokens;
   }
 
   /** The rank of the batch that `take` would give; undefined when there is none. */
@@ -67,7 +75,8 @@ export class BatchQueue {
       rank: rankOf(options),
       budget: options.budget ?? null,
       addedAt: performance.now(),
-      alone: false,
+      tokens: sequences.reduce((sum, sequence) => sum + idsOf(sequence).length, 0),
+      alone: options.alone ?? false,
       resolve,
       reject,
     };
@@ -80,8 +89,8 @@ export class BatchQueue {
   }
 
   /**
-   * The next batch: a call, and with it those of its rank that fit into `tokens` (rows x longest row), so that texts
-   * which came one by one share a run. There has to be a call.
+   * The next batch: a call, and with it those of its rank that fit into `tokens` (rows x longest row) and into the budgets
+   * that they were cut under, so that texts which came one by one share a run. There has to be a call.
    */
   take(tokens: number): Batch {
     const place = this.#nextPlace();
@@ -95,7 +104,8 @@ export class BatchQueue {
       const other = this.#calls[at]!;
       if (other.rank !== first.rank) break;
       const together = Math.max(longest, longestRow(other));
-      const fits = (rows + other.sequences.length) * together <= tokens;
+      const most = Math.min(tokens, first.budget ?? tokens, other.budget ?? tokens);
+      const fits = (rows + other.sequences.length) * together <= most;
       if (other.alone || other.normalize !== first.normalize || !fits) {
         at++;
         continue;
@@ -116,6 +126,7 @@ export class BatchQueue {
 
   takeAll(): Call[] {
     this.#interactiveRows = 0;
+    this.#tokens = 0;
     return this.#calls.splice(0);
   }
 
@@ -127,8 +138,11 @@ export class BatchQueue {
     }
   }
 
-  /** Gives each call of a batch its rows of the answer. */
-  resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): void {
+  /**
+   * Gives each call of a batch its rows of the answer. Not those with a row that is not finite, if they shared the batch:
+   * such a row spoils its neighbours in an int8 model, and they are returned, to be run again alone.
+   */
+  resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): Call[] {
     const results: RowResult[] = splitRows(values, request.lengths, this.#output === 'token-logits');
     for (const row of notFinite) {
       const what = this.#output === 'vector' ? 'vector' : 'scores';
@@ -137,10 +151,13 @@ export class BatchQueue {
       });
     }
     let from = 0;
-    for (const { sequences, resolve } of calls) {
-      resolve(results.slice(from, from + sequences.length));
+    return calls.filter(({ sequences, resolve }) => {
+      const own = results.slice(from, from + sequences.length);
       from += sequences.length;
-    }
+      if (calls.length > 1 && own.some((result) => result instanceof EngineError)) return true;
+      resolve(own);
+      return false;
+    });
   }
 
   #nextPlace(): number {
@@ -158,11 +175,13 @@ export class BatchQueue {
 
   #insert(place: number, call: Call): void {
     this.#calls.splice(place, 0, call);
+    this.#tokens += call.tokens;
     if (call.rank === rank.interactive) this.#interactiveRows += call.sequences.length;
   }
 
   #remove(place: number): Call {
     const call = this.#calls.splice(place, 1)[0]!;
+    this.#tokens -= call.tokens;
     if (call.rank === rank.interactive) this.#interactiveRows -= call.sequences.length;
     return call;
   }

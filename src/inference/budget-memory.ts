@@ -21,26 +21,32 @@ const schema = z.record(z.string(), z.int().positive());
  */
 export class BudgetMemory {
   readonly #path: string;
-  readonly #profile: string;
+  readonly #profileOf: (session: SessionSpec) => string;
   readonly #logger: Logger;
 
-  /** @param profile the device and how it is used, as `Engine.profile` */
-  constructor(path: string, profile: string, logger: Logger) {
+  /** @param profileOf the device and how it is used, as in `Plan` */
+  constructor(path: string, profileOf: (session: SessionSpec) => string, logger: Logger) {
     this.#path = path;
-    this.#profile = profile;
+    this.#profileOf = profileOf;
     this.#logger = logger;
   }
 
   load(session: SessionSpec): number | undefined {
-    return this.#read()[this.#keyOf(session)];
+    const all = this.#read();
+    try {
+      return all[this.#keyOf(session)];
+    } catch {
+      // Its file cannot be looked at; loading it says more.
+      return undefined;
+    }
   }
 
   /** Others may write at the same time: the last one wins, and the file is whole at any moment. */
   save(session: SessionSpec, budget: number): void {
-    const all = { ...this.#read(), [this.#keyOf(session)]: budget };
     const temporary = `${this.#path}.${process.pid}`;
     this.#logger.info({ model: session.model, tokenBudget: budget }, 'token budget chosen');
     try {
+      const all = { ...this.#read(), [this.#keyOf(session)]: budget };
       mkdirSync(dirname(this.#path), { recursive: true });
       writeFileSync(temporary, `${JSON.stringify(all, null, 2)}\n`);
       renameSync(temporary, this.#path);
@@ -57,9 +63,10 @@ export class BudgetMemory {
     }
   }
 
-  #keyOf({ onnxPath, expectedSha256 }: SessionSpec): string {
+  #keyOf(session: SessionSpec): string {
+    const { onnxPath, expectedSha256 } = session;
     const file = expectedSha256 ?? `${onnxPath} ${statSync(onnxPath, { throwIfNoEntry: false })?.mtimeMs}`;
-    const parts = [file, this.#profile, cpus()[0]?.model, version];
+    const parts = [file, this.#profileOf(session), cpus()[0]?.model, version];
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 32);
   }
 }

@@ -160,7 +160,7 @@ export class Embedder {
   }
 
   #textTokenizer(description: ModelDescription): TextTokenizer {
-    const key = `${description.directory}#${description.maxTokens}`;
+    const key = `${description.directory}#${description.maxTokens}#${description.expectedSha256}`;
     const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(description);
     this.#tokenizers.set(key, tokenizer);
     return tokenizer;

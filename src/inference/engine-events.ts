@@ -2,6 +2,7 @@ import type { Batch } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 import { longestOf } from './longest.ts';
 import type { Rank } from './protocol.ts';
+import type { Phase } from './runner.ts';
 import type { SessionSpec } from './types.ts';
 
 /** What there is to say of a batch that was run. */
@@ -33,7 +34,7 @@ export interface EngineEvents {
   /** A batch was run. */
   batch: [BatchReport];
   /** A process ended that nobody asked to end. */
-  died: [EngineExit];
+  died: [EngineExit & { readonly model: string; readonly phase: Phase }];
   /** A session was unloaded since it was idle or others needed the memory. */
   unloaded: [{ model: string }];
 }

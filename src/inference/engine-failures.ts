@@ -12,7 +12,8 @@ export function rejectAll(calls: readonly Call[], error: () => EngineError): voi
 }
 
 function howItEnded({ signal, code }: EngineExit): string {
-  return signal ? `was ended by ${signal}` : `ended with exit code ${code}`;
+  if (signal) return `was ended by ${signal}`;
+  return code === null ? 'could not be started' : `ended with exit code ${code}`;
 }
 
 /** The process was killed since a batch did not end in time. */

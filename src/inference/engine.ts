@@ -4,10 +4,9 @@ import type { Logger } from 'pino';
 import { packageRoot } from '../package-root.ts';
 import { cpuTokenBudget, gpuTokenBudget } from './batcher.ts';
 import { engineThreads } from './cores.ts';
-import { cpu, type Device, deviceName } from './devices/device.ts';
+import { cpu, type Device, deviceFor, deviceName } from './devices/device.ts';
 import type { EngineEvents } from './engine-events.ts';
 import { stopped } from './engine-failures.ts';
-import type { RunSettings } from './protocol.ts';
 import { SessionHost } from './session-host.ts';
 import type { CallOptions, RowResult, Sequence, SessionSpec } from './types.ts';
 
@@ -54,6 +53,17 @@ export interface SessionState {
 /** Longest wait for a batch, in ms. A batch of the default budget takes 30 ms, the longest text about a second. */
 const defaultRunTimeoutMs = 120_000;
 
+/** How a session is run: on what, by how many processes of how many threads. */
+export interface Plan {
+  readonly device: Device;
+  readonly engines: number;
+  readonly threads: number;
+  /** Tokens in a batch to begin with. */
+  readonly tokenBudget: number;
+  /** Names all of this; what was measured with one holds for it alone. */
+  readonly profile: string;
+}
+
 /** A large model may come over a network. */
 const defaultLoadTimeoutMs = 300_000;
 
@@ -64,14 +74,8 @@ const defaultIdleMs = 600_000;
  * killer costs one batch and not the worker, and memory goes back to the system when a session is not needed.
  */
 export class Engine extends EventEmitter<EngineEvents> {
-  /** Tokens in a batch to begin with. */
-  readonly tokenBudget: number;
-  /** Names what speed depends on beside the model; a setting that was measured holds for the same name. */
-  readonly profile: string;
   readonly logger: Logger;
-  readonly #hostOptions: Omit<ConstructorParameters<typeof SessionHost>[1], 'settings'>;
-  readonly #settings: RunSettings;
-  readonly #memoryLimitBytes: number;
+  readonly #options: EngineOptions;
   readonly #hosts = new Map<string, SessionHost>();
   #overLimit = false;
   #stopping: Promise<void> | undefined;
@@ -79,22 +83,7 @@ export class Engine extends EventEmitter<EngineEvents> {
   constructor(options: EngineOptions) {
     super();
     this.logger = options.logger;
-    const device = options.device ?? cpu;
-    const { engines, threads } = engineThreads(options, device.kind === 'cpu');
-    this.tokenBudget = device.kind === 'cpu' ? cpuTokenBudget : gpuTokenBudget;
-    this.profile = `${deviceName(device)} ${engines}x${threads}`;
-    this.#settings = { device, threads, spinning: options.spinning ?? false };
-    this.#memoryLimitBytes = options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
-    this.#hostOptions = {
-      entry: options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js'),
-      processes: engines,
-      sharedTokens: this.tokenBudget,
-      runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
-      loadTimeoutMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
-      idleMs: options.idleMs ?? defaultIdleMs,
-      logger: options.logger,
-      events: this,
-    };
+    this.#options = options;
     this.on('loaded', () => this.#keepToLimit()).on('batch', () => this.#keepToLimit());
   }
 
@@ -113,7 +102,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     return [...this.#hosts.values()].map(({ spec, state, pids, residentBytes, pending }) => ({
       key: spec.key,
       model: spec.model,
-      device: deviceName(this.#settings.device),
+      device: deviceName(this.planOf(spec).device),
       state,
       pids,
       residentBytes,
@@ -158,30 +147,62 @@ export class Engine extends EventEmitter<EngineEvents> {
     return unloaded.some(Boolean);
   }
 
+  /** How a session is run. */
+  planOf({ variant }: SessionSpec): Plan {
+    const device = deviceFor({ int8: variant === 'q8' }, this.#options.device ?? cpu);
+    const onCpu = device.kind === 'cpu';
+    const { engines, threads } = engineThreads(this.#options, onCpu);
+    return {
+      device,
+      engines,
+      threads,
+      tokenBudget: onCpu ? cpuTokenBudget : gpuTokenBudget,
+      profile: `${deviceName(device)} ${engines}x${threads}`,
+    };
+  }
+
   #hostOf(spec: SessionSpec): SessionHost {
-    let host = this.#hosts.get(spec.key);
-    if (!host) {
-      host = new SessionHost(spec, { ...this.#hostOptions, settings: { ...this.#settings, session: spec } });
-      this.#hosts.set(spec.key, host);
+    const known = this.#hosts.get(spec.key);
+    if (known) return known;
+    // A file may be exchanged while a worker runs: what was known of the one before is of no use any more.
+    for (const [key, { spec: other, state, pending }] of this.#hosts) {
+      if (other.onnxPath === spec.onnxPath && state === 'unloaded' && pending === 0) this.#hosts.delete(key);
     }
+    const { device, engines, threads, tokenBudget } = this.planOf(spec);
+    const options = this.#options;
+    const host = new SessionHost(spec, {
+      entry: options.entry ?? join(packageRoot, 'dist', 'inference', 'engine-process.js'),
+      settings: { device, threads, spinning: options.spinning ?? false, session: spec },
+      processes: engines,
+      sharedTokens: tokenBudget,
+      runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
+      loadTimeoutMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
+      idleMs: options.idleMs ?? defaultIdleMs,
+      logger: this.logger,
+      events: this,
+    });
+    this.#hosts.set(spec.key, host);
     return host;
   }
 
-  /** Unloads sessions without work, the longest unused first, until the others keep to the limit. */
+  /**
+   * Unloads sessions without work, the longest unused first, until the others keep to the limit. The one that was used
+   * last stays: it would be loaded again at once.
+   */
   #keepToLimit(): void {
-    const hosts = [...this.#hosts.values()];
+    const limit = this.#options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
+    const hosts = [...this.#hosts.values()].sort((a, b) => a.usedAt - b.usedAt);
     let bytes = hosts.reduce((sum, { residentBytes }) => sum + residentBytes, 0);
-    const idle = hosts.filter(({ pending }) => pending === 0).sort((a, b) => a.usedAt - b.usedAt);
-    for (const host of idle) {
-      if (bytes <= this.#memoryLimitBytes) break;
+    for (const host of hosts.slice(0, -1).filter(({ pending }) => pending === 0)) {
+      if (bytes <= limit) break;
       bytes -= host.residentBytes;
       void host.unload();
     }
-    const over = bytes > this.#memoryLimitBytes;
+    const over = bytes > limit;
     if (over && !this.#overLimit) {
       this.logger.warn(
-        { bytes, limit: this.#memoryLimitBytes },
-        'the engine takes more memory than its limit, and all its sessions are at work',
+        { bytes, limit },
+        'the engine takes more memory than its limit, and can unload nothing',
       );
     }
     this.#overLimit = over;

@@ -37,7 +37,9 @@ export async function runIsolated(
     // Both halves at once: the good one gets its vectors while the process comes up again for the other.
     const middle = sequences.length >> 1;
     const halves = [sequences.slice(0, middle), sequences.slice(middle)];
-    return (await Promise.all(halves.map((half) => runIsolated(engine, session, half, options)))).flat();
+    return (
+      await Promise.all(halves.map((half) => runIsolated(engine, session, half, { ...options, alone: true })))
+    ).flat();
   }
 
   /**
@@ -48,7 +50,7 @@ export async function runIsolated(
     return Promise.all(
       results.map(async (result, row) =>
         result instanceof EngineError
-          ? (await runIsolated(engine, session, [sequences[row]!], options))[0]!
+          ? (await runIsolated(engine, session, [sequences[row]!], { ...options, alone: true }))[0]!
           : result,
       ),
     );

@@ -25,8 +25,9 @@ export class RowRunner {
   /** @param tokenBudget tokens in a batch, padding included; by default the best number is found out */
   constructor(engine: Engine, tokenBudget: number | undefined, budgetFile: string) {
     this.#engine = engine;
-    const memory = new BudgetMemory(budgetFile, engine.profile, engine.logger);
-    this.#budgets = new TokenBudgets(tokenBudget ?? engine.tokenBudget, tokenBudget !== undefined, memory);
+    const memory = new BudgetMemory(budgetFile, (session) => engine.planOf(session).profile, engine.logger);
+    const first = (session: SessionSpec) => tokenBudget ?? engine.planOf(session).tokenBudget;
+    this.#budgets = new TokenBudgets(first, tokenBudget !== undefined, memory);
     engine.on('batch', (report) => this.#budgets.learn(report));
   }
 

@@ -1,19 +1,26 @@
 import type { EventEmitter } from 'node:events';
 import type { Logger } from 'pino';
+import { messageOf } from '../errors.ts';
 import { type Batch, BatchQueue, type Call } from './batch-queue.ts';
 import type { EngineError } from './engine-error.ts';
 import { type EngineEvents, reportOf } from './engine-events.ts';
 import { died, failed, rejectAll, stopped, timeout } from './engine-failures.ts';
 import type { EngineReply } from './protocol.ts';
 import { Restarts } from './restarts.ts';
-import { Runner, type RunnerEnd, type RunnerOptions } from './runner.ts';
+import { Runner, type RunnerEnd, type RunnerListener, type RunnerOptions } from './runner.ts';
 import type { CallOptions, RowResult, Sequence, SessionSpec } from './types.ts';
 
 /** How long a process may take to end when its channel is closed; in ms. */
 const endGraceMs = 1_000;
 
-/** Batches that wait behind full processes before another process is worth its start and its memory. */
+/** Full batches that wait behind full processes before another process is worth its start and its memory. */
 const backlogForAnother = 4;
+
+/** How long after a process could not come up beside others no further one is tried; in ms. */
+const pauseMs = 600_000;
+
+/** Processes beyond the first end when there was nothing to do for so long; in ms. */
+const lullMs = 60_000;
 
 export interface SessionHostOptions extends Omit<RunnerOptions, 'logger'> {
   /** Most processes at a time. */
@@ -49,11 +56,14 @@ export class SessionHost {
   readonly #options: SessionHostOptions;
   readonly #queue: BatchQueue;
   readonly #runners = new Set<Runner>();
-  /** Most processes at a time: fewer than were asked for when another one could not come up beside those there are. */
-  #most: number;
+  /** Another process could not come up beside those there are: until then no further one is tried. */
+  #aloneUntil = 0;
+  /** Processes that were asked to end. */
+  readonly #endings = new Set<Promise<void>>();
   readonly #restarts: Restarts;
   #startDelay: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
+  #lull: NodeJS.Timeout | undefined;
   #stopping = false;
   /** Called when nothing is with a process any more. */
   #onQuiet: (() => void) | undefined;
@@ -64,7 +74,6 @@ export class SessionHost {
     this.spec = spec;
     this.#options = options;
     this.#queue = new BatchQueue(spec.output);
-    this.#most = options.processes;
     this.#restarts = new Restarts(spec, options.loadTimeoutMs);
   }
 
@@ -98,7 +107,8 @@ export class SessionHost {
   async unload(): Promise<boolean> {
     if (this.#runners.size === 0 || this.pending > 0) return false;
     clearTimeout(this.#idle);
-    await this.#endAll();
+    this.#endAll();
+    await Promise.all(this.#endings);
     this.#options.events.emit('unloaded', { model: this.spec.model });
     return true;
   }
@@ -108,6 +118,7 @@ export class SessionHost {
     this.#stopping = true;
     clearTimeout(this.#startDelay);
     clearTimeout(this.#idle);
+    clearTimeout(this.#lull);
     rejectAll(this.#queue.takeAll(), stopped);
     if (this.#running > 0) {
       await new Promise<void>((resolve) => {
@@ -115,7 +126,10 @@ export class SessionHost {
         setTimeout(resolve, graceMs).unref();
       });
     }
-    await this.#endAll();
+    this.#endAll();
+    // What came back from a process that died meanwhile.
+    rejectAll(this.#queue.takeAll(), stopped);
+    await Promise.all(this.#endings);
   }
 
   /** Batches that are with processes. */
@@ -123,17 +137,20 @@ export class SessionHost {
     return [...this.#runners].reduce((sum, { load }) => sum + load, 0);
   }
 
-  async #endAll(): Promise<void> {
-    const runners = [...this.#runners];
-    this.#runners.clear();
-    await Promise.all(
-      runners.map(async (runner) => {
-        const unfinished = runner.detach().flatMap(({ calls }) => calls);
-        if (unfinished.length > 0) runner.kill();
-        await runner.end(endGraceMs);
-        rejectAll(unfinished, stopped);
-      }),
-    );
+  #endAll(): void {
+    for (const runner of this.#runners) this.#end(runner);
+  }
+
+  /** Asks a process to end. It is no longer one of this session's, and what it has not finished is rejected. */
+  #end(runner: Runner): void {
+    this.#runners.delete(runner);
+    const unfinished = runner.detach().flatMap(({ calls }) => calls);
+    if (unfinished.length > 0) runner.kill();
+    const ending = runner.end(endGraceMs).then(() => {
+      rejectAll(unfinished, stopped);
+      this.#endings.delete(ending);
+    });
+    this.#endings.add(ending);
   }
 
   /** Gives the processes what they can take, and starts one if there is something to give. */
@@ -149,8 +166,11 @@ export class SessionHost {
     if (this.#wantsAnother()) this.#startSoon();
     if (this.#running === 0) this.#onQuiet?.();
     clearTimeout(this.#idle);
-    if (this.pending === 0 && this.#runners.size > 0 && !this.#stopping)
+    clearTimeout(this.#lull);
+    if (this.pending === 0 && this.#runners.size > 0 && !this.#stopping) {
       this.#idle = setTimeout(() => void this.unload(), this.#options.idleMs).unref();
+      this.#lull = setTimeout(() => this.#keepOne(), lullMs).unref();
+    }
   }
 
   /** The process for the next batch: of those with room, the one with least to do. */
@@ -164,7 +184,14 @@ export class SessionHost {
   #wantsAnother(): boolean {
     const runners = [...this.#runners];
     if (this.#queue.size === 0 || runners.some(({ ready }) => !ready)) return false;
-    return runners.length === 0 || (this.#queue.size >= backlogForAnother && runners.length < this.#most);
+    if (runners.length === 0) return true;
+    const { processes, sharedTokens } = this.#options;
+    const backlog = this.#queue.tokens >= backlogForAnother * sharedTokens;
+    return backlog && runners.length < processes && performance.now() >= this.#aloneUntil;
+  }
+
+  #keepOne(): void {
+    for (const runner of [...this.#runners].slice(1)) this.#end(runner);
   }
 
   #startSoon(): void {
@@ -183,47 +210,53 @@ export class SessionHost {
   #start(): void {
     const begin = performance.now();
     const { model } = this.spec;
-    const runner: Runner = new Runner(this.#options, {
-      onLoading: () => {
-        this.#options.events.emit('loading', { pid: runner.pid, model });
-      },
+    const { events, logger } = this.#options;
+    let runner: Runner;
+    const listener: RunnerListener = {
+      onLoading: () => events.emit('loading', { pid: runner.pid, model }),
       onReady: () => {
         this.#restarts.loaded();
-        this.#options.events.emit('loaded', { pid: runner.pid, model, loadMs: performance.now() - begin });
+        events.emit('loaded', { pid: runner.pid, model, loadMs: performance.now() - begin });
         this.#feed();
       },
       onUnloadable: (reply) => {
-        this.#runners.delete(runner);
-        runner.detach();
-        void runner.end(endGraceMs);
+        this.#end(runner);
         // Where other processes have it loaded, they serve what waits.
-        if (this.#runners.size > 0) this.#most = this.#runners.size;
+        if (this.#runners.size > 0) this.#aloneUntil = performance.now() + pauseMs;
         else rejectAll(this.#queue.takeAll(), () => failed(reply));
       },
-      onStarted: (batch) => {
-        this.#options.events.emit('running', { pid: runner.pid, rows: batch.request.lengths.length });
-      },
+      onStarted: (batch) => events.emit('running', { pid: runner.pid, rows: batch.request.lengths.length }),
       onAnswer: (batch, reply) => this.#answer(batch, reply),
       onEnd: (end) => {
         this.#runners.delete(runner);
         this.#bury(end);
       },
-    });
+    };
+    try {
+      runner = new Runner(this.#options, listener);
+    } catch (error) {
+      // The system has no room for another process. As if it had ended at once.
+      const exit = { pid: undefined, signal: null, code: null, lastWords: messageOf(error) };
+      setImmediate(() =>
+        this.#bury({ exit, blamed: undefined, others: [], phase: 'starting', timedOut: false }),
+      );
+      return;
+    }
     this.#runners.add(runner);
-    this.#options.logger.debug({ enginePid: runner.pid, model }, 'engine process started');
-    this.#options.events.emit('started', { pid: runner.pid, model });
+    logger.debug({ enginePid: runner.pid, model }, 'engine process started');
+    events.emit('started', { pid: runner.pid, model });
   }
 
   #answer(batch: Batch, reply: Extract<EngineReply, { type: 'result' | 'failed' }>): void {
     this.#restarts.worked();
     // The process is busy again before anybody looks at what it gave.
     this.#feed();
-    if (reply.type === 'result') {
-      this.#options.events.emit('batch', reportOf(batch, this.spec, reply.runMs));
-      this.#queue.resolve(batch, reply.values, reply.notFinite);
-    } else {
+    if (reply.type === 'failed') {
       this.#fail(batch.calls, () => failed(reply));
+      return;
     }
+    this.#retryAlone(this.#queue.resolve(batch, reply.values, reply.notFinite));
+    this.#options.events.emit('batch', reportOf(batch, this.spec, reply.runMs));
   }
 
   #bury(end: RunnerEnd): void {
@@ -234,7 +267,7 @@ export class SessionHost {
       { enginePid: exit.pid, model, signal: exit.signal, code: exit.code, timedOut },
       'engine process died',
     );
-    this.#options.events.emit('died', exit);
+    this.#options.events.emit('died', { ...exit, model, phase });
     const giveUp = this.#restarts.ended(end, blamed !== undefined || this.#queue.size > 0);
     if (blamed) {
       const rows = blamed.request.lengths.length;
@@ -242,7 +275,7 @@ export class SessionHost {
     }
     if (this.#runners.size > 0) {
       // What waits is for the other processes, and this one was one too many.
-      if (phase !== 'ready') this.#most = this.#runners.size;
+      if (phase !== 'ready') this.#aloneUntil = performance.now() + pauseMs;
     } else if (giveUp) {
       rejectAll(this.#queue.takeAll(), giveUp);
     }
@@ -251,8 +284,14 @@ export class SessionHost {
 
   /** A batch failed. Calls that shared it are tried one by one: which of them is to blame nobody knows yet. */
   #fail(calls: readonly Call[], error: () => EngineError): void {
-    if (calls.length === 1 || this.#stopping) {
-      rejectAll(calls, error);
+    if (calls.length === 1) rejectAll(calls, error);
+    else this.#retryAlone(calls);
+  }
+
+  #retryAlone(calls: readonly Call[]): void {
+    if (calls.length === 0) return;
+    if (this.#stopping) {
+      rejectAll(calls, stopped);
       return;
     }
     for (const call of calls) call.alone = true;

@@ -14,8 +14,9 @@ export function sessionSpec(description: FeatureExtractionModel, options: Sessio
   // A file that pools inside usually scales inside as well. Scaling once more does no harm; undoing it is impossible.
   const usePooledOutput = pooling === description.pooling && (normalize || !description.normalize);
   return {
-    key: `${description.onnxPath}#${usePooledOutput ? 'own' : 'raw'}-${pooling}`,
+    key: `${fileKey(description)}#${usePooledOutput ? 'own' : 'raw'}-${pooling}`,
     model: description.name,
+    variant: description.variant,
     onnxPath: description.onnxPath,
     expectedSha256: description.expectedSha256,
     padTokenId: description.padTokenId,
@@ -30,12 +31,18 @@ export function sessionSpec(description: FeatureExtractionModel, options: Sessio
 /** The engine's view of a model that gives labels. No option of a pipeline changes what the session does. */
 export function logitsSpec(description: LogitsModel): LogitsSpec {
   return {
-    key: `${description.onnxPath}#logits`,
+    key: `${fileKey(description)}#logits`,
     model: description.name,
+    variant: description.variant,
     onnxPath: description.onnxPath,
     expectedSha256: description.expectedSha256,
     padTokenId: description.padTokenId,
     output: description.task === 'token-classification' ? 'token-logits' : 'row-logits',
     labels: description.labels.length,
   };
+}
+
+/** The very file: another one may come to lie in its place while a worker runs. */
+function fileKey({ onnxPath, expectedSha256 }: FeatureExtractionModel | LogitsModel): string {
+  return expectedSha256 === null ? onnxPath : `${onnxPath}@${expectedSha256.slice(0, 12)}`;
 }

@@ -17,15 +17,23 @@ const wantedBatches = 24;
  */
 const largeJob = 1_024;
 
+/** Batches of one budget that are kept while others have too few. */
+const mostBatches = 1_000;
+
 /** How much faster another budget has to be than the one to begin with, to be chosen. */
 const wantedGain = 1.05;
 
-/** Batches after which a budget that had to be lowered is tried at twice its size again. */
-const batchesUntilRaise = 256;
+/** Batches that fill a budget which had to be lowered, after which it is tried at twice its size again. */
+const batchesUntilRaise = 64;
+
+/** Part of the first budget below which it is not lowered: a small batch that was killed says little about memory. */
+const leastShare = 1 / 16;
 
 /** What is known of one session. */
 interface Known {
   readonly session: SessionSpec;
+  /** The budget to begin with. */
+  readonly first: number;
   /** The budget that was chosen; undefined while budgets are compared. */
   chosen: number | undefined;
   /** Tokens a ms of the batches seen of each candidate. */
@@ -45,17 +53,17 @@ interface Known {
  * nor a machine that is busy for a while weigh on one candidate more than on another.
  */
 export class TokenBudgets {
-  readonly #first: number;
+  readonly #firstOf: (session: SessionSpec) => number;
   readonly #fixed: boolean;
   readonly #memory: BudgetMemory;
   readonly #sessions = new Map<string, Known>();
 
   /**
-   * @param first the budget to begin with
+   * @param firstOf the budget to begin with
    * @param fixed whether it is the only one: somebody has set it
    */
-  constructor(first: number, fixed: boolean, memory: BudgetMemory) {
-    this.#first = first;
+  constructor(firstOf: (session: SessionSpec) => number, fixed: boolean, memory: BudgetMemory) {
+    this.#firstOf = firstOf;
     this.#fixed = fixed;
     this.#memory = memory;
   }
@@ -66,7 +74,7 @@ export class TokenBudgets {
    */
   next(session: SessionSpec, rows: number): number {
     const known = this.#known(session);
-    const budgets = rows < largeJob ? [this.#first] : [...known.rates.keys()];
+    const budgets = rows < largeJob ? [known.first] : [...known.rates.keys()];
     const wanted = known.chosen ?? budgets[known.turn++ % budgets.length]!;
     return Math.min(wanted, known.ceiling);
   }
@@ -75,12 +83,12 @@ export class TokenBudgets {
   learn({ session, budget, tokens, paddedTokens, runMs }: BatchReport): void {
     const known = this.#sessions.get(session);
     if (!known) return;
-    if (known.ceiling < Number.POSITIVE_INFINITY && ++known.goodBatches % batchesUntilRaise === 0)
-      known.ceiling *= 2;
+    const fillsCeiling = paddedTokens >= known.ceiling / 2;
+    if (fillsCeiling && ++known.goodBatches % batchesUntilRaise === 0) known.ceiling *= 2;
     const rates = budget === null ? undefined : known.rates.get(budget);
     // The last batch of a window is often a small one, and says nothing about its budget.
     if (known.chosen !== undefined || !rates || paddedTokens < budget! / 2) return;
-    rates.push(tokens / runMs);
+    if (rates.length < mostBatches) rates.push(tokens / runMs);
     if ([...known.rates.values()].some(({ length }) => length < wantedBatches)) return;
     known.chosen = this.#best(known);
     this.#memory.save(known.session, known.chosen);
@@ -89,17 +97,20 @@ export class TokenBudgets {
   /** A batch of so many tokens did not find enough memory: the next ones have half of them at most. */
   lower(session: SessionSpec, tokens: number): void {
     const known = this.#known(session);
-    known.ceiling = Math.max(1, Math.min(known.ceiling, Math.floor(tokens / 2)));
+    const least = Math.max(1, Math.floor(known.first * leastShare));
+    known.ceiling = Math.max(least, Math.min(known.ceiling, Math.floor(tokens / 2)));
     known.goodBatches = 0;
   }
 
   #known(session: SessionSpec): Known {
     let known = this.#sessions.get(session.key);
     if (!known) {
+      const first = this.#firstOf(session);
       known = {
         session,
-        chosen: this.#fixed ? this.#first : this.#memory.load(session),
-        rates: new Map(candidates.map((factor) => [Math.round(this.#first * factor), []])),
+        first,
+        chosen: this.#fixed ? first : this.#memory.load(session),
+        rates: new Map(candidates.map((factor) => [Math.round(first * factor), []])),
         turn: 0,
         ceiling: Number.POSITIVE_INFINITY,
         goodBatches: 0,
@@ -109,13 +120,13 @@ export class TokenBudgets {
     return known;
   }
 
-  #best({ rates }: Known): number {
-    const usual = median(rates.get(this.#first)!) * wantedGain;
-    const others = [...rates].filter(([budget]) => budget !== this.#first);
+  #best({ rates, first }: Known): number {
+    const usual = median(rates.get(first)!) * wantedGain;
+    const others = [...rates].filter(([budget]) => budget !== first);
     const [budget, best] = others
       .map(([budget, list]) => [budget, median(list)] as const)
       .reduce((a, b) => (b[1] > a[1] ? b : a));
-    return best > usual ? budget : this.#first;
+    return best > usual ? budget : first;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Pooling } from '../models/description.ts';
+import type { Variant } from '../models/variants.ts';
 import type { EngineError } from './engine-error.ts';
 
 /** What the engine process needs to load a model. Plain data, so that it can be sent. Made by `sessionSpec`. */
@@ -7,6 +8,8 @@ interface SessionFile {
   readonly key: string;
   /** The model's name, for messages. */
   readonly model: string;
+  /** Which of its precisions the file has. */
+  readonly variant: Variant;
   /** Absolute path of the ONNX file. */
   readonly onnxPath: string;
   /** SHA-256 of that file in lower-case hex, or null to take it as it is. */
@@ -71,4 +74,6 @@ export interface RunOptions {
 export interface CallOptions extends RunOptions {
   /** The token budget that it was cut under; told in its report, so that budgets can be compared. */
   readonly budget?: number | undefined;
+  /** Whether it must not share a batch with other calls: to find out which rows are at fault. */
+  readonly alone?: boolean;
 }

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import type { TokenizedReport } from '../inference/embedder.ts';
 import type { BatchReport } from '../inference/engine-events.ts';
+import type { Phase } from '../inference/runner.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
 export interface WorkerStats {
@@ -53,8 +54,8 @@ export class WorkerEvents extends EventEmitter<{
   rescued: [rows: number];
   /** It was taken for dead itself, since its heartbeat had not arrived, and is on the register anew. */
   registeredAnew: [];
-  /** An engine process was started, has its model and runs a batch, ended without being asked to. */
+  /** An engine process was started, has loaded its model, ended without being asked to. */
   engineStarted: [];
-  engineRunning: [];
-  engineDied: [{ signal: string | null; code: number | null }];
+  engineLoaded: [];
+  engineDied: [{ signal: string | null; code: number | null; phase: Phase }];
 }> {}

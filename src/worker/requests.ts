@@ -2,6 +2,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
+import { limits } from '../inference/limits.ts';
 import type { RowResult } from '../inference/types.ts';
 import type { FeatureExtractionModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
@@ -106,7 +107,10 @@ export class Requests {
 
   async #answer(requests: readonly Request[]): Promise<void> {
     const { logger } = this.#context;
-    const groups = groupBy(requests, ({ model, options }) => JSON.stringify([model, options]));
+    const groups = groupBy(requests, ({ model, options, input }) =>
+      // A text beyond the limit is refused with its group, so it has one of its own.
+      JSON.stringify([model, options, input.length > limits.textCharacters]),
+    );
     await Promise.all(
       [...groups.values()].map((group) =>
         this.#embed(group).catch((error: unknown) =>

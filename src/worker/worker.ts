@@ -202,9 +202,11 @@ class PipelineWorker implements Worker {
     const device = await chooseDevice(setting, { logger });
     this.#engine = new Engine({ ...engine, logger, device });
     this.#engine.on('started', () => this.events.emit('engineStarted'));
-    this.#engine.on('running', () => this.events.emit('engineRunning'));
+    this.#engine.on('loaded', () => this.events.emit('engineLoaded'));
     this.#engine.on('batch', (report) => this.events.emit('batch', report));
-    this.#engine.on('died', ({ signal, code }) => this.events.emit('engineDied', { signal, code }));
+    this.#engine.on('died', ({ signal, code, phase }) =>
+      this.events.emit('engineDied', { signal, code, phase }),
+    );
     const onTokenized = (report: TokenizedReport) => this.events.emit('tokenized', report);
     return {
       embedder: new Embedder({ engine: this.#engine, tokenBudget, onTokenized }),
@@ -228,6 +230,8 @@ class PipelineWorker implements Worker {
     if (vectorOid === null)
       throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
     this.#listener = await openListener(this.#options.connection, database);
+    // Whoever stops a worker that starts has not seen this connection.
+    if (this.#stopped) await this.#listener?.close();
     if (!this.#listener) {
       this.#logger.warn(
         'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',

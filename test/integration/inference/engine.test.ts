@@ -224,6 +224,15 @@ describe('a process that ends', () => {
     expect(log.some((line) => line.includes('unable: no such library'))).toBe(true);
   });
 
+  it('that the system does not start is an error of kind start', async () => {
+    // Refused by Node itself before there is a process, as it is where the system has no room for another.
+    const { engine } = startEngine({ entry: 'no\0file' });
+    await expect(engine.run(wide(), [row()])).rejects.toMatchObject({
+      kind: 'start',
+      message: expect.stringMatching(/^The engine process could not be started \(.*null bytes/),
+    });
+  });
+
   it('since its module is missing is an error of kind start', async () => {
     const { engine } = startEngine({ entry: '/nowhere/engine.js' });
     await expect(engine.run(wide(), [row()])).rejects.toMatchObject({ kind: 'start' });
@@ -279,6 +288,22 @@ describe('stop', () => {
     await engine.stop(50);
     await hanging;
     expect(() => process.kill(pid!, 0)).toThrow(/ESRCH/);
+  });
+
+  it('rejects also what comes back from a process that dies meanwhile', async () => {
+    const { engine } = startEngine({ engines: 1, entry: faultyEntry('faulty') });
+    const spec = wide();
+    const running = next(engine, 'running');
+    const first = engine.run(spec, [Int32Array.of(hangs)]);
+    const { pid } = await running;
+    // With the process, behind the first.
+    const second = engine.run(spec, [Int32Array.of(1)]);
+    const settled = Promise.allSettled([first, second]);
+    const stopping = engine.stop(60_000);
+    process.kill(pid!, 'SIGKILL');
+    await stopping;
+    expect(await settled).toMatchObject([{ reason: { kind: 'died' } }, { reason: { kind: 'stopped' } }]);
+    expect(engine.pending).toBe(0);
   });
 
   it('is done at once where nothing was started, and twice', async () => {

@@ -30,6 +30,21 @@ describe('one bad row among good ones', () => {
     expect(results.map(short)).toEqual([10, 11, 12, 13, 14, kind, 16, 17, 18]);
   });
 
+  it('that ends the process ends it once for each half that it is in', async () => {
+    const { engine } = startEngine({ engines: 1, entry: faultyEntry('faulty') });
+    let deaths = 0;
+    engine.on('died', () => deaths++);
+    const ids = [1, 2, 3, exits, 5, 6, 7, 8];
+    const results = await runIsolated(
+      engine,
+      wide(),
+      ids.map((id) => Int32Array.of(id)),
+    );
+    expect(results.map(short)).toEqual([1, 2, 3, 'died', 5, 6, 7, 8]);
+    // Of 8 rows, 4, 2 and 1.
+    expect(deaths).toBe(4);
+  });
+
   it('may be several, of several kinds', async () => {
     const { engine } = startEngine({ entry: faultyEntry('faulty') });
     const ids = [exits, 1, refuses, 2, 3, exits];

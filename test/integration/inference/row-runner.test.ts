@@ -107,7 +107,7 @@ describe('a lack of memory', () => {
         more.map((id) => Int32Array.of(id)),
       ),
     ).toEqual(more);
-    expect(Math.max(...reports.map(({ budget }) => budget ?? 0))).toBe(2);
+    expect(Math.max(...reports.map(({ paddedTokens }) => paddedTokens))).toBe(2);
   });
 
   it('for a single row is its error', async () => {

@@ -69,9 +69,9 @@ describe('a batch', () => {
     expect(idsOf(batch)).toEqual([1, 2, 2, 4]);
     expect([...batch.request.lengths]).toEqual([1, 2, 1]);
     expect(idsOf(queue.take(6))).toEqual([3, 3, 3]);
-    queue.resolve(batch, Float32Array.of(10, 11, 20, 21, 40, 41), [1]);
+    queue.resolve(batch, Float32Array.of(10, 11, 20, 21, 40, 41), []);
     expect(await calls[0]).toEqual([Float32Array.of(10, 11)]);
-    expect(await calls[1]).toMatchObject([{ kind: 'not-finite' }]);
+    expect(await calls[1]).toEqual([Float32Array.of(20, 21)]);
     expect(await calls[3]).toEqual([Float32Array.of(40, 41)]);
   });
 
@@ -86,6 +86,27 @@ describe('a batch', () => {
     for (const call of both.calls) call.alone = true;
     queue.putBack(both.calls);
     expect(Array.from({ length: 4 }, () => idsOf(queue.take(1_000)))).toEqual([[1], [4], [3], [2]]);
+  });
+
+  it('keeps to the budgets that its calls were cut under', () => {
+    const { queue, add } = queueOf();
+    void add([[1]], { budget: 2 });
+    void add([[2]], { budget: 2 });
+    void add([[3]], { budget: 2 });
+    void add([[4]], { budget: 1 });
+    expect(Array.from({ length: 3 }, () => idsOf(queue.take(1_000)))).toEqual([[1, 2], [3], [4]]);
+  });
+
+  it('gives calls back that shared it with a row that is not finite, and the others their result', async () => {
+    const { queue, add } = queueOf();
+    const calls = [add([[1], [2]]), add([[3]]), add([[4]])];
+    const batch = queue.take(1_000);
+    const suspects = queue.resolve(batch, Float32Array.of(1, 2, 3, 4), [1, 3]);
+    expect(suspects.map(({ sequences }) => [...(sequences[0] as Int32Array)])).toEqual([[1], [4]]);
+    expect(await calls[1]).toEqual([Float32Array.of(3)]);
+    queue.putBack(suspects.map((call) => Object.assign(call, { alone: true })));
+    expect(queue.resolve(queue.take(1_000), Float32Array.of(1, 2), [1])).toEqual([]);
+    expect(await calls[0]).toMatchObject([Float32Array.of(1), { kind: 'not-finite' }]);
   });
 
   it('is larger than the tokens where a single call is', () => {

@@ -25,8 +25,8 @@ describe('the logits of a model', () => {
   });
 
   it('come as float32 from a file in float16, without the padding', async () => {
-    const { key, model, onnxPath, expectedSha256, padTokenId } = tinySpec({ half: true });
-    const file = { key, model, onnxPath, expectedSha256, padTokenId };
+    const { key, model, variant, onnxPath, expectedSha256, padTokenId } = tinySpec({ half: true });
+    const file = { key, model, variant, onnxPath, expectedSha256, padTokenId };
     const spec: LogitsSpec = { ...file, output: 'token-logits', labels: 3 };
     const session = await ModelSession.load(spec, { device: cpu, threads: 1, spinning: false });
     const batch = { lengths: Int32Array.of(1, 2), ids: Int32Array.of(3, 1, 2), secondFrom: null };

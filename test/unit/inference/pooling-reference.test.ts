@@ -69,6 +69,7 @@ async function compare(onnxPath: string, output: string, pooling: Pooling): Prom
     key: onnxPath,
     model: 'reference',
     onnxPath,
+    variant: 'fp32' as const,
     expectedSha256: null,
     output: 'vector',
     pooling,

@@ -21,5 +21,7 @@ describe('sessionSpec', () => {
     const plain = { ...model, normalize: false };
     expect(sessionSpec(plain, { normalize: true }).key).toBe(sessionSpec(plain).key);
     expect(sessionSpec(model, { pooling: 'cls' }).key).not.toBe(sessionSpec(model).key);
+    // Another file in its place: pulled anew while a worker runs.
+    expect(sessionSpec({ ...model, expectedSha256: 'f'.repeat(64) }).key).not.toBe(sessionSpec(model).key);
   });
 });

@@ -72,6 +72,7 @@ export function tinySpec(options: TinyModel = {}, spec: Partial<VectorSpec> = {}
   return {
     key: onnxPath,
     model: 'tiny',
+    variant: 'fp32',
     onnxPath,
     expectedSha256: null,
     output: 'vector',

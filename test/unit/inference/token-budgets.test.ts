@@ -11,7 +11,7 @@ import { tinySpec } from './tiny-model.ts';
 const spec = tinySpec();
 const logger = pino({ level: 'silent' });
 const newFile = () => join(mkdtempSync(join(tmpdir(), 'pgembedder-budgets-')), 'sub', 'budgets.json');
-const memoryIn = (file: string, profile = 'cpu 2x1') => new BudgetMemory(file, profile, logger);
+const memoryIn = (file: string, profile = 'cpu 2x1') => new BudgetMemory(file, () => profile, logger);
 
 function report(budget: number | null, tokensPerMs: number, tokens = budget ?? 1_000): BatchReport {
   return {
@@ -38,7 +38,7 @@ function compare(budgets: TokenBudgets, speeds: Record<number, number>): number 
 
 describe('the budget', () => {
   it('is each of three in turn, until the fastest is known', () => {
-    const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
+    const budgets = new TokenBudgets(() => 1_000, false, memoryIn(newFile()));
     expect(Array.from({ length: 6 }, () => budgets.next(spec, 2_048))).toEqual([
       500, 1_000, 2_000, 500, 1_000, 2_000,
     ]);
@@ -46,19 +46,19 @@ describe('the budget', () => {
   });
 
   it('is the first for a small job, until the fastest is known', () => {
-    const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
+    const budgets = new TokenBudgets(() => 1_000, false, memoryIn(newFile()));
     expect([1, 2, 3].map(() => budgets.next(spec, 1_000))).toEqual([1_000, 1_000, 1_000]);
     compare(budgets, { 500: 10, 1000: 20, 2000: 30 });
     expect(budgets.next(spec, 1)).toBe(2_000);
   });
 
   it('stays the first where another one is faster by next to nothing', () => {
-    const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
+    const budgets = new TokenBudgets(() => 1_000, false, memoryIn(newFile()));
     expect(compare(budgets, { 500: 20.5, 1000: 20, 2000: 19 })).toBe(1_000);
   });
 
   it('is not judged by batches that are far from full, or were put together', () => {
-    const budgets = new TokenBudgets(1_000, false, memoryIn(newFile()));
+    const budgets = new TokenBudgets(() => 1_000, false, memoryIn(newFile()));
     for (let batch = 0; batch < 500; batch++) {
       budgets.next(spec, 2_048);
       budgets.learn(report(500, 1_000, 200));
@@ -70,7 +70,7 @@ describe('the budget', () => {
 
   it('is the one that was set, and only that', () => {
     const file = newFile();
-    const budgets = new TokenBudgets(300, true, memoryIn(file));
+    const budgets = new TokenBudgets(() => 300, true, memoryIn(file));
     expect(compare(budgets, { 300: 1 })).toBe(300);
     expect(() => readFileSync(file)).toThrow();
   });
@@ -79,49 +79,54 @@ describe('the budget', () => {
 describe('what was found out', () => {
   it('is remembered for the same model, device and machine', () => {
     const file = newFile();
-    compare(new TokenBudgets(1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
-    expect(new TokenBudgets(1_000, false, memoryIn(file)).next(spec, 2_048)).toBe(500);
-    const elsewhere = new TokenBudgets(1_000, false, memoryIn(file, 'cpu 4x4'));
+    compare(new TokenBudgets(() => 1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
+    expect(new TokenBudgets(() => 1_000, false, memoryIn(file)).next(spec, 2_048)).toBe(500);
+    const elsewhere = new TokenBudgets(() => 1_000, false, memoryIn(file, 'cpu 4x4'));
     expect([elsewhere.next(spec, 2_048), elsewhere.next(spec, 2_048)]).toEqual([500, 1_000]);
-    const changed = new TokenBudgets(1_000, false, memoryIn(file));
+    const changed = new TokenBudgets(() => 1_000, false, memoryIn(file));
     const other = { ...spec, expectedSha256: 'f'.repeat(64) };
     expect([changed.next(other, 2_048), changed.next(other, 2_048)]).toEqual([500, 1_000]);
   });
 
   it('keeps what others have written to the file', () => {
     const file = newFile();
-    compare(new TokenBudgets(1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
-    compare(new TokenBudgets(1_000, false, memoryIn(file, 'other')), { 500: 1, 1000: 2, 2000: 3 });
+    compare(new TokenBudgets(() => 1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
+    compare(new TokenBudgets(() => 1_000, false, memoryIn(file, 'other')), { 500: 1, 1000: 2, 2000: 3 });
     expect(Object.values(JSON.parse(readFileSync(file, 'utf8'))).sort()).toEqual([2_000, 500]);
   });
 
   it('is found out again where the file is damaged or cannot be written', () => {
     const file = newFile();
-    compare(new TokenBudgets(1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
+    compare(new TokenBudgets(() => 1_000, false, memoryIn(file)), { 500: 30, 1000: 20, 2000: 10 });
     writeFileSync(file, '{"a": "b"}');
-    expect(compare(new TokenBudgets(1_000, false, memoryIn(file)), { 500: 1, 1000: 1, 2000: 9 })).toBe(2_000);
+    expect(compare(new TokenBudgets(() => 1_000, false, memoryIn(file)), { 500: 1, 1000: 1, 2000: 9 })).toBe(
+      2_000,
+    );
     const nowhere = memoryIn('/dev/null/budgets.json');
-    expect(compare(new TokenBudgets(1_000, false, nowhere), { 500: 1, 1000: 1, 2000: 9 })).toBe(2_000);
+    expect(compare(new TokenBudgets(() => 1_000, false, nowhere), { 500: 1, 1000: 1, 2000: 9 })).toBe(2_000);
   });
 });
 
 describe('a lack of memory', () => {
   it('halves the batch that had it, and is forgotten by and by', () => {
-    const budgets = new TokenBudgets(1_000, true, memoryIn(newFile()));
-    expect(budgets.next(spec, 2_048)).toBe(1_000);
+    const budgets = new TokenBudgets(() => 1_000, true, memoryIn(newFile()));
+    expect(budgets.next(spec, 1)).toBe(1_000);
     budgets.lower(spec, 1_000);
-    expect(budgets.next(spec, 2_048)).toBe(500);
+    expect(budgets.next(spec, 1)).toBe(500);
     budgets.lower(spec, 400);
-    expect(budgets.next(spec, 2_048)).toBe(200);
-    for (let batch = 0; batch < 256; batch++) budgets.learn(report(200, 1));
-    expect(budgets.next(spec, 2_048)).toBe(400);
-    for (let batch = 0; batch < 512; batch++) budgets.learn(report(400, 1));
-    expect(budgets.next(spec, 2_048)).toBe(1_000);
+    expect(budgets.next(spec, 1)).toBe(200);
+    // Far from full, they say nothing about memory.
+    for (let batch = 0; batch < 64; batch++) budgets.learn(report(200, 1, 50));
+    expect(budgets.next(spec, 1)).toBe(200);
+    for (let batch = 0; batch < 64; batch++) budgets.learn(report(200, 1));
+    expect(budgets.next(spec, 1)).toBe(400);
+    for (let batch = 0; batch < 128; batch++) budgets.learn(report(800, 1));
+    expect(budgets.next(spec, 1)).toBe(1_000);
   });
 
-  it('leaves a budget of one token at least', () => {
-    const budgets = new TokenBudgets(1_000, true, memoryIn(newFile()));
-    budgets.lower(spec, 1);
-    expect(budgets.next(spec, 2_048)).toBe(1);
+  it('of a small batch leaves a sixteenth of the budget', () => {
+    const budgets = new TokenBudgets(() => 1_000, true, memoryIn(newFile()));
+    budgets.lower(spec, 5);
+    expect(budgets.next(spec, 1)).toBe(62);
   });
 });
