@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { packageRoot } from '../package-root.ts';
 import { cpuTokenBudget, gpuTokenBudget } from './batcher.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import { engineThreads } from './cores.ts';
 import { cpu, type Device, deviceFor, deviceName } from './devices/device.ts';
 import type { EngineEvents } from './engine-events.ts';
@@ -84,7 +85,11 @@ export class Engine extends EventEmitter<EngineEvents> {
     super();
     this.logger = options.logger;
     this.#options = options;
-    this.on('loaded', () => this.#keepToLimit()).on('batch', () => this.#keepToLimit());
+    this.on('loaded', () => this.#keepToLimit());
+    this.on('batch', () => this.#keepToLimit());
+    this.on('unloaded', () => {
+      if (this.pids.length === 0) collectGarbage();
+    });
   }
 
   /** Process ids of all sessions. */

@@ -159,7 +159,7 @@ class PipelineWorker implements Worker {
 
   async #connect(): Promise<Parts> {
     this.#state = 'starting';
-    // Beside the first statements: even where there is no GPU it takes a quarter of a second.
+    // Beside the first statements: trying a GPU takes a third of a second.
     const preparing = this.#prepare();
     preparing.catch(() => {});
     const context = await this.#makeContext(preparing);

@@ -4,6 +4,7 @@ import { UserError } from '../../errors.ts';
 import { physicalCores } from '../cores.ts';
 import { type Binding, cudaProblem, findBinding, hasCudaProvider, inspectCuda } from './cuda-installation.ts';
 import { cpu, type Device, type DeviceKind, type DeviceName, deviceName, parseDevice } from './device.ts';
+import { mayHaveGraphics } from './graphics-nodes.ts';
 import { type ProbeReply, probeDevice } from './probe-device.ts';
 
 /** The device to use, and why it is this one. */
@@ -22,6 +23,7 @@ export interface ResolveOptions {
   readonly probe?: typeof probeDevice;
   readonly binding?: Binding;
   readonly platform?: NodeJS.Platform;
+  readonly graphics?: typeof mayHaveGraphics;
 }
 
 /** What `auto` tries, the best first. */
@@ -85,6 +87,10 @@ async function resolveAuto(options: ResolveOptions): Promise<ResolvedDevice> {
     // Without its library there is nothing to try, and who has put it there wants to know why it is not used.
     if (kind === 'cuda' && !hasCudaProvider(binding)) {
       rejected.push('cuda is not installed');
+      continue;
+    }
+    if (kind === 'webgpu' && !(options.graphics ?? mayHaveGraphics)()) {
+      rejected.push('this machine shows no GPU to webgpu');
       continue;
     }
     const reply = await tryDevice(name, true, options);

@@ -37,7 +37,8 @@ function machine(answers: Partial<Record<string, ProbeReply>>, files: Record<str
     asked.push(options);
     return answers[options.device.kind] ?? broken('nobody expected this');
   };
-  return { asked, options: { probe, binding: bindingWith(files), platform: 'linux' as const, threads: 4 } };
+  const binding = bindingWith(files);
+  return { asked, options: { probe, binding, platform: 'linux' as const, threads: 4, graphics: () => true } };
 }
 
 async function errorOf(promise: Promise<unknown>): Promise<UserError> {
@@ -50,6 +51,14 @@ async function errorOf(promise: Promise<unknown>): Promise<UserError> {
 }
 
 describe('auto', () => {
+  it('tries no webgpu where the machine shows no GPU, and says so', async () => {
+    const { asked, options } = machine({ webgpu: working(20) });
+    const { device, why } = await resolveDevice('auto', { ...options, graphics: () => false });
+    expect(device).toBe(cpu);
+    expect(why).toBe('cpu, since cuda is not installed; this machine shows no GPU to webgpu');
+    expect(asked).toEqual([]);
+  });
+
   it('takes CUDA first, measured against the threads of the CPU', async () => {
     const { asked, options } = machine({ cuda: working(40), webgpu: working(20) }, cudaFiles);
     const { device, why, warn } = await resolveDevice('auto', options);
