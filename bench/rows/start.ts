@@ -67,7 +67,7 @@ async function memory({ quick }: Bench, { client, url }: BenchDatabase) {
     );
     return rows[0]!.done;
   }, 200);
-  await new Promise((resolve) => setTimeout(resolve, (IDLE_SECONDS + 2) * 1_000));
+  await new Promise((resolve) => setTimeout(resolve, (IDLE_SECONDS + 8) * 1_000));
   const after = memoryOfTree(pid);
   await stopWorkCommand(worker);
   return { before, working, after };

@@ -88,7 +88,7 @@ export class Engine extends EventEmitter<EngineEvents> {
     this.on('loaded', () => this.#keepToLimit());
     this.on('batch', () => this.#keepToLimit());
     this.on('unloaded', () => {
-      if (this.pids.length === 0) collectGarbage();
+      if (this.pids.length === 0) void collectGarbage();
     });
   }
 
