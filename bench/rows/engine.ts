@@ -25,9 +25,9 @@ export const engine: Row = {
     const store = createModelStore({ directories: directory ? [directory] : [] });
     const size = bench.quick ? 0.1 : 1;
     const kinds = {
-      glosses: await glosses(12_000 * size),
-      mails: await mails(600 * size),
-      mix: [...(await glosses(6_000 * size)), ...(await mails(300 * size))],
+      glosses: await glosses(3_000 * size),
+      mails: await mails(60 * size),
+      mix: [...(await glosses(1_500 * size)), ...(await mails(30 * size))],
     };
     const figures: Figure[] = [];
     for (const name of MODELS) {
