@@ -1,6 +1,8 @@
 import { UserError } from '../../errors.ts';
 import type { Device } from '../../inference/devices/device.ts';
+import type { Embedder } from '../../inference/embedder.ts';
 import { EngineError } from '../../inference/engine-error.ts';
+import type { ModelDescription } from '../../models/description.ts';
 import { withEmbedder } from '../embedder.ts';
 import { formatMilliseconds } from '../format.ts';
 import type { Environment } from '../session.ts';
@@ -16,15 +18,14 @@ export async function checkModels(
   await withEmbedder(environment, device, async (embedder, store) => {
     for (const name of names) {
       try {
-        const model = store.find(name, 'feature-extraction');
+        const model = store.find(name);
         const checksum = model.expectedSha256 === null ? 'no checksum known' : 'checksum right';
         add(ok('model', `${name}: ${model.onnxPath}`));
         const begin = performance.now();
-        // The engine compares checksum and dimensions when it loads the file.
-        const [vector] = await embedder.embedTexts(model, ['a small cat']);
-        if (vector instanceof EngineError) throw vector;
+        // The engine compares checksum and what the model gives when it loads the file.
+        const given = await tryModel(embedder, model);
         const time = formatMilliseconds(performance.now() - begin);
-        add(ok('engine', `${name}: ${checksum}, ${vector!.length} dimensions, loaded and run in ${time}`));
+        add(ok('engine', `${name}: ${checksum}, ${given}, loaded and run in ${time}`));
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
         const point = error instanceof EngineError ? 'engine' : 'model';
@@ -32,4 +33,18 @@ export async function checkModels(
       }
     }
   });
+}
+
+/** Runs a model once, and says what it gives. Raises EngineError. */
+async function tryModel(embedder: Embedder, model: ModelDescription): Promise<string> {
+  const texts = ['a small cat'];
+  if (model.task === 'feature-extraction') {
+    const [vector] = await embedder.embedTexts(model, texts);
+    if (vector instanceof EngineError) throw vector;
+    return `${vector!.length} dimensions`;
+  }
+  const options = model.task === 'zero-shot-classification' ? { labels: ['animal'] } : {};
+  const [result] = await embedder.labelTexts(model, texts, options);
+  if (result instanceof EngineError) throw result;
+  return model.task;
 }
