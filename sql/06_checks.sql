@@ -34,10 +34,8 @@ return exists (select from embedder.pipeline e where e.name = name_taken.name);
 create or replace function embedder.check_name(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if name = '' or length(name) > 63 then
-    raise exception 'the name of a pipeline has 1 to 63 characters, this one has %', length(name)
-      using errcode = 'invalid_name';
-  elsif embedder.name_taken(name) then
+  perform embedder.check_length('pipeline', name);
+  if embedder.name_taken(name) then
     raise exception 'pipeline "%" exists already', name
       using errcode = 'duplicate_object',
         hint = 'Give another name => ..., or if_not_exists => true, or drop it first: select embedder.drop_pipeline(...).';

@@ -12,7 +12,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       format('%s(%s)', embedder.vector_type(embedder.vector_kind(p)), p.dimensions) as type_name, embedder.vector_type() as given_type
     where p.task = 'feature-extraction'
     union all
-    select v.place, case when p.sidecar then v.name else p.target_column || v.suffix end, v.type, v.type
+    select v.place, case when p.sidecar then v.name else embedder.made_name(p.target_column, v.suffix) end, v.type, v.type
     from (values (1, 'label', '', 'text'), (2, 'score', '_score', 'real'), (3, 'detail', '_detail', 'jsonb')) v(place, name, suffix, type)
     where p.task <> 'feature-extraction') c
 $$;
@@ -42,14 +42,14 @@ create or replace function embedder.make_sidecar(p embedder.pipeline) returns re
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   source pg_class := (select c from pg_class c where c.oid = p.source);
-  parts text[] := parse_ident(coalesce(p.target_name,
-    quote_ident(left(p.name, 53) || case p.task when 'feature-extraction' then '_embedding' else '_label' end)));
+  parts text[] := parse_ident(coalesce(p.target_name, quote_ident(embedder.sidecar_name(p))));
   schema_name text := case when cardinality(parts) > 1 then parts[1] else (select nspname from pg_namespace where oid = source.relnamespace) end;
   table_name text := format('%I.%I', schema_name, parts[cardinality(parts)]);
   target regclass := to_regclass(table_name);
   wanted text[];
   actual text[];
 begin
+  perform embedder.check_length('table', parts[cardinality(parts)]);
   if exists (
     select from embedder.key_columns(p.source) k join embedder.sidecar_columns(p) s using (column_name)
   ) then
@@ -118,6 +118,7 @@ declare
   c embedder.result_column;
   actual text;
 begin
+  perform embedder.check_length('column', p.target_column);
   foreach c in array embedder.result_columns(p) loop
     actual := embedder.column_type(p.source, c.column_name);
     if exists (select from embedder.parse_input(p.source, p.input) i where i.column_name = c.column_name) then

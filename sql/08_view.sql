@@ -3,10 +3,6 @@
 -- query: so indexes serve it, the rights and the row level security of whoever reads it hold on every version, and no
 -- column of the source is tied to it. A plain view would keep the table's owner from changing a column's type.
 
-create or replace function embedder.view_name(p embedder.pipeline) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-return left(p.name, 48) || case p.task when 'feature-extraction' then '_with_embedding' else '_with_label' end;
-
 -- The owner of a pipeline's functions: who owned the source when they were made.
 create or replace function embedder.functions_owner(p embedder.pipeline) returns oid
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -14,26 +10,49 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The view of a pipeline: the one that stands on its function, wherever somebody has moved it; else, at a cutover, the one
--- that the generation before it has made. Null where there is none.
+-- on the function of the generation before it. Null where there is none. Anybody may make a view on that function, and the
+-- source's owner more than one: ours is that owner's, and still bears the name or the comment that we gave it.
 create or replace function embedder.view_of(p embedder.pipeline) returns regclass
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select v.oid::regclass
-  from pg_class v
-  left join lateral (
-    select true as own from pg_rewrite r
-    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_proc'::regclass
-    join pg_proc f on f.oid = d.refobjid
-    where r.ev_class = v.oid and f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_rows_', p.id) limit 1
-  ) stands on true
-  where v.relkind = 'v' and obj_description(v.oid, 'pg_class') like 'Made by pgembedder%'
-    -- Anybody may make a view on that function, or have taken that name.
-    and v.relowner in (embedder.functions_owner(p), (select s.relowner from pg_class s where s.oid = p.source))
-    and (stands.own or v.relname = embedder.view_name(p) and v.relnamespace = (select s.relnamespace from pg_class s where s.oid = p.source))
-  order by stands.own nulls last limit 1
+  from (
+    select p.id
+    union select e.id from embedder.pipeline e
+      where e.name = p.name and e.source = p.source and embedder.view_name(e) = embedder.view_name(p)) generation
+  join pg_proc f on f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_rows_', generation.id)
+  join pg_depend d on d.refclassid = 'pg_proc'::regclass and d.refobjid = f.oid and d.classid = 'pg_rewrite'::regclass
+  join pg_rewrite r on r.oid = d.objid
+  join pg_class v on v.oid = r.ev_class and v.relkind = 'v'
+  where v.relowner in (embedder.functions_owner(p), (select s.relowner from pg_class s where s.oid = p.source))
+    and (v.relname = embedder.view_name(p) or obj_description(v.oid, 'pg_class') like 'Made by pgembedder%')
+  order by generation.id = p.id desc, v.relname = embedder.view_name(p) desc, v.oid limit 1
 $$;
 
+-- The name of a sidecar's column in the view: as it is, or with target_ before it as often as the source has that name.
+create or replace function embedder.shown_name(source regclass, column_name text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with recursive tried(name) as (
+    select column_name
+    union all select 'target_' || t.name from tried t where embedder.column_type(source, t.name) is not null
+  ) select t.name from tried t where embedder.column_type(source, t.name) is null
+$$;
+
+-- Why a pipeline cannot have its view; null where it can.
+create or replace function embedder.view_problem(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case
+    when not p.live or embedder.view_of(p) is not null then null
+    when not has_schema_privilege(c.relowner, c.relnamespace, 'create')
+      then format('role %s may not make a view in schema %s', c.relowner::regrole, c.relnamespace::regnamespace)
+    when exists (select from pg_class v where v.relnamespace = c.relnamespace and v.relname = embedder.view_name(p))
+      then format('%s.%I is there already, and was not made for it', c.relnamespace::regnamespace, embedder.view_name(p))
+  end
+  from pg_class c where c.oid = p.source
+$$;
+comment on function embedder.view_problem is 'Why a pipeline has no view; null where it has one.';
+
 -- Makes the function and the view, or makes them again when the columns of source or target have changed. A name that is
--- taken, or a schema in which the owner may make nothing, leaves the pipeline without a view.
+-- taken, or a schema in which the owner may make nothing, leaves the pipeline without a view: that is said here and by doctor.
 create or replace function embedder.make_view(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -48,27 +67,27 @@ declare
   body text;
   definition text;
   old_function regprocedure;
+  problem text := embedder.view_problem(p);
 begin
-  if not p.live or not has_schema_privilege(owner, schema_name, 'create')
-    or to_regclass(name) is not null and present is null then
-    return;
+  if problem is not null then
+    raise notice 'pipeline "%" has no view %: %', p.name, name, problem;
   end if;
+  if not p.live or problem is not null then return; end if;
   -- Columns that the view has already stay where they are, and new ones come last: so what stands on the view can stay.
   -- A column target of another generation is none of the user's columns.
   select string_agg(format('%I %s', c.shown_name, c.type_name), ', ' order by v.attnum, c.place),
     string_agg(format('%s.%I', c.relation, c.column_name), ', ' order by v.attnum, c.place)
   into columns, selected
   from (
-    select u.*, case when u.clash then 'target_' || u.column_name else u.column_name end as shown_name from (
-    select a.attnum as place, a.attname as column_name, format_type(a.atttypid, null) as type_name, 'source' as relation, false as clash
+    select a.attnum as place, a.attname as column_name, format_type(a.atttypid, null) as type_name, 'source' as relation, a.attname::text as shown_name
     from pg_attribute a where a.attrelid = p.source and a.attnum > 0 and not a.attisdropped
       and a.attname not in (select o.column_name from embedder.pipeline e, unnest(embedder.result_columns(e)) o
         where e.name = p.name and e.id <> p.id and not e.sidecar)
     union all
-    select 10000 + a.attnum, a.attname, format_type(a.atttypid, null), 'target', embedder.column_type(p.source, a.attname) is not null
+    select 10000 + a.attnum, a.attname, format_type(a.atttypid, null), 'target', embedder.shown_name(p.source, a.attname)
     from pg_attribute a
     where a.attrelid = p.target_table and p.sidecar and a.attnum > 0 and not a.attisdropped and a.attname <> 'input_hash'
-      and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) u) c
+      and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) c
   left join pg_attribute v on v.attrelid = present and v.attname = c.shown_name and v.attnum > 0 and not v.attisdropped;
   body := case when p.sidecar
     then format('select %s from %s source join %s target on %s', selected, p.source, p.target_table, embedder.keys_equal(p.source, 'source', 'target'))

@@ -15,7 +15,7 @@ $$;
 create or replace function embedder.index_statement(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('create index concurrently %I on %s using %I (%I %I.%I)%s',
-    format('%s_%s_%s', left(c.relname, 40), p.id, p.index), p.target_table, p.index, p.target_column, n.nspname,
+    embedder.made_name(c.relname, format('_%s_%s', p.id, p.index)), p.target_table, p.index, p.target_column, n.nspname,
     coalesce(p.index_options ->> 'operator_class', embedder.vector_kind(p) || '_cosine_ops'),
     coalesce(' with (' || (
       select string_agg(format('%I = %L', o.key, o.value), ', ' order by o.key)

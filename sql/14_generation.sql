@@ -107,7 +107,7 @@ begin
   p.target_column := coalesce(target_column, case when not p.sidecar then embedder.numbered(before.target_column, p.generation) end);
   p.target_name := coalesce(target_table, case when p.sidecar then
     case when before.sidecar then format('%s.%I', target.relnamespace::regnamespace, embedder.numbered(target.relname, p.generation))
-      else quote_ident(format('%s_embedding_%s', left(p.name, 45), p.generation)) end end);
+      else quote_ident(embedder.numbered(embedder.sidecar_name(p), p.generation)) end end);
   p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
   p := embedder.save_pipeline(p);
   update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
@@ -198,18 +198,18 @@ begin
 end
 $$;
 
--- The name of a target of a generation that is not the live one.
-create or replace function embedder.numbered(target_name text, generation int) returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-return format('%s_%s', left(target_name, 55), generation);
-
 create or replace function embedder.rename_columns(p embedder.pipeline, new_name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  c embedder.result_column;
+  renamed embedder.pipeline := p;
+  c record;
 begin
-  foreach c in array embedder.result_columns(p) loop
-    execute format('alter table %s rename column %I to %I', p.source, c.column_name, new_name || substr(c.column_name, length(p.target_column) + 1));
+  renamed.target_column := new_name;
+  for c in
+    select old.column_name as before, new.column_name as now
+    from unnest(embedder.result_columns(p)) old join unnest(embedder.result_columns(renamed)) new using (place)
+  loop
+    execute format('alter table %s rename column %I to %I', p.source, c.before, c.now);
   end loop;
 end
 $$;

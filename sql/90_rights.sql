@@ -79,7 +79,7 @@ begin
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'query_options',
         'post_request', 'take_answer', 'drop_request', 'touch_query_vector',
-        'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of')
+        'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'view_problem', 'made_name', 'sidecar_name')
       or proname like 'check\_%'
       or proname ~ '^pipeline_\d+_rows_')
   loop

@@ -419,7 +419,7 @@ describe('somebody who owns a table cannot', () => {
     await as(stranger, `select embedder.alter_pipeline('own', new_name => '${long}2')`);
     expect(
       await one(
-        `select relowner::regrole::text as o, to_regclass('doc_with_embedding') as before from pg_class where relname = '${long}_with_embedding'`,
+        `select relowner::regrole::text as o, to_regclass('doc_with_embedding') as before from pg_class where relname = embedder.made_name('${long}1', '_with_embedding')`,
       ),
     ).toEqual({ o: owner.name, before: null });
   });
