@@ -27,15 +27,14 @@ begin
 end
 $$;
 
-create or replace function embedder.name_taken(name text) returns boolean
-language sql stable security definer set search_path = pg_catalog, pg_temp
-return exists (select from embedder.pipeline e where e.name = name_taken.name);
+drop function if exists embedder.name_taken(text);
 
+-- One that the caller does not see is found by the trigger that checks the row (sql/09_installation.sql).
 create or replace function embedder.check_name(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.check_length('pipeline', name);
-  if embedder.name_taken(name) then
+  if exists (select from embedder.pipeline e where e.name = check_name.name) then
     raise exception 'pipeline "%" exists already', name
       using errcode = 'duplicate_object',
         hint = 'Give another name => ..., or if_not_exists => true, or drop it first: select embedder.drop_pipeline(...).';

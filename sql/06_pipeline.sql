@@ -55,7 +55,8 @@ begin
       hint = 'embedder.create_pipeline(''articles'', ''body'')';
   end if;
   p.name := coalesce(p.name, (select relname from pg_class where oid = p.source));
-  if if_not_exists and embedder.name_taken(p.name) then
+  -- Of those that the caller sees: somebody else's is no reason to say that all is well.
+  if if_not_exists and exists (select from embedder.pipeline e where e.name = p.name) then
     raise notice 'pipeline "%" exists already, nothing done', p.name;
     return p.name;
   end if;
@@ -70,7 +71,7 @@ begin
   p := embedder.check_pipeline(p, path);
   p := embedder.save_pipeline(p);
   if enqueue_existing then
-    perform embedder.start_backfill(p, null, false);
+    perform embedder.command(p.id, 'backfill');
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return p.name;
@@ -98,8 +99,8 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
 begin
-  update embedder.pipeline e set drop_target = drop_pipeline.drop_target or not e.live where e.name = p.name;
-  delete from embedder.pipeline e where e.name = p.name;
+  perform embedder.command(e.id, 'drop', jsonb_build_object('drop_target', drop_pipeline.drop_target or not e.live))
+  from embedder.pipeline e where e.name = p.name;
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -118,20 +119,25 @@ create or replace function embedder.resume_pipeline(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
-  problem text;
 begin
-  for p in select * from embedder.pipeline e where e.name = p.name loop
-    problem := embedder.refresh_pipeline(p.id);
-    if problem is not null then
-      raise exception 'pipeline "%" cannot work: %', p.name, problem using errcode = 'object_not_in_prerequisite_state';
-    end if;
-    update embedder.pipeline e set paused = false, error = null, error_at = null, index_error = null where e.id = p.id;
-  end loop;
+  perform embedder.command(e.id, 'resume') from embedder.pipeline e where e.name = p.name;
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
 comment on function embedder.resume_pipeline is
   'Ends a pause, and clears an error: the pipeline is tried again, and rows that its triggers missed are queued.';
+
+create or replace function embedder.resume_generation(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  problem text := embedder.refresh_pipeline(p.id);
+begin
+  if problem is not null then
+    raise exception 'pipeline "%" cannot work: %', p.name, problem using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  update embedder.pipeline e set paused = false, error = null, error_at = null, index_error = null where e.id = p.id;
+end
+$$;
 
 -- The live generation of a pipeline.
 create or replace function embedder.find_pipeline(name text) returns embedder.pipeline

@@ -22,28 +22,16 @@ begin
 end
 $do$;
 
--- The source of a pipeline, for somebody who may not see the pipeline itself. Raises as find_pipeline does.
-create or replace function embedder.source_of(pipeline text) returns regclass
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select (embedder.find_pipeline(pipeline)).source
-$$;
+drop function if exists embedder.source_of(text);
 
--- Whoever may write the table may queue its rows.
+-- Whoever may write the table may queue its rows (sql/16_command.sql).
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  source regclass := embedder.source_of(pipeline);
-begin
-  if not (has_table_privilege(source, 'insert') or has_any_column_privilege(source, 'update') or embedder.may_see(source)) then
-    raise exception 'role % may not write %, and so not queue its rows', current_user, source using errcode = 'insufficient_privilege',
-      hint = format('grant update on %s to %I;', source, current_user);
-  end if;
-  return embedder.enqueue_row(pipeline, row_key);
-end
+language sql set search_path = pg_catalog, pg_temp as $$
+  select embedder.command(null, 'enqueue', jsonb_build_object('row_key', row_key), pipeline)::boolean
 $$;
 
 create or replace function embedder.enqueue_row(pipeline text, row_key text) returns boolean
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline;
   key text;
@@ -86,18 +74,26 @@ create or replace function embedder.retry_failed(name text default null) returns
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted int := case when name is not null then (embedder.own_pipeline(name)).id end;
-  moved bigint;
 begin
-  with letters as (
-    delete from embedder.dead_letter d where wanted is null or d.pipeline_id = wanted returning d.pipeline_id, d.row_key
-  ), by_pipeline as (
-    select l.pipeline_id, array_agg(l.row_key) as row_keys from letters l group by l.pipeline_id
-  )
-  select coalesce(sum(cardinality(b.row_keys)), 0) into moved from by_pipeline b, embedder.enqueue_jobs(b.pipeline_id, b.row_keys);
-  return moved;
+  return (
+    select coalesce(sum(embedder.command(p.id, 'retry')::bigint), 0) from embedder.pipeline p
+    where case when wanted is not null then p.id = wanted else embedder.may_manage(p.source) or not row_security_active('embedder.pipeline') end);
 end
 $$;
 comment on function embedder.retry_failed is 'Puts the dead letters of a pipeline, or of all, back on the queue with all their attempts. Returns how many.';
+
+create or replace function embedder.retry_dead_letters(pipeline int) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  row_keys text[];
+begin
+  with letters as (
+    delete from embedder.dead_letter d where d.pipeline_id = pipeline returning d.row_key
+  ) select coalesce(array_agg(l.row_key), '{}') into row_keys from letters l;
+  perform embedder.enqueue_jobs(pipeline, row_keys);
+  return cardinality(row_keys);
+end
+$$;
 
 -- Claims up to max_jobs jobs for a worker, pipeline by pipeline in the given order, oldest due first.
 create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)

@@ -133,8 +133,6 @@ create or replace function embedder.own_functions(p embedder.pipeline) returns v
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   owner oid := (select relowner from pg_class where oid = p.source);
-  is_worker boolean := exists (select from pg_roles where rolname = 'embedder_worker');
-  is_admin boolean := exists (select from pg_roles where rolname = 'embedder_admin');
   grantee oid;
   f record;
 begin
@@ -160,12 +158,14 @@ begin
       execute format('revoke all on function %s from %s cascade', f.name, case grantee when 0 then 'public' else grantee::regrole::text end);
     end loop;
     execute format('grant execute on function %s to %I', f.name, current_user);
-    if is_worker and f.proname ~ '_(read|complete)$' then
-      execute format('grant execute on function %s to embedder_worker', f.name);
-    end if;
-    if is_admin and f.proname ~ '_(ranges|count)$' then
-      execute format('grant execute on function %s to embedder_admin', f.name);
-    end if;
+    for grantee in
+      select r.oid from pg_roles r
+      where r.rolname = 'embedder_worker' and f.proname ~ '_(read|complete)$'
+        -- For embedder.status.
+        or r.rolname in ('embedder_admin', 'embedder_worker', 'embedder_reader') and f.proname ~ '_stale$'
+    loop
+      execute format('grant execute on function %s to %s', f.name, grantee::regrole);
+    end loop;
   end loop;
 end
 $$;

@@ -89,9 +89,9 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   update embedder.pipeline p set index_error = message where p.id = set_index_error.pipeline
 $$;
 
--- What there is to say of a pipeline's index.
+-- What there is to say of a pipeline's index. How far a build is, its own role sees and whoever may read all statistics.
 create or replace function embedder.index_state(p embedder.pipeline, out state text)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
   select case
     when p.index = 'none' then 'none'
     when exists (select from embedder.target_indexes(p) i where i.valid) then 'built'
@@ -99,5 +99,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
       (select format('building: %s%s', g.phase, case when g.tuples_total > 0 then format(', %s %%', 100 * g.tuples_done / g.tuples_total)
           when g.blocks_total > 0 then format(', %s %%', 100 * g.blocks_done / g.blocks_total) else '' end)
         from pg_stat_progress_create_index g where g.relid = p.target_table and g.datname = current_database() limit 1),
-      p.index_error, 'waiting') end
+      p.index_error,
+      -- Not valid yet.
+      case when exists (select from embedder.target_indexes(p)) then 'building' else 'waiting' end) end
 $$;

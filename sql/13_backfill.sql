@@ -15,7 +15,11 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
 begin
-  return embedder.start_backfill(p, condition, force);
+  -- Here, with the caller's rights: to declare a statement runs code, such as the checks of a domain.
+  if condition is not null then
+    perform embedder.check_condition(p, condition);
+  end if;
+  return embedder.command(p.id, 'backfill', jsonb_build_object('condition', condition, 'force', force))::bigint;
 end
 $$;
 comment on function embedder.backfill is
@@ -36,9 +40,6 @@ begin
     and (r.condition is not distinct from start_backfill.condition or r.condition is null) and r.force >= start_backfill.force;
   if found then
     return (select count(*) from embedder.backfill_range r where r.run_id = run.id);
-  end if;
-  if condition is not null then
-    perform embedder.check_condition(p, condition);
   end if;
   delete from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null;
   insert into embedder.backfill_run (pipeline_id, condition, force) values (p.id, start_backfill.condition, start_backfill.force)

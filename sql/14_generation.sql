@@ -86,7 +86,7 @@ begin
   -- Each generation has an input of its own.
   update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if changed_filter then
-    perform embedder.start_backfill(e, null, false, true) from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    perform embedder.command(e.id, 'backfill', '{"anew": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return 'changed';
@@ -99,8 +99,7 @@ declare
   target pg_class := (select c from pg_class c where c.oid = before.target_table);
 begin
   -- A next generation that is still being filled gives way.
-  update embedder.pipeline e set drop_target = true where e.name = before.name and not e.live;
-  delete from embedder.pipeline e where e.name = before.name and not e.live;
+  perform embedder.command(e.id, 'drop', '{"drop_target": true}') from embedder.pipeline e where e.name = before.name and not e.live;
   p.live := false;
   p.generation := before.generation + 1;
   p.columns := '{}';
@@ -111,7 +110,7 @@ begin
   p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
   p := embedder.save_pipeline(p);
   update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
-  perform embedder.start_backfill(p, null, false);
+  perform embedder.command(p.id, 'backfill');
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -142,7 +141,7 @@ begin
   end if;
   -- Whoever may write this may have it done.
   update embedder.pipeline e set cutover = 'now', drop_old = coalesce(cutover.drop_old, e.drop_old) where e.id = next.id;
-  perform embedder.make_live(next.id);
+  perform embedder.command(next.id, 'cutover');
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -153,8 +152,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   next embedder.pipeline := embedder.next_generation(name);
 begin
-  update embedder.pipeline e set drop_target = true where e.id = next.id;
-  delete from embedder.pipeline e where e.id = next.id;
+  perform embedder.command(next.id, 'drop', '{"drop_target": true}');
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;

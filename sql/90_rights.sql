@@ -1,7 +1,10 @@
 -- Who may do what.
 --
--- Everybody may use the schema, call the functions for users, and write embedder.pipeline and its like; row level security
--- then lets each role see and write only the pipelines of tables that it owns (embedder.may_manage). Three roles are made
+-- Everybody may use the schema and call the functions for users. These write embedder.pipeline, where row level security lets
+-- each role write only the pipelines of tables that it owns (embedder.may_manage); what they may not do themselves they ask
+-- for, by embedder.command (sql/16_command.sql). Nobody has a right on a whole table that would let them lock it: that is,
+-- none to update or to delete. So no function here may be everybody's and have the schema owner's rights, but for those that
+-- test/sql/strangers.test.ts knows. Three roles are made
 -- where the migrating role may make roles, and are used where they are there:
 --   embedder_admin    manages every pipeline
 --   embedder_worker   what a worker needs, and no right on anybody's tables
@@ -37,14 +40,18 @@ begin
       -- The triggers' functions are still those of the owner before, until a worker has seen that the source has another.
       else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source)
         or (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format(''embedder.pipeline_%s_act'', p.id))))' end);
-    execute format('revoke insert, update on embedder.%I from public', t);
-    execute format('grant select, insert, update, delete on embedder.%I to public', t);
+    if t in ('pipeline', 'backfill_run', 'backfill_range') then
+      execute format('revoke all on embedder.%I from public', t);
+    else
+      execute format('grant select, insert, update, delete on embedder.%I to public', t);
+    end if;
   end loop;
+  grant select on embedder.pipeline to public;
+  grant select, insert on embedder.command to public;
   -- What the functions for users write; the rest, such as the names of its tables, is written by triggers and workers.
-  revoke insert, update on embedder.pipeline from public;
   grant insert (name, generation, live, source, key_columns, input, model, task, target_name, target_column, sidecar, dimensions,
       options, chunking, filter, columns, index, index_options, priority, max_attempts, cutover, drop_old),
-    update (name, filter, columns, index, index_options, priority, max_attempts, paused, error, error_at, index_error, trigger_error,
+    update (name, filter, columns, index, index_options, priority, max_attempts, paused, index_error, trigger_error,
       cutover, drop_old, drop_target)
     on embedder.pipeline to public;
   -- Who may read a table may know how it is searched; operators see all.
@@ -69,9 +76,9 @@ begin
     select oid from pg_proc where pronamespace = 'embedder'::regnamespace and (
       proname in (
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
-        'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'enqueue_row', 'source_of', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
-        'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'start_backfill',
-        'refresh_pipeline', 'make_live', 'may_manage', 'may_see', 'is_member', 'name_taken', 'trigger_failed', 'enqueue_jobs',
+        'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
+        'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline',
+        'may_manage', 'may_see', 'is_member', 'trigger_failed', 'state_of', 'stale_rows', 'index_state', 'target_indexes',
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
@@ -107,12 +114,6 @@ begin
       execute format('grant execute on function %s to embedder_worker', f);
     end loop;
   end if;
-  for f in
-    select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname in ('count_rows', 'state_of', 'trouble', 'backfill_rows_left', 'index_state')
-  loop
-    -- Behind the views: whoever may read these.
-    execute format('grant execute on function %s to public', f);
-  end loop;
   -- These show each role what it may see.
   grant select on embedder.status, embedder.failed_job, embedder.worker, embedder.applied_file to public;
 end

@@ -63,6 +63,15 @@ const one = async (sql: string) => (await database.query<Record<string, unknown>
 const vectors = (texts: Record<string, string>) =>
   new Map(Object.entries(texts).map(([key, text]) => [key, fakeVector(text)]));
 const refused = { code: '42501' };
+/** How many rows a statement of the role reaches; none where it is refused altogether. */
+const reached = async (role: TestRole, statement: string) =>
+  as(role, statement).then(
+    ({ rowCount }) => rowCount,
+    (error: { code?: string }) => {
+      if (error.code !== refused.code) throw error;
+      return 0;
+    },
+  );
 
 describe('the owner of a table, who is nobody special', () => {
   it.each([
@@ -171,7 +180,7 @@ describe('the roles', () => {
         view,
       ).toEqual([1, 0]);
     for (const table of ['pipeline', 'job', 'dead_letter', 'tally', 'backfill_run', 'backfill_range'])
-      expect((await as(stranger, `select from embedder.${table}`)).rowCount, table).toBe(0);
+      expect(await reached(stranger, `select from embedder.${table}`), table).toBe(0);
     await expect(as(reader, `select embedder.pause_pipeline('doc')`)).rejects.toMatchObject(refused);
     expect((await as(reader, `update embedder.pipeline set paused = true`)).rowCount).toBe(0);
     await expect(as(reader, 'select from doc')).rejects.toMatchObject(refused);
@@ -282,7 +291,7 @@ describe('somebody who does not own the table', () => {
       'delete from embedder.backfill_run',
       'delete from embedder.backfill_range',
     ])
-      expect((await as(stranger, statement)).rowCount, statement).toBe(0);
+      expect(await reached(stranger, statement), statement).toBe(0);
     expect(await jobCount(database)).toBe(2);
   });
 
@@ -433,7 +442,7 @@ describe('somebody who owns a table cannot', () => {
         stranger,
         `insert into embedder.backfill_range (run_id, pipeline_id, place, rows_left) select ${run}, id, -1, 1 from embedder.pipeline where name = 'own'`,
       ),
-    ).rejects.toMatchObject({ code: '23503' });
+    ).rejects.toMatchObject(refused);
   });
 });
 
