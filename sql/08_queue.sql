@@ -115,10 +115,11 @@ begin
     exit when wanted <= 0;
     return query
       update embedder.job j
-      set leased_by = worker, due_at = now() + lease, attempts = j.attempts + 1
+      -- Where a lease has run out its attempt goes on.
+      set leased_by = worker, due_at = now() + lease, attempts = least(j.attempts, 30000) + (j.leased_by is null)::int
       from (
         select d.ctid from embedder.job d
-        where d.pipeline_id = id and d.due_at <= now()
+        where d.pipeline_id = id and d.due_at <= now() and d.suspect is null
           and exists (select from embedder.pipeline p where p.id = d.pipeline_id and not p.paused)
         order by d.due_at limit wanted
         for update of d skip locked
@@ -131,6 +132,35 @@ begin
 end
 $$;
 comment on function embedder.claim_jobs is 'Leases due jobs to a worker and counts the attempt.';
+
+-- Claims a group of suspects (09_worker.sql), for a worker that does nothing else meanwhile.
+create or replace function embedder.claim_suspects(worker int, pipeline_ids int[], lease interval)
+returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  suspects bigint := (
+    select d.suspect from embedder.job d join embedder.pipeline p on p.id = d.pipeline_id and not p.paused
+    where d.suspect is not null and d.due_at <= now() and d.pipeline_id = any (pipeline_ids)
+    order by d.due_at, d.suspect limit 1);
+begin
+  return query
+    update embedder.job j
+    set leased_by = worker, due_at = now() + lease, attempts = least(j.attempts, 30000) + (j.leased_by is null)::int
+    from (
+      select d.ctid from embedder.job d
+      where d.suspect = suspects and d.due_at <= now() and d.pipeline_id = any (pipeline_ids)
+      for update of d skip locked
+    ) due
+    where j.ctid = due.ctid
+    returning j.pipeline_id, j.row_key, j.version, j.attempts;
+end
+$$;
+create or replace function embedder.suspects_wait() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (select from embedder.job where suspect is not null and due_at <= now())
+$$;
+comment on function embedder.claim_suspects is 'Leases a group of rows to a worker, one of which may have killed the one before.';
 
 -- Those of the given jobs that the worker still holds: neither done, nor changed, nor taken over.
 create or replace function embedder.held_jobs(worker int, pipeline int, row_keys text[], versions xid8[])
@@ -203,7 +233,7 @@ begin
     select pipeline, count(*) from failed f where f.attempts >= allowed and f.fresh having count(*) > 0
   ), retried as (
     update embedder.job j set
-      leased_by = null, last_error = f.error,
+      leased_by = null, suspect = null, last_error = f.error,
       due_at = now() + least(retry_base * power(2, least(f.attempts - 1, 30)), retry_limit) * (0.5 + random() / 2)
     from failed f where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts < allowed
   )

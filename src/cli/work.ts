@@ -150,10 +150,13 @@ function workerSettings(config: Config, { device }: DeviceOptions) {
 }
 
 function report(summary: DrainResult, json: boolean): void {
-  const { embedded, emptied, superseded, retried, dead, seconds, failing } = summary;
+  const { embedded, emptied, superseded, retried, dead, seconds, failing, heldElsewhere } = summary;
   const rate = embedded / seconds;
   if (json) {
-    printJson({ embedded, emptied, superseded, retried, dead, seconds, rows_per_second: rate, failing });
+    printJson({
+      ...{ embedded, emptied, superseded, retried, dead, seconds, rows_per_second: rate, failing },
+      held_elsewhere: heldElsewhere,
+    });
     return;
   }
   const parts = [
@@ -166,6 +169,7 @@ function report(summary: DrainResult, json: boolean): void {
       : [formatSeconds(seconds)]),
   ];
   print(parts.join(', '));
+  if (heldElsewhere > 0) print(`${plural(heldElsewhere, 'row')} held by other workers`);
   if (dead > 0) say('Dead letters are in embedder.failed_job; pgembedder retry brings them back.');
   for (const { pipeline, error } of failing)
     print(colours.red(`pipeline ${pipeline} does not work: ${error}`));

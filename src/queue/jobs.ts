@@ -8,7 +8,7 @@ export interface Job {
   readonly rowKey: string;
   /** The transaction that last asked for the job; a result is written only while this is still the job's version. */
   readonly version: string;
-  /** Claims so far, this one included. */
+  /** Attempts so far, this one included. */
   readonly attempts: number;
   /** Of a backfill: everything else goes first. */
   readonly backfill: boolean;
@@ -28,6 +28,20 @@ export function claimJobs(
   limit: number,
 ): Promise<Job[]> {
   return claim(database, claimant, pipelineIds, limit, false);
+}
+
+/** Claims a group of rows, one of which may have killed the worker that held them. To be worked on alone. */
+export async function claimSuspects(
+  database: Database,
+  claimant: Claimant,
+  pipelineIds: readonly number[],
+): Promise<Job[]> {
+  const { rows } = await sql<ClaimedRow>`
+    select pipeline_id, row_key, version, attempts
+    from embedder.claim_suspects(${claimant.workerId}, ${pipelineIds}::int[], ${seconds(claimant.leaseSeconds)})`.execute(
+    database,
+  );
+  return rows.map((row) => jobOf(row, false));
 }
 
 /**
@@ -53,18 +67,68 @@ async function claim(
   backfill: boolean,
 ): Promise<Job[]> {
   const claimFunction = sql.id('embedder', backfill ? 'claim_backfill' : 'claim_jobs');
-  const { rows } = await sql<{ pipeline_id: number; row_key: string; version: string; attempts: number }>`
+  const { rows } = await sql<ClaimedRow>`
     select pipeline_id, row_key, version, attempts
     from ${claimFunction}(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
     database,
   );
-  return rows.map((row) => ({
+  return rows.map((row) => jobOf(row, backfill));
+}
+
+interface ClaimedRow {
+  pipeline_id: number;
+  row_key: string;
+  version: string;
+  attempts: number;
+}
+
+function jobOf(row: ClaimedRow, backfill: boolean): Job {
+  return {
     pipelineId: row.pipeline_id,
     rowKey: row.row_key,
     version: row.version,
     attempts: row.attempts,
     backfill,
-  }));
+  };
+}
+
+/**
+ * Notes that a batch of jobs of one pipeline begins, and which of the worker's batches have ended. Should the worker die,
+ * what has begun is suspect.
+ * @param batch a number that this worker has not used
+ */
+export async function beginBatch(
+  database: Database,
+  { workerId }: Claimant,
+  batch: number,
+  jobs: readonly Job[],
+  ended: readonly number[],
+): Promise<void> {
+  await sql`select embedder.begin_batch(${workerId}, ${batch}, ${jobs[0]!.pipelineId},
+    ${jobs.map((job) => job.rowKey)}::text[], ${ended}::int[])`.execute(database);
+}
+
+/** Whether rows are suspected of having killed a worker, and wait to be worked on alone. */
+export async function suspectsWait(database: Database): Promise<boolean> {
+  const { rows } = await sql<{ wait: boolean }>`select embedder.suspects_wait() as wait`.execute(database);
+  return rows[0]!.wait;
+}
+
+/** What another worker holds. */
+export interface HeldElsewhere {
+  readonly worker: number;
+  /** Its last sign of life; null when it is not on the register any more. */
+  readonly beatAt: Date | null;
+  readonly rows: number;
+}
+
+/** The leases that other workers have. */
+export async function leasedElsewhere(database: Database, { workerId }: Claimant): Promise<HeldElsewhere[]> {
+  const { rows } = await sql<HeldElsewhere>`
+    select holder as worker, beat_at as "beatAt", leased as rows from embedder.leased_elsewhere(${workerId})`.execute(
+    database,
+  );
+  return rows;
 }
 
 /** Of jobs of one pipeline: the row keys of those this worker still holds (neither done, nor changed, nor taken over). */

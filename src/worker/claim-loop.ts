@@ -1,6 +1,13 @@
 import { sql } from 'kysely';
 import { messageOf } from '../errors.ts';
-import { claimBackfill, claimJobs, type Job } from '../queue/jobs.ts';
+import {
+  claimBackfill,
+  claimJobs,
+  claimSuspects,
+  type Job,
+  leasedElsewhere,
+  suspectsWait,
+} from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
@@ -16,6 +23,10 @@ const IDLE_POLL_LIMIT_MS = 5_000;
 const DEAF_POLL_LIMIT_MS = 1_000;
 /** The wait after a look for jobs that the server refused. */
 const REFUSED_MS = 1_000;
+/** While something is always due, a group of suspects has its turn this often. */
+const SUSPECTS_MS = 5_000;
+/** At the end of a drain: between two looks whether whoever holds the last rows is alive. */
+const ELSEWHERE_MS = 500;
 /** Declarations are read again this often, for the case that their notification was lost. */
 const RELOAD_MS = 5_000;
 
@@ -27,6 +38,8 @@ const RELOAD_MS = 5_000;
  * - busy: it claims up to a window, again and again, until nothing is due; then it takes rows out of backfills, up to two
  *   windows beside; and looks each 20 ms while batches are under way. Next: full, or idle when the last of them is done.
  *   What a backfill has given waits behind everything else at the engine, and does not count towards full.
+ * - alone: a group of suspects (sql/09_worker.sql) is under way, one of which may have killed a worker. Nothing else is claimed
+ *   until it is done. It has its turn when nothing else is due, or every five seconds.
  * - idle: it writes `idle` on its row of the register, which makes triggers notify, and looks once more, for jobs
  *   committed before anybody could see that it sleeps. Then it waits: for NOTIFY, and for a poll that starts at 50 ms,
  *   doubles up to 5 s, and finds the jobs of transactions that looked at the register before and committed after.
@@ -47,6 +60,12 @@ export class ClaimLoop {
   #idleWrite: Promise<unknown> = Promise.resolve();
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
+  #suspectsAt = performance.now() + SUSPECTS_MS;
+  /** Unless 'none', nothing is claimed until nothing is held. */
+  #suspects: 'none' | 'wanted' | 'under way' = 'none';
+  /** Other workers that hold leases at the end of a drain, with the first sign of life that was seen of each. */
+  readonly #elsewhere = new Map<number, number>();
+  #heldElsewhere = 0;
 
   constructor(
     context: WorkerContext,
@@ -79,6 +98,11 @@ export class ClaimLoop {
     this.#signal.give();
   }
 
+  /** How many rows living workers held when the drain ended. */
+  get heldElsewhere(): number {
+    return this.#heldElsewhere;
+  }
+
   /** Claims until it is stopped; with `untilEmpty`, until nothing is due and nothing is held. */
   async run(untilEmpty: boolean): Promise<void> {
     let ended = false;
@@ -98,24 +122,67 @@ export class ClaimLoop {
   /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
   async #step(untilEmpty: boolean): Promise<boolean> {
     await this.#reload();
-    if (this.#holdings.size - this.#holdings.backfill > this.#window) {
+    // Asked before the claim: what is given back while it runs is due, and it has not seen that.
+    const holding = this.#holdings.size > 0;
+    const full = this.#holdings.size - this.#holdings.backfill > this.#window;
+    if (full || (holding && this.#suspects !== 'none')) {
       await this.#signal.wait(RELOAD_MS);
       return false;
     }
-    // Asked before the claim: what is given back while it runs is due, and it has not seen that.
-    const holding = this.#holdings.size > 0;
+    if (this.#suspects !== 'none') {
+      const wanted = this.#suspects === 'wanted';
+      this.#suspects = 'none';
+      if (wanted && (await this.#claimSuspects())) return false;
+    }
+    if (performance.now() > this.#suspectsAt) {
+      this.#suspectsAt = performance.now() + SUSPECTS_MS;
+      if (await persist(this.#context, () => suspectsWait(this.#context.database))) this.#suspects = 'wanted';
+      if (this.#suspects === 'wanted') return false;
+    }
     const begin = performance.now();
     const { jobs, more } = await this.#claim();
     if (jobs.length > 0) {
       this.#becomeBusy(jobs, performance.now() - begin);
     } else if (holding || more) {
       await this.#signal.wait(BUSY_POLL_MS);
+    } else if (await this.#claimSuspects()) {
+      return false;
     } else if (untilEmpty) {
-      return this.#housekeeping.finish();
+      return (await this.#allHaveHolders()) && this.#housekeeping.finish();
     } else {
       await this.#sleep();
     }
     return false;
+  }
+
+  /** Claims a group of suspects, when nothing is held. False: there is none. */
+  async #claimSuspects(): Promise<boolean> {
+    const pipelines = this.#registry.claimable();
+    if (pipelines.length === 0) return false;
+    const begin = performance.now();
+    const { database, claimant } = this.#context;
+    const jobs = await persist(this.#context, () => claimSuspects(database, claimant, pipelines));
+    if (jobs.length === 0) return false;
+    this.#suspects = 'under way';
+    this.#becomeBusy(jobs, performance.now() - begin);
+    return true;
+  }
+
+  /**
+   * Whether all that other workers hold is held by such as live, which is known when another sign of life has come from each.
+   * What the others held is freed by the heartbeat's rescue, and then due.
+   */
+  async #allHaveHolders(): Promise<boolean> {
+    const { database, claimant } = this.#context;
+    const held = await persist(this.#context, () => leasedElsewhere(database, claimant));
+    this.#heldElsewhere = held.reduce((sum, { rows }) => sum + rows, 0);
+    const unsure = held.filter(({ worker, beatAt }) => {
+      const seen = this.#elsewhere.get(worker) ?? beatAt?.getTime();
+      if (seen !== undefined) this.#elsewhere.set(worker, seen);
+      return beatAt === null || beatAt.getTime() === seen;
+    });
+    if (unsure.length > 0) await this.#signal.wait(ELSEWHERE_MS);
+    return unsure.length === 0;
   }
 
   /** Jobs that are due; else, unless two windows of them are under way, rows out of backfills. */
@@ -162,9 +229,11 @@ export class ClaimLoop {
           sql`select embedder.set_idle(${claimant.workerId}, ${idle})`.execute(database),
         ),
       )
-      .catch((error: unknown) =>
-        this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark'),
-      );
+      .catch((error: unknown) => {
+        this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark');
+        // Nobody would notify a worker that only believes it is marked.
+        if (this.#idleAs === idleAs) this.#idleAs = undefined;
+      });
   }
 
   async #reload(): Promise<void> {

@@ -28,6 +28,11 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     }
   }
 
+  /** Whether a job is held by just this claim; a row whose lease ran out may be held by a later one. */
+  has(job: Job): boolean {
+    return this.#jobs.get(job.pipelineId)?.get(job.rowKey) === job;
+  }
+
   remove(jobs: readonly Job[]): void {
     for (const job of jobs) {
       const ofPipeline = this.#jobs.get(job.pipelineId);

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { renewLeases } from '../queue/jobs.ts';
 import { version } from '../version.ts';
@@ -9,6 +10,9 @@ import type { Holdings } from './holdings.ts';
 export const HEARTBEAT_MS = 2_000;
 /** Leases are renewed when a third of them is over: two renewals may fail before one runs out. */
 const RENEWALS_PER_LEASE = 3;
+
+/** A worker that ends looks this often whether its jobs are still locked. */
+const LOCKED_MS = 200;
 
 /** Puts a worker on the register; returns its number. */
 export async function register(
@@ -23,12 +27,18 @@ export async function register(
   return id;
 }
 
-/** Takes a worker off the register. */
+/**
+ * Takes a worker off the register. What it still holds is freed; jobs that somebody has locked are waited for, unless other
+ * workers are there to free them.
+ */
 export async function deregister(context: WorkerContext): Promise<void> {
-  await context.database
-    .deleteFrom('embedder.worker_process')
-    .where('id', '=', context.claimant.workerId)
-    .execute();
+  const { database, claimant, signal } = context;
+  const deregisterOnce = async () => {
+    const { rows } = await sql<{ locked: number }>`
+      select embedder.deregister(${claimant.workerId}) as locked`.execute(database);
+    return rows[0]!.locked;
+  };
+  while ((await persist(context, deregisterOnce)) > 0) await wait(LOCKED_MS, undefined, { signal });
 }
 
 /**

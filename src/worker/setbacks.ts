@@ -3,7 +3,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { refreshPipeline } from '../pipelines/pipeline.ts';
-import { failJobs, type Job, releaseJobs } from '../queue/jobs.ts';
+import { failJobs, heldJobs, type Job, releaseJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
@@ -17,6 +17,8 @@ export interface Failure {
 
 /** Jobs of a pipeline that does not work wait this long before any worker claims them again. */
 const RELEASE_DELAY_SECONDS = 2;
+/** Jobs that somebody had locked when they were to be given back are tried again after this. */
+const LOCKED_MS = 1_000;
 /** SQLSTATE of a wait for a lock that took too long. */
 const LOCK_NOT_AVAILABLE = '55P03';
 
@@ -110,14 +112,19 @@ export class Setbacks {
     await this.#registry.succeed(pipeline);
   }
 
-  /** Gives jobs back without an attempt booked. */
+  /** Gives jobs back without an attempt booked; those that somebody has locked a little later. */
   async release(jobs: readonly Job[], delaySeconds = 0): Promise<void> {
+    const { database, claimant } = this.#context;
+    const locked: Job[] = [];
     for (const group of groupBy(jobs, (job) => job.pipelineId).values()) {
-      await persist(this.#context, () =>
-        releaseJobs(this.#context.database, this.#context.claimant, group, delaySeconds),
-      );
+      await persist(this.#context, () => releaseJobs(database, claimant, group, delaySeconds));
+      const held = await persist(this.#context, () => heldJobs(database, claimant, group));
+      locked.push(...group.filter(({ rowKey }) => held.has(rowKey)));
     }
     this.#holdings.remove(jobs);
+    if (locked.length === 0) return;
+    // When the worker has stopped by then, it has found another way (registration.ts).
+    setTimeout(() => this.release(locked, delaySeconds).catch(() => {}), LOCKED_MS).unref();
   }
 }
 

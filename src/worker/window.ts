@@ -12,6 +12,7 @@ import { persist, type WorkerContext } from './context.ts';
 import type { Registry, ServedPipeline } from './registry.ts';
 import { Row } from './row.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
+import { UnderWay } from './under-way.ts';
 import type { Writer } from './writer.ts';
 
 /** Rows of a chunked pipeline that are worked on at once: each may be a book. */
@@ -27,6 +28,7 @@ export class WindowRunner {
   readonly #embedder: TextEmbedder;
   readonly #writer: Writer;
   readonly #setbacks: Setbacks;
+  readonly #underWay: UnderWay;
 
   constructor(
     context: WorkerContext,
@@ -40,6 +42,7 @@ export class WindowRunner {
     this.#embedder = embedder;
     this.#writer = writer;
     this.#setbacks = setbacks;
+    this.#underWay = new UnderWay(context);
   }
 
   /** All jobs are of a backfill or none is: what is none goes ahead of it. */
@@ -56,9 +59,19 @@ export class WindowRunner {
   }
 
   async #work(groups: readonly [number, Job[]][]): Promise<void> {
-    const rows = await Promise.all(groups.map(([pipelineId, group]) => this.#read(pipelineId, group)));
-    const batches = groupBy(rows.flat(), ({ served }) => sharedBatchKey(served));
-    await Promise.all([...batches.values()].map((group) => this.#compute(group)));
+    const begun: number[] = [];
+    try {
+      const rows = await Promise.all(
+        groups.map(async ([pipelineId, group]) => {
+          begun.push(await this.#underWay.begin(group));
+          return this.#read(pipelineId, group);
+        }),
+      );
+      const batches = groupBy(rows.flat(), ({ served }) => sharedBatchKey(served));
+      await Promise.all([...batches.values()].map((group) => this.#compute(group)));
+    } finally {
+      for (const batch of begun) this.#underWay.end(batch);
+    }
   }
 
   /** The rows of one pipeline that have text. Those without go straight to the writer, to have their target emptied. */

@@ -12,7 +12,7 @@ import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
 import type { Backoff, Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
-import { persist, type WorkerContext } from './context.ts';
+import type { WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
 import { Holdings } from './holdings.ts';
 import { Housekeeping } from './housekeeping.ts';
@@ -82,6 +82,8 @@ export interface DrainResult extends WorkerStats {
   seconds: number;
   /** Pipelines that do not work, and why. */
   failing: { pipeline: string; error: string }[];
+  /** Rows that other workers, which are alive, held at the end. */
+  heldElsewhere: number;
 }
 
 /**
@@ -146,7 +148,12 @@ class PipelineWorker implements Worker {
       const { loop, registry } = await this.#connect();
       this.#running = loop.run(true);
       await this.#running;
-      return { ...this.stats, seconds: (performance.now() - begin) / 1_000, failing: registry.failing() };
+      return {
+        ...this.stats,
+        seconds: (performance.now() - begin) / 1_000,
+        failing: registry.failing(),
+        heldElsewhere: loop.heldElsewhere,
+      };
     } finally {
       await this.stop();
     }
@@ -298,7 +305,7 @@ class PipelineWorker implements Worker {
     await parts?.writer.drain();
     await parts?.setbacks.release(this.#holdings.byPipeline().flat());
     await parts?.heartbeat.stop();
-    if (parts) await persist(parts.context, () => deregister(parts.context));
+    if (parts) await deregister(parts.context);
   }
 
   async #disconnect(): Promise<void> {

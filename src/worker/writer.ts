@@ -128,7 +128,10 @@ export class Writer {
     const { database, vectorOid } = this.#context;
     const { id, task, chunking } = served.pipeline;
     const target = { id, task, chunked: chunking !== null };
-    let left = results;
+    // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
+    // statement cannot write it twice.
+    let left = results.filter(({ job }) => this.#holdings.has(job));
+    this.#countSuperseded(served, results.length - left.length);
     for (let attempt = 0; left.length > 0; attempt++) {
       const begin = performance.now();
       const done = await persist(this.#context, () =>

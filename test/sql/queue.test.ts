@@ -116,13 +116,13 @@ describe('claim_jobs', () => {
     ]);
   });
 
-  it('takes a job again when its lease has run out', async () => {
+  it('takes a job again when its lease has run out, in the same attempt', async () => {
     await claim([first]);
     await database.query(`update embedder.job set due_at = now() where row_key in ('1', '2')`);
     const again = await claim([first], 100, other);
     expect(again.map((job) => [job.rowKey, job.attempts]).sort()).toEqual([
-      ['1', 2],
-      ['2', 2],
+      ['1', 1],
+      ['2', 1],
     ]);
   });
 
@@ -245,7 +245,7 @@ describe('leases', () => {
     for (const row of released.slice(1)) expect(row.seconds).toBeGreaterThan(3);
   });
 
-  it('of a worker that is gone are freed, the attempt stays counted', async () => {
+  it('of a worker that is gone are freed, and no attempt is counted of what it had not begun', async () => {
     const jobs = await claim([first], 3);
     await database.query(`insert into embedder.worker_process (id, hostname, pid, version, beat_at) overriding system value
       values (1001, 'h', 1, '0', now() - interval '11 seconds'), (1002, 'h', 2, '0', now() - interval '5 seconds')`);
@@ -255,7 +255,7 @@ describe('leases', () => {
     const workers = await database.query('select id, alive from embedder.worker');
     expect(workers.rows).toEqual([{ id: 1002, alive: true }]);
     const freed = (await jobRows()).filter((row) => row.leased_by === null);
-    expect(freed.map((row) => [row.row_key, row.attempts])).toEqual(keys(jobs).map((key) => [key, 1]));
+    expect(freed.map((row) => [row.row_key, row.attempts])).toEqual(keys(jobs).map((key) => [key, 0]));
     await database.query('delete from embedder.worker_process');
   });
 
@@ -287,8 +287,11 @@ describe('leases', () => {
         values (1001, 'h', 1, '0', now() - interval '11 seconds')`);
       await withoutWaiting(database.query('select embedder.rescue_jobs()'));
     });
-    // The change was rolled back, so the lease is what it was: it runs out by itself.
+    // The change was rolled back, so the lease is what it was, and its holder gone: the next look frees it.
     expect((await jobRows())[1]).toMatchObject({ row_key: '2', leased_by: 1001, attempts: 1 });
+    const { rows } = await database.query('select embedder.rescue_jobs()::int as freed');
+    expect(rows).toEqual([{ freed: 1 }]);
+    expect((await jobRows())[1]).toMatchObject({ row_key: '2', leased_by: null, attempts: 0 });
   });
 });
 
