@@ -3,10 +3,10 @@
 # MODELS names models to fetch beside the bundled one.
 set -eu
 
-npm ci --no-audit --no-fund
+npm ci --ignore-scripts --no-audit --no-fund
 npm run build
 # Without what is for developing, and for trying out: the demo's words, the embedded Postgres.
-npm prune --omit=dev --omit=optional --no-audit --no-fund
+npm prune --ignore-scripts --omit=dev --omit=optional --no-audit --no-fund
 rm -rf node_modules/@electric-sql
 
 # onnxruntime-node comes with the binaries of every platform.

@@ -6,12 +6,12 @@ import { menderFor } from './bert-text.ts';
 import { EngineError } from './engine-error.ts';
 import { seenPart } from './limits.ts';
 import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
-import { TokenOffsets, type TokenPlace } from './offsets.ts';
+import { TokenOffsets } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
 import { idsIn, knownText } from './token-ids.ts';
-import type { PairTokens } from './types.ts';
+import type { PairTokens, TokenPlace } from './types.ts';
 
 /**
  * Characters first looked at for each token that is wanted. English has about 4 to 5 characters a token, so 16 is
