@@ -271,31 +271,30 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ) select array_agg(c.oid::regclass order by c.oid) from below b join pg_class c on c.oid = b.member and c.relkind in ('r', 'p')
 $$;
 
--- Gives each member the triggers, and takes them from tables that are none any more.
+-- Gives each member the triggers, and takes them from tables that are none any more. Only tables that have others than they
+-- should are locked.
 create or replace function embedder.place_triggers(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted regclass[] := embedder.members_of(p.source);
-  t record;
+  changed regclass[];
+  statements text[];
 begin
-  for t in select tgname, tgrelid::regclass as member from pg_trigger
-    where tgname ~ format('^embedder_%s_', p.id) and not tgrelid = any (wanted)
-  loop
-    execute format('drop trigger %I on %s', t.tgname, t.member);
-  end loop;
-  for t in select m.member, v.* from unnest(wanted) m(member), (values
-    ('inserted', 'insert', 'referencing new table as new_rows'),
-    ('updated', 'update', 'referencing old table as old_rows new table as new_rows'),
-    ('deleted', 'delete', 'referencing old table as old_rows'),
-    ('truncated', 'truncate', '')) v(verb, event, tables)
-  loop
-    if not exists (select from pg_trigger where tgrelid = t.member and tgname = format('embedder_%s_%s', p.id, t.verb)) then
-      execute format('create trigger %I after %s on %s %s for each statement execute function embedder.%I()',
-        format('embedder_%s_%s', p.id, t.verb), t.event, t.member, t.tables,
-        format('pipeline_%s_%s', p.id, case when t.verb = 'truncated' and t.member <> p.source then 'pruned' else t.verb end));
-    end if;
-  end loop;
-  update embedder.pipeline e set members = wanted where e.id = p.id and e.members is distinct from wanted;
+  select array_agg(distinct c.member), array_agg(c.statement) into changed, statements from (
+    select t.tgrelid::regclass as member, format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
+    from pg_trigger t where t.tgname ~ format('^embedder_%s_', p.id) and not t.tgrelid = any (wanted)
+    union all
+    select m.member, format('create trigger %I after %s on %s %s for each statement execute function embedder.%I()',
+        format('embedder_%s_%s', p.id, v.verb), v.event, m.member, v.tables,
+        format('pipeline_%s_%s', p.id, case when v.verb = 'truncated' and m.member <> p.source then 'pruned' else v.verb end))
+    from unnest(wanted) m(member), (values
+      ('inserted', 'insert', 'referencing new table as new_rows'),
+      ('updated', 'update', 'referencing old table as old_rows new table as new_rows'),
+      ('deleted', 'delete', 'referencing old table as old_rows'),
+      ('truncated', 'truncate', '')) v(verb, event, tables)
+    where not exists (select from pg_trigger t where t.tgrelid = m.member and t.tgname = format('embedder_%s_%s', p.id, v.verb))) c;
+  perform embedder.briefly(coalesce(changed, '{}'), coalesce(statements, '{}'));
+  update embedder.pipeline e set members = wanted where e.id = p.id and not (e.members @> wanted and e.members <@ wanted);
 end
 $$;
 

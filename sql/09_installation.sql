@@ -97,24 +97,15 @@ begin
 end
 $$;
 
-do $$
-begin
-  drop trigger if exists allow_pipeline on embedder.pipeline;
-  create trigger allow_pipeline before insert on embedder.pipeline for each row execute function embedder.allow_pipeline();
-  drop trigger if exists assure_pipeline on embedder.pipeline;
-  create trigger assure_pipeline before insert or update of name, source, index, index_options on embedder.pipeline
-    for each row execute function embedder.check_row();
-  drop trigger if exists before_pipeline on embedder.pipeline;
-  create trigger before_pipeline before insert on embedder.pipeline for each row execute function embedder.before_pipeline();
-  drop trigger if exists after_pipeline on embedder.pipeline;
-  create trigger after_pipeline after insert on embedder.pipeline for each row execute function embedder.after_pipeline();
-  drop trigger if exists pipeline_changed on embedder.pipeline;
-  create trigger pipeline_changed after update of name, input, filter, chunking, live, target_column on embedder.pipeline
-    for each row when (old.* is distinct from new.*) execute function embedder.pipeline_changed();
-  drop trigger if exists pipeline_removed on embedder.pipeline;
-  create trigger pipeline_removed after delete on embedder.pipeline for each row execute function embedder.pipeline_removed();
-end
-$$;
+select embedder.assure('trigger', t.name, 'embedder.pipeline', format('%s on embedder.pipeline for each row %s', t.event, t.action))
+from (values
+  ('allow_pipeline', 'before insert', 'execute function embedder.allow_pipeline()'),
+  ('assure_pipeline', 'before insert or update of name, source, index, index_options', 'execute function embedder.check_row()'),
+  ('before_pipeline', 'before insert', 'execute function embedder.before_pipeline()'),
+  ('after_pipeline', 'after insert', 'execute function embedder.after_pipeline()'),
+  ('pipeline_changed', 'after update of name, input, filter, chunking, live, target_column',
+    'when (old.* is distinct from new.*) execute function embedder.pipeline_changed()'),
+  ('pipeline_removed', 'after delete', 'execute function embedder.pipeline_removed()')) t(name, event, action);
 
 -- Makes all that belongs to a pipeline, or makes it again.
 create or replace function embedder.install(p embedder.pipeline) returns void

@@ -1,10 +1,16 @@
 -- What becomes of a pipeline when its tables change: renamed tables, schemas and columns are followed, new partitions get
 -- the triggers, a key of another type is taken over, and what cannot be followed is said on the pipeline.
 
+-- When the functions of this schema were made, which make those of the pipelines.
+create or replace function embedder.functions_version() returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select extract(epoch from max(f.applied_at))::text from embedder.applied_file f where f.name like 'sql/%'
+$$;
+
 -- What the functions of a pipeline were made from. When it changes they are made again.
 create or replace function embedder.fingerprint_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select md5(concat_ws(' ', p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
+  select md5(concat_ws(' ', embedder.functions_version(), p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
     (select concat(c.relowner, c.relrowsecurity) from pg_class c where c.oid = p.source),
     (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
       from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped)))
@@ -103,7 +109,7 @@ begin
   if not found then return null; end if;
   missed := p.trigger_error is not null;
   -- It could not work for a time, or has other partitions: rows may have come and gone unseen.
-  moved := p.members is distinct from embedder.members_of(p.source);
+  moved := not (p.members @> embedder.members_of(p.source) and p.members <@ embedder.members_of(p.source));
   astray := p.error is not null or moved;
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
     perform embedder.follow_owner(p);
@@ -139,13 +145,14 @@ $$;
 
 -- Has a pipeline follow its tables. Called by workers, one pipeline a transaction, so that nobody who changes several
 -- tables waits for it in the wrong order. Gives back what became of it: dropped, followed, or broken with the problem;
--- no row where somebody else is at it.
+-- no row where somebody else is at it, or has locked a table: then later.
 create or replace function embedder.follow_tables(pipeline int) returns table (name text, outcome text, problem text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
   p embedder.pipeline;
 begin
+  perform set_config('embedder.patience', '1 s', true);
   select * into p from embedder.pipeline e where e.id = pipeline for update skip locked;
   if not found then
     return;
@@ -156,8 +163,9 @@ begin
   end if;
   begin
     problem := embedder.refresh_pipeline(p.id);
-  exception when others then
-    problem := sqlerrm;
+  exception
+    when lock_not_available then return;
+    when others then problem := sqlerrm;
   end;
   return query select p.name, case when problem is null then 'followed' else 'broken' end, problem;
 end

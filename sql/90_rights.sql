@@ -33,13 +33,14 @@ begin
 
   -- The pipelines of one's own tables, and all that belongs to them.
   foreach t in array array['pipeline', 'job', 'dead_letter', 'tally', 'backfill_run', 'backfill_range'] loop
-    execute format('alter table embedder.%I enable row level security', t);
-    execute format('drop policy if exists owner on embedder.%I', t);
-    execute format('create policy owner on embedder.%I using (%s)', t, case t
+    if not (select relrowsecurity from pg_class where oid = format('embedder.%I', t)::regclass) then
+      execute format('alter table embedder.%I enable row level security', t);
+    end if;
+    perform embedder.assure('policy', 'owner', format('embedder.%I', t)::regclass, format('on embedder.%I using (%s)', t, case t
       when 'pipeline' then 'embedder.may_manage(source)'
       -- The triggers' functions are still those of the owner before, until a worker has seen that the source has another.
       else 'pipeline_id in (select p.id from embedder.pipeline p where embedder.may_manage(p.source)
-        or (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format(''embedder.pipeline_%s_act'', p.id))))' end);
+        or (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format(''embedder.pipeline_%s_act'', p.id))))' end));
     if t in ('pipeline', 'backfill_run', 'backfill_range') then
       execute format('revoke all on embedder.%I from public', t);
     else
@@ -55,12 +56,10 @@ begin
       cutover, drop_old, drop_target)
     on embedder.pipeline to public;
   -- Who may read a table may know how it is searched; operators see all.
-  drop policy if exists reader on embedder.pipeline;
-  create policy reader on embedder.pipeline for select using (
-    has_table_privilege(source, 'select') or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker'));
-  drop policy if exists functions on embedder.pipeline;
-  create policy functions on embedder.pipeline for select using (
-    (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format('embedder.pipeline_%s_act', id))));
+  perform embedder.assure('policy', 'reader', 'embedder.pipeline', $p$on embedder.pipeline for select using (
+    has_table_privilege(source, 'select') or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker'))$p$);
+  perform embedder.assure('policy', 'functions', 'embedder.pipeline', $p$on embedder.pipeline for select using (
+    (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format('embedder.pipeline_%s_act', id))))$p$);
   grant select on embedder.model to public;
   -- What a trigger asks of the register.
   grant select (idle, listening, beat_at) on embedder.worker_process to public;

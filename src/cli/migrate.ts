@@ -19,11 +19,13 @@ async function run(options: DatabaseOptions & { json?: boolean }): Promise<void>
   const environment = readEnvironment();
   await withDatabase(options, environment, async ({ database }) => {
     const models = knownModels(environment.store, environment.logger);
-    const { migrations, functions } = await migrate(database, models);
-    if (options.json) return printJson({ migrations, functions });
+    const { migrations, functions, failed } = await migrate(database, models);
+    if (options.json) return printJson({ migrations, functions, failed });
     for (const name of migrations) print(`${colours.green('applied')}  ${name}`);
     if (functions.length > 0)
       print(`${colours.green('applied')}  ${plural(functions.length, 'file')} of sql/`);
-    if (migrations.length + functions.length === 0) print('up to date');
+    for (const { pipeline, problem } of failed)
+      print(`${colours.red('failed')}   pipeline ${pipeline}: ${problem}. A worker tries it again.`);
+    if (migrations.length + functions.length + failed.length === 0) print('up to date');
   });
 }

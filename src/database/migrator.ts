@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type RawBuilder, sql, type Transaction } from 'kysely';
-import { UserError } from '../errors.ts';
+import { messageOf, UserError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
 import type { Database } from './database.ts';
 import { codeOf } from './errors.ts';
@@ -12,6 +13,8 @@ import type { Schema } from './schema.ts';
 export interface MigrationResult {
   migrations: string[];
   functions: string[];
+  /** Pipelines whose own functions could not be made again, and why; workers try it again. */
+  failed: { pipeline: string; problem: string }[];
 }
 
 /** A model that the catalog knows, as the table embedder.model holds it. */
@@ -26,14 +29,20 @@ export interface KnownModel {
 const LOCK = 7_306_372_118;
 /** The file of sql/ that says who may call what. */
 const RIGHTS = 'sql/90_rights.sql';
+/** SQLSTATE of a wait for a lock that took too long. */
+const LOCK_NOT_AVAILABLE = '55P03';
+/** A lock is waited for so long, and then tried again: whoever comes meanwhile stands behind it. */
+const LOCK_TIMEOUT = '100ms';
+const LOCK_PATIENCE_MS = 30_000;
 const OLDEST_PGVECTOR = [0, 5];
 const OLDEST_POSTGRES = 140_000;
 
 /**
  * Brings schema `embedder` up to date: each new file of migrations/ in a transaction of its own, then the files of
  * sql/ that have changed, in one. Safe to run twice and by several processes at once: an advisory lock lets one work
- * at a time, and the next finds nothing to do. Pipelines get their functions made again when sql/ has changed.
- * @throws UserError when PostgreSQL or pgvector is missing or too old, or a right is missing.
+ * at a time, and the next finds nothing to do. Pipelines get their functions made again when sql/ has changed, each in a
+ * transaction of its own. No writer waits behind it for more than a moment.
+ * @throws UserError when PostgreSQL or pgvector is missing or too old, a right is missing, or somebody keeps a table locked.
  */
 export async function migrate(database: Database, models: KnownModel[] = []): Promise<MigrationResult> {
   const migrations: string[] = [];
@@ -47,7 +56,7 @@ export async function migrate(database: Database, models: KnownModel[] = []): Pr
     await saveModels(transaction, models);
     return changed;
   });
-  return { migrations, functions };
+  return { migrations, functions, failed: await followPipelines(database) };
 }
 
 /** The number of the newest migration applied to this database, and whether sql/ is as this version has it. */
@@ -146,16 +155,6 @@ async function applyFunctions(transaction: Transaction<Schema>): Promise<string[
     await run(transaction, sql.raw(texts.get(name)!));
     await saveApplied(transaction, name, texts.get(name)!);
   }
-  await run(
-    transaction,
-    sql`select embedder.install(p) from embedder.pipeline p where embedder.pipeline_problem(p) is null`,
-  );
-  // A pipeline of a version that did not count: its rows are counted once.
-  await run(
-    transaction,
-    sql`select embedder.correct_tally(p.id) from embedder.pipeline p
-      where p.fingerprint is null and embedder.pipeline_problem(p) is null`,
-  );
   await run(transaction, sql`select pg_notify('embedder_job', 'pipeline')`);
   return changed;
 }
@@ -175,14 +174,66 @@ async function saveModels(transaction: Transaction<Schema>, models: KnownModel[]
     .execute();
 }
 
+/** Makes the functions of the pipelines that were made from other files of sql/. */
+async function followPipelines(database: Database): Promise<MigrationResult['failed']> {
+  const failed: MigrationResult['failed'] = [];
+  const { rows } = await sql<{ id: number; name: string }>`
+    select p.id, p.name from embedder.changed_pipelines() c join embedder.pipeline p on p.id = c
+    where exists (select from pg_class where oid = p.source)`.execute(database);
+  for (const { id, name } of rows) {
+    try {
+      const problem = await followPipeline(database, id);
+      if (problem) failed.push({ pipeline: name, problem });
+    } catch (error) {
+      failed.push({ pipeline: name, problem: messageOf(error) });
+    }
+  }
+  return failed;
+}
+
+async function followPipeline(database: Database, id: number): Promise<string | null> {
+  const { rows } = await sql<{ problem: string | null }>`
+    select problem from embedder.follow_tables(${id})`.execute(database);
+  if (rows[0]) {
+    if (rows[0].problem)
+      await sql`select embedder.set_pipeline_error(${id}, ${rows[0].problem})`.execute(database);
+    return rows[0].problem;
+  }
+  const busy = await sql`select from embedder.changed_pipelines() c where c = ${id}`.execute(database);
+  return busy.rows.length > 0 ? 'somebody has a transaction open on its table, or is changing it' : null;
+}
+
 function inLockedTransaction<Result>(
   database: Database,
   work: (transaction: Transaction<Schema>) => Promise<Result>,
 ): Promise<Result> {
-  return database.transaction().execute(async (transaction) => {
-    await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
-    return work(transaction);
-  });
+  return afterLocks(() =>
+    database.transaction().execute(async (transaction) => {
+      await sql`set local lock_timeout = 0`.execute(transaction);
+      await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
+      await sql.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`).execute(transaction);
+      return work(transaction);
+    }),
+  );
+}
+
+/** Does it again for a while when somebody has locked what it needs. */
+async function afterLocks<Result>(work: () => Promise<Result>): Promise<Result> {
+  const end = performance.now() + LOCK_PATIENCE_MS;
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (codeOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+      if (performance.now() > end) {
+        throw new UserError(`migrate has to change a table that is in use: ${messageOf(error)}`, {
+          hint: "A transaction is open on it: select pid, state, query from pg_stat_activity where state like 'idle in%'. End it, then run this again.",
+          cause: error,
+        });
+      }
+      await wait(100 + 400 * Math.random());
+    }
+  }
 }
 
 async function run(

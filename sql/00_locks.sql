@@ -1,0 +1,74 @@
+-- Locks on tables that people work with are short. Whoever waits for one stands in front of everybody who comes after.
+
+-- How long a lock is tried for; a session may have another one: set embedder.patience = '1 min'.
+create or replace function embedder.patience() returns interval
+language sql stable set search_path = pg_catalog, pg_temp
+return coalesce(nullif(current_setting('embedder.patience', true), ''), '10 s')::interval;
+
+-- Does statements that lock the given tables, all or none of them. For each lock it waits a tenth of a second; then it lets go of
+-- what it has, so that those behind it get on, and tries again after a while.
+create or replace function embedder.briefly(tables regclass[], statements text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
+declare
+  deadline timestamptz := clock_timestamp() + embedder.patience();
+  timeout_before text := current_setting('deadlock_timeout');
+  statement text;
+begin
+  if cardinality(statements) = 0 then return; end if;
+  begin
+    -- An autovacuum gives way to whoever has waited for so long. Not everybody may say how long that is.
+    perform set_config('deadlock_timeout', '20ms', true);
+  exception when insufficient_privilege then null;
+  end;
+  loop
+    -- It would wait for this transaction to end, while this waits for it.
+    if embedder.is_indexed_now(tables) then
+      raise exception 'an index of % is being built', array_to_string(tables, ', ') using errcode = 'lock_not_available',
+        hint = 'Do this again when it is there: select * from pg_stat_progress_create_index.';
+    end if;
+    begin
+      foreach statement in array statements loop
+        execute statement;
+      end loop;
+      exit;
+    exception when lock_not_available or deadlock_detected then
+      if clock_timestamp() >= deadline then
+        raise exception '% is in use, and was not to be had for %', array_to_string(tables, ', '), embedder.patience()
+          using errcode = 'lock_not_available',
+            hint = format('Somebody''s transaction is open: select * from pg_stat_activity where pid = any (%L). Do this again when it has ended.',
+              array(select distinct l.pid from pg_locks l where l.relation = any (tables) and l.granted and l.pid <> pg_backend_pid()));
+      end if;
+    end;
+    perform pg_sleep(0.05 + 0.3 * random());
+  end loop;
+  if current_setting('deadlock_timeout') <> timeout_before then
+    perform set_config('deadlock_timeout', timeout_before, true);
+  end if;
+end
+$$;
+comment on function embedder.briefly is 'Does statements that lock tables without keeping anybody waiting for more than a moment.';
+
+-- Whether somebody builds an index of one of the tables without locking out its writers.
+create or replace function embedder.is_indexed_now(tables regclass[]) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  -- Not by the relation that the view names: that is for the eyes of whoever builds.
+  select exists (
+    select from pg_locks l join pg_stat_progress_create_index g on g.pid = l.pid
+    where l.relation = any (tables) and l.mode = 'ShareUpdateExclusiveLock' and l.granted and l.pid <> pg_backend_pid())
+$$;
+
+-- Makes a trigger or a policy as it is given, unless it is there and is that one. Making one locks its table, on which all writers
+-- of all sources may stand. Its comment says what it was made from.
+create or replace function embedder.assure(kind text, name text, relation regclass, definition text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if md5(definition) = (select obj_description(t.oid, 'pg_trigger') from pg_trigger t where kind = 'trigger' and t.tgrelid = relation and t.tgname = name
+    union all select obj_description(p.oid, 'pg_policy') from pg_policy p where kind = 'policy' and p.polrelid = relation and p.polname = name)
+  then
+    return;
+  end if;
+  execute format('drop %s if exists %I on %s', kind, name, relation);
+  execute format('create %s %I %s', kind, name, definition);
+  execute format('comment on %s %I on %s is %L', kind, name, relation, md5(definition));
+end
+$$;
