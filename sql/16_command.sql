@@ -80,13 +80,5 @@ begin
 end
 $$;
 
-do $$
-begin
-  drop trigger if exists a_find on embedder.command;
-  create trigger a_find instead of insert on embedder.command for each row execute function embedder.find_command();
-  drop trigger if exists b_check on embedder.command;
-  create trigger b_check instead of insert on embedder.command for each row execute function embedder.check_command();
-  drop trigger if exists c_do on embedder.command;
-  create trigger c_do instead of insert on embedder.command for each row execute function embedder.do_command();
-end
-$$;
+select embedder.assure('trigger', t.name, 'embedder.command', format('instead of insert on embedder.command for each row execute function embedder.%I()', t.function))
+from (values ('a_find', 'find_command'), ('b_check', 'check_command'), ('c_do', 'do_command')) t(name, function);
