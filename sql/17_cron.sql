@@ -46,13 +46,12 @@ create or replace function embedder.cron_job(pipeline text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return 'pgembedder backfill ' || pipeline;
 
--- The database that pg_cron lives in; null where the server runs without it. The settings are not for everybody's eyes.
+-- The database that pg_cron lives in; null where the server runs without it. Raises where the caller may not know: the settings are
+-- for superusers and pg_read_all_settings.
 create or replace function embedder.cron_home() returns text
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return case when current_setting('shared_preload_libraries') ~ '\mpg_cron\M' then current_setting('cron.database_name', true) end;
-exception when insufficient_privilege then
-  return null; -- This schema's owner may not see them either.
 end
 $$;
 
@@ -60,11 +59,18 @@ $$;
 create or replace function embedder.require_cron(pipeline text, schedule text, command text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  home text := embedder.cron_home();
+  home text;
+  there text := format('select cron.schedule_in_database(%L, %L, %L, %L);', embedder.cron_job(pipeline), schedule, command, current_database());
 begin
-  if exists (select from pg_extension where extname = 'pg_cron') then
-    return;
-  elsif home is null then
+  if exists (select from pg_extension where extname = 'pg_cron') then return; end if;
+  begin
+    home := embedder.cron_home();
+  exception when insufficient_privilege then
+    raise exception 'this database has no extension pg_cron, and % may not see whether the server runs it for another one', current_user
+      using errcode = 'feature_not_supported', hint = format(
+        'As a superuser: show cron.database_name; In the database that it names, as a role that may: %s Where it names none, pg_cron does not run: call embedder.backfill from a cron of your own.', there);
+  end;
+  if home is null then
     raise exception 'pg_cron does not run on this server' using errcode = 'feature_not_supported',
       hint = 'Install its package (Debian: postgresql-17-cron, with your major version), add pg_cron to shared_preload_libraries, restart, then: create extension pg_cron; or call embedder.backfill from a cron of your own.';
   elsif home = current_database() then
@@ -72,6 +78,6 @@ begin
       hint = 'As a superuser: create extension pg_cron;';
   end if;
   raise exception 'pg_cron lives in database "%" of this server', home using errcode = 'feature_not_supported',
-    hint = format('There, as a role that may: select cron.schedule_in_database(%L, %L, %L, %L);', embedder.cron_job(pipeline), schedule, command, current_database());
+    hint = format('There, as a role that may: %s', there);
 end
 $$;

@@ -14,44 +14,92 @@ $$;
 comment on function embedder.query_cache_size is
   'Entries of the cache of query vectors. To change it: alter database ... set embedder.query_cache_size = 50000, then restart the workers.';
 
--- Puts a text on the list and wakes the workers. Returns its number, or null where no worker runs.
-create or replace function embedder.post_request(model text, options jsonb, input text, patience interval) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- How many texts of one role may wait at once. The setting is the database's: a session may set its own as it likes.
+create or replace function embedder.max_requests() returns int
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((
+    select split_part(s, '=', 2)::int
+    from pg_db_role_setting d join pg_database on datname = current_database() and d.setdatabase = pg_database.oid
+    cross join unnest(d.setconfig) s
+    where d.setrole = 0 and s like 'embedder.max\_requests=%'), 100)
+$$;
+comment on function embedder.max_requests is
+  'How many query texts of one role may wait for a worker at once. To change it: alter database ... set embedder.max_requests = 500.';
+
+-- The longest text that is embedded as a query, in characters: 64 a token of the model's, of which it reads that many anyway.
+create or replace function embedder.query_limit(model text) returns int
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select 64 * coalesce((select m.max_tokens from embedder.model m where m.name = model), 512)
+$$;
+
+create or replace function embedder.check_query(model text, input text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  request_id bigint;
+  most int := embedder.query_limit(model);
+begin
+  if length(input) > most then
+    raise exception 'the text has % characters, and a query for model "%" has up to %', length(input), model, most
+      using errcode = 'program_limit_exceeded', hint = format('The model reads the beginning only: give it left(..., %s).', most);
+  end if;
+end
+$$;
+
+-- These four are what the second connection does. Its role (docs/search.md) may execute them and has no other right here: so
+-- it cannot read what others ask, nor write a vector that they would get.
+
+drop function if exists embedder.post_request(text, jsonb, text, interval);
+drop function if exists embedder.take_answer(bigint);
+drop function if exists embedder.drop_request(bigint);
+
+-- Puts a text on the list and wakes the workers. Returns the secret by which its answer is taken, or null where no worker
+-- runs. A connection has one text on the list: that of a call which was cut off gives way.
+create or replace function embedder.post_request(asker text, model text, options jsonb, input text, patience interval) returns uuid
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  request_secret uuid;
 begin
   if not exists (select from embedder.worker_process where beat_at >= now() - embedder.worker_timeout()) then
     return null;
   end if;
-  insert into embedder.request (model, options, input, expires_at)
-  values (post_request.model, post_request.options, post_request.input, now() + patience)
-  returning id into request_id;
+  perform embedder.check_query(post_request.model, post_request.input);
+  delete from embedder.request r where r.backend = pg_backend_pid();
+  if (select count(*) from embedder.request r where r.asker = post_request.asker and r.expires_at > now()) >= embedder.max_requests() then
+    raise exception 'role % has % texts waiting to be embedded already', asker, embedder.max_requests() using errcode = 'configuration_limit_exceeded',
+      hint = format('Try again soon, start more workers, or let more wait: alter database %I set embedder.max_requests = ...;', current_database());
+  end if;
+  insert into embedder.request (asker, model, options, input, expires_at)
+  values (post_request.asker, post_request.model, post_request.options, post_request.input, now() + least(patience, interval '1 hour'))
+  returning secret into request_secret;
   perform pg_notify('embedder_job', 'request');
-  return request_id;
+  return request_secret;
 end
 $$;
 
 -- What became of a request; no row while it waits. It is taken off the list with that.
-create or replace function embedder.take_answer(request bigint)
+create or replace function embedder.take_answer(request uuid)
 returns table (embedding text, error text, hint text, sqlstate text)
-language sql set search_path = pg_catalog, pg_temp as $$
-  delete from embedder.answer a where a.request_id = request returning a.embedding::text, a.error, a.hint, a.sqlstate
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  delete from embedder.answer a where a.secret = request returning a.embedding::text, a.error, a.hint, a.sqlstate
 $$;
 
-create or replace function embedder.drop_request(request bigint) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
-  delete from embedder.request r where r.id = request
+create or replace function embedder.drop_request(request uuid) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  delete from embedder.request r where r.secret = request
 $$;
 
--- Claims up to max_requests requests for a worker, the oldest first.
+-- Claims up to max_requests requests for a worker, the oldest first, and no more than about a million characters: it has
+-- them all in memory.
 create or replace function embedder.claim_requests(worker int, max_requests int)
 returns table (id bigint, model text, options jsonb, input text)
 language sql set search_path = pg_catalog, pg_temp as $$
-  update embedder.request r set claimed_by = worker
-  where r.id in (
-    select d.id from embedder.request d
+  with free as materialized (
+    select d.id, length(d.input) as size from embedder.request d
     where d.claimed_by is null and d.expires_at > now()
-    order by d.id limit max_requests for update skip locked)
+    order by d.id limit max_requests for update skip locked
+  )
+  update embedder.request r set claimed_by = worker
+  from (select f.id, sum(f.size) over (order by f.id) - f.size as before from free f) taken
+  where r.id = taken.id and taken.before < 1000000
   returning r.id, r.model, r.options, r.input
 $$;
 comment on function embedder.claim_requests is 'Gives a worker query texts to embed.';
@@ -66,10 +114,10 @@ $$;
 create or replace function embedder.refuse_requests(ids bigint[], error text, hint text, sqlstate text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   with refused as (
-    delete from embedder.request r where r.id = any (ids) returning r.id, r.expires_at
+    delete from embedder.request r where r.id = any (ids) returning r.id, r.secret, r.expires_at
   )
-  insert into embedder.answer (request_id, error, hint, sqlstate, expires_at)
-  select f.id, refuse_requests.error, refuse_requests.hint, refuse_requests.sqlstate, f.expires_at from refused f
+  insert into embedder.answer (request_id, secret, error, hint, sqlstate, expires_at)
+  select f.id, f.secret, refuse_requests.error, refuse_requests.hint, refuse_requests.sqlstate, f.expires_at from refused f
 $$;
 comment on function embedder.refuse_requests is 'Answers requests with an error.';
 
@@ -82,10 +130,10 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   with answered as (
     delete from embedder.request r using unnest($1, $2) given(id, embedding) where r.id = given.id
-    returning r.id, r.expires_at, given.embedding, r.model, embedder.query_digest(r.model, r.options, r.input) as digest
+    returning r.id, r.secret, r.expires_at, given.embedding, r.model, embedder.query_digest(r.model, r.options, r.input) as digest
   ), answers as (
-    insert into embedder.answer (request_id, embedding, expires_at)
-    select a.id, a.embedding, a.expires_at from answered a
+    insert into embedder.answer (request_id, secret, embedding, expires_at)
+    select a.id, a.secret, a.embedding, a.expires_at from answered a
   )
   insert into embedder.query_vector (digest, model, embedding)
   select distinct on (a.digest) a.digest, a.model, a.embedding from answered a where embedder.query_cache_size() > 0
@@ -98,7 +146,7 @@ $do$;
 
 -- Notes that a cached vector was asked for. To the minute: a popular query must not be a row that all write.
 create or replace function embedder.touch_query_vector(wanted bytea) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   update embedder.query_vector q set used_at = now() where q.digest = wanted and q.used_at < now() - interval '1 minute'
 $$;
 

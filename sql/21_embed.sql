@@ -65,6 +65,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where m.srvname = embedder.loopback_name() and m.usename = current_user and o.option_name = 'user') end
 $$;
 
+-- What its role needs.
+create or replace function embedder.loopback_functions() returns setof regprocedure
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select oid::regprocedure from pg_proc
+  where pronamespace = 'embedder'::regnamespace and proname in ('post_request', 'take_answer', 'drop_request', 'touch_query_vector')
+$$;
+
 -- Opens the second connection unless it is open and works; dblink is the schema of that extension. It stays open for the
 -- session, and all who run SQL in a session can use its dblink connections: so it is opened only where the session could
 -- take on the rights of its role anyway. (To close it at the end of each call would not do: who cancels the call twice, and
@@ -90,9 +97,11 @@ begin
     end;
   end if;
   if not exists (select from pg_roles r where r.rolname = role and pg_has_role(session_user, r.oid, 'MEMBER')) then
-    raise exception 'embed needs a second connection, and "%" may not have one with the rights of "%"', session_user,
+    raise exception 'embed needs a second connection for a text that it has no vector of yet, and "%" may not have one with the rights of "%"', session_user,
       coalesce(role, '(no user in the user mapping)') using errcode = 'insufficient_privilege',
-      hint = format('Let it be of a role of its own that %I is a member of: see "The second connection" in docs/search.md.', session_user);
+      hint = case when exists (select from pg_foreign_server where srvname = name) and role <> current_user
+        then format('grant %I to %I;', role, session_user)
+        else format('As a superuser: select * from embedder.grant_search(%L); It says what there is to do. See docs/search.md.', session_user) end;
   end if;
   begin
     execute format('select %s.%s($1, $2)', dblink, connect) using name, embedder.loopback_target();
@@ -129,7 +138,7 @@ declare
   name text := embedder.loopback_name();
   patience interval := embedder.embed_timeout();
   begun timestamptz := clock_timestamp();
-  request_id bigint;
+  request uuid;
   answer record;
 begin
   if dblink is null then
@@ -137,19 +146,19 @@ begin
       hint = 'As a superuser, type in this database: create extension dblink; (The embedded Postgres has none: search with pgembedder search.)';
   end if;
   perform embedder.open_loopback(dblink);
-  execute format('select t.id from %s.dblink($1, $2) as t(id bigint)', dblink) into request_id
-    using name, format('select embedder.post_request(%L, %L, %L, %L)', model, options, input, patience);
-  if request_id is null then
+  execute format('select t.request from %s.dblink($1, $2) as t(request uuid)', dblink) into request
+    using name, format('select embedder.post_request(%L, %L, %L, %L, %L)', session_user, model, options, input, patience);
+  if request is null then
     raise exception 'no worker runs on this database' using errcode = 'object_not_in_prerequisite_state',
       hint = 'Start one: pgembedder work. Those that run: select * from embedder.worker;';
   end if;
   loop
     execute format('select * from %s.dblink($1, $2) as t(embedding text, error text, hint text, sqlstate text)', dblink)
-      into answer using name, format('select * from embedder.take_answer(%s)', request_id);
+      into answer using name, format('select * from embedder.take_answer(%L)', request);
     exit when answer.embedding is not null or answer.error is not null;
     if clock_timestamp() - begun > patience then
       execute format('select from %s.dblink($1, $2) as t(done text)', dblink)
-        using name, format('select embedder.drop_request(%s)', request_id);
+        using name, format('select embedder.drop_request(%L)', request);
       raise exception 'no worker has answered within %', patience using errcode = 'system_error',
         hint = 'See whether they are alive: select * from embedder.worker; or wait longer: set embedder.embed_timeout = ''30s'';';
     end if;
@@ -207,6 +216,7 @@ begin
       using errcode = 'invalid_parameter_value', hint = 'Its options: pooling, normalize, dimensions.';
   end if;
   if $2 is null or coalesce($1, '') !~ '\S' then return null; end if;
+  perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);
   select q.embedding, q.used_at < now() - interval '1 minute' into cached, long_ago
   from embedder.query_vector q where q.digest = wanted;

@@ -84,7 +84,7 @@ begin
         'embed', 'embed_for', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'query_options',
-        'post_request', 'take_answer', 'drop_request', 'touch_query_vector',
+        'grant_search', 'revoke_search', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
         'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'view_problem', 'made_name', 'sidecar_name')
       or proname like 'check\_%'
       or proname ~ '^pipeline_\d+_rows_')
@@ -99,6 +99,13 @@ do $do$
 declare
   f regprocedure;
 begin
+  if exists (select from pg_roles where rolname = 'embedder_loopback') then
+    -- An earlier recipe gave it rights on these, and so on what others ask.
+    revoke all on embedder.request, embedder.answer, embedder.query_vector from embedder_loopback;
+    for f in select embedder.loopback_functions() loop
+      execute format('grant execute on function %s to embedder_loopback', f);
+    end loop;
+  end if;
   if exists (select from pg_roles where rolname = 'embedder_worker') then
     
     grant select, insert, update on embedder.model to embedder_worker;

@@ -79,8 +79,8 @@ describe('the second connection', () => {
     withSession(database.urlAs(reader), async (client) => {
       await expect(ask(client)).rejects.toMatchObject({
         code: '42501',
-        message: `embed needs a second connection, and "${reader.name}" may not have one with the rights of "postgres"`,
-        hint: expect.stringContaining('docs/search.md'),
+        message: `embed needs a second connection for a text that it has no vector of yet, and "${reader.name}" may not have one with the rights of "postgres"`,
+        hint: expect.stringContaining(`select * from embedder.grant_search('${reader.name}')`),
       });
       await database.query(`select embedder.embed('known')`);
       await database.query(`update embedder.query_vector set used_at = 'yesterday'`);
@@ -96,15 +96,18 @@ describe('the second connection', () => {
     const loopback = await createRole();
     const { port, hostname } = new URL(database.url);
     try {
-      await database.query(`grant usage on schema embedder to ${loopback.name};
-        grant select on embedder.worker_process to ${loopback.name};
-        grant select, insert, delete on embedder.request to ${loopback.name};
-        grant select, delete on embedder.answer to ${loopback.name};
-        grant select, update on embedder.query_vector to ${loopback.name};
-        grant ${loopback.name} to ${reader.name};
-        create server embedder_loopback foreign data wrapper dblink_fdw
+      await database.query(`create server embedder_loopback foreign data wrapper dblink_fdw
           options (host '${hostname}', port '${port}', dbname '${database.name}');
         create user mapping for postgres server embedder_loopback options (user '${loopback.name}')`);
+      await withSession(database.urlAs(reader), async (client) => {
+        await expect(ask(client)).rejects.toMatchObject({
+          code: '42501',
+          hint: `grant "${loopback.name}" to "${reader.name}";`.replaceAll('"', ''),
+        });
+      });
+      expect((await database.query(`select * from embedder.grant_search('${reader.name}')`)).rows).toEqual(
+        [],
+      );
       await withSession(database.urlAs(reader), async (client) => {
         expect(await ask(client)).toBe(384);
         expect(await connections(client)).toEqual(['embedder_loopback']);
@@ -117,7 +120,7 @@ describe('the second connection', () => {
         expect(rows).toHaveLength(1);
         // What it does after a wait in vain.
         await client.query(
-          `select from "Ext".dblink('embedder_loopback', 'select embedder.drop_request(0)') as t(done text)`,
+          `select from "Ext".dblink('embedder_loopback', 'select embedder.drop_request(gen_random_uuid())') as t(done text)`,
         );
       });
     } finally {
