@@ -23,6 +23,8 @@ export function reportError(error: unknown): ErrorReport {
     return { text: oneLineOf(error.message, error.hint), exitCode: error instanceof UsageError ? 2 : 1 };
   if (error instanceof pg.DatabaseError)
     return { text: oneLineOf(error.message, error.hint ?? adviceFor(error.code)), exitCode: 1 };
+  // No rights on a file, a full disk, too many open files: the system's condition, in its words.
+  if (error instanceof Error && 'syscall' in error) return { text: oneLineOf(error.message), exitCode: 1 };
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { text: `pgembedder: this is a defect, please report it\n${trace}`, exitCode: 1 };
 }
@@ -36,24 +38,71 @@ export function oneLineOf(message: string, hint?: string): string {
 
 /** What to do about errors to which PostgreSQL gives no hint of its own. */
 function adviceFor(code: string | undefined): string | undefined {
+  if (code === '28000')
+    return 'The server does not take this user from here: its pg_hba.conf says whom it takes';
   if (code?.startsWith('28')) return 'Check user and password in the database URL';
   if (code === '3D000') return 'Create it with createdb, or name another one in the database URL';
   if (code === '42501') return 'pgembedder doctor says which rights are missing';
+  if (code === '25006')
+    return 'This is a standby, or default_transaction_read_only is set: give the address of the primary';
+  if (code === '57P03') return 'Wait until it is up, then do this again';
+  if (code === '57P01' || code === '57P02')
+    return 'The server was stopped, or the connection was ended by hand';
+  if (code === '53300') return 'Raise max_connections, or connect through a pooler';
+  if (code === '53100') return 'The disk of the server is full: make room there';
   if (code === '57014') return 'The statement was cancelled, on purpose or by statement_timeout';
   return undefined;
 }
 
 /** An error of a lost or refused connection, as one that says where to and what to do; any other as it is. */
 export function explainConnection(error: unknown, connection: Connection): unknown {
+  const refused = explainRefusal(error);
+  if (refused) return refused;
   // ENOENT is a socket that is not there, or else some file.
   const ofFile =
     codeOf(error) === 'ENOENT' &&
     !(error instanceof Error && 'syscall' in error && error.syscall === 'connect');
-  if (ofFile || !isConnectionError(error) || error instanceof UserError) return error;
+  if (ofFile || !isConnectionError(error)) return error;
   return new UserError(`cannot reach PostgreSQL at ${addressOf(connection)}: ${reasonOf(error)}`, {
     hint: 'Start the server, or give another address by --database-url or DATABASE_URL; --embedded needs no server',
     cause: error,
   });
+}
+
+/** What PostgreSQL or the encryption says to a connection, where a person can mend it. */
+function explainRefusal(error: unknown): unknown {
+  const message = messageOf(error);
+  if (error instanceof UserError) return error;
+  if (error instanceof pg.DatabaseError) {
+    if (error.code === '28000' && /no encryption/.test(message))
+      return new UserError(message, {
+        hint: 'The server wants SSL: add sslmode=require to the URL',
+        cause: error,
+      });
+    if (/^received invalid response/.test(message))
+      return new UserError('what answers there is no PostgreSQL', {
+        hint: 'Check host and port',
+        cause: error,
+      });
+    // Its own words: it was reached.
+    return error;
+  }
+  if (/does not support SSL/.test(message))
+    return new UserError('the server has no SSL', {
+      hint: 'Leave sslmode away, or say sslmode=disable',
+      cause: error,
+    });
+  if (/^(ERR_TLS|ERR_SSL|ERR_OSSL|EPROTO|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/.test(codeOf(error)))
+    return new UserError(`the server's certificate or encryption is not accepted: ${message}`, {
+      hint: 'Give its root certificate by sslrootcert=FILE, or say sslmode=require to encrypt without checking it',
+      cause: error,
+    });
+  if (/^(SASL|Unknown authenticationOk|There was an error establishing an SSL)/.test(message))
+    return new UserError(`the server does not let us in: ${message}`, {
+      hint: 'pgembedder knows scram-sha-256, md5, password, cert, trust and peer, with the password of this user',
+      cause: error,
+    });
+  return undefined;
 }
 
 /** `host:port` of a connection, or the folder of its socket; never its password. */

@@ -1,9 +1,11 @@
 import { type Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config.ts';
+import { settleSsl } from '../database/connection-url.ts';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { migrate } from '../database/migrator.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
+import { UserError } from '../errors.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
@@ -83,7 +85,7 @@ export async function withDatabase<Result>(
   notice: (line: string) => void = (line) => say(errorColours.dim(line)),
 ): Promise<Result> {
   if (options.embedded !== undefined) return withEmbedded(options.embedded, environment, use, notice);
-  const connection = checkUrl(options.databaseUrl || environment.config.DATABASE_URL);
+  const connection = await readConnection(options.databaseUrl || environment.config.DATABASE_URL);
   const database = openDatabase(connection);
   try {
     return await use({ connection, database, ended: new Promise(() => {}) });
@@ -118,27 +120,16 @@ async function withEmbedded<Result>(
 }
 
 /** @throws UsageError when there is no URL, or one that is none */
-function checkUrl(url: string | undefined): string {
+async function readConnection(url: string | undefined): Promise<Connection> {
   if (!url) {
     throw new UsageError('no database is named', {
       hint: 'Set DATABASE_URL (or give --database-url) to your PostgreSQL, or add --embedded to try it without one',
     });
   }
-  // Anything else is taken for a database's name by `pg`, and ends in a search for a host called base.
-  if (!/^(postgres|postgresql|socket):/.test(url) || !isReadable(url)) {
-    throw new UsageError('the database URL cannot be read', {
-      hint: 'Write it as postgres://user:password@host:5432/name, with special characters percent-encoded',
-    });
-  }
-  return url;
-}
-
-function isReadable(url: string): boolean {
   try {
-    // `pg` allows an empty host, for a socket named in the query, and URL does not.
-    new URL(url.replace(/@\//, '@localhost/'));
-    return true;
-  } catch {
-    return false;
+    return await settleSsl(url);
+  } catch (error) {
+    if (error instanceof UserError) throw new UsageError(error.message, { hint: error.hint });
+    throw error;
   }
 }

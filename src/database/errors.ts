@@ -10,7 +10,7 @@ export function codeOf(error: unknown): string {
 const CONNECTION_CODES =
   /^(08...|57P0.|53300|ECONN.*|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|ENOENT|EHOSTUNREACH)$/;
 const CONNECTION_MESSAGES =
-  /Connection terminated|timeout exceeded when trying to connect|connection error|not queryable/i;
+  /Connection terminated|timeout exceeded when trying to connect|timeout expired|connection error|not queryable/i;
 
 /** Whether the server could not be reached or went away: the same query may succeed later. */
 export function isConnectionError(error: unknown): boolean {

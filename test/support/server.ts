@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { appendFile, chown, mkdir, mkdtemp, readFile } from 'node:fs/promises';
+import { appendFile, chown, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,8 @@ const START_ATTEMPTS = 3;
 export interface ServerOptions {
   /** Settings for postgresql.conf, over the tests' own. */
   settings?: Record<string, string>;
+  /** Lines of pg_hba.conf for TCP (default: trust); the socket is always open. */
+  authentication?: string;
 }
 
 /** A PostgreSQL server of the tests: own data folder, own port, trust authentication. */
@@ -84,6 +86,8 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
   guard.unref();
   const guardGone = new Promise<void>((resolve) => guard.once('exit', () => resolve()));
 
+  if (options.authentication)
+    await writeFile(join(data, 'pg_hba.conf'), `local all all trust\n${options.authentication}\n`);
   const configuration = join(data, 'postgresql.conf');
   let port = 0;
   for (let attempt = 1; ; attempt++) {
