@@ -64,37 +64,37 @@ declare
     select case when indimmediate then '' else 'distinct' end from pg_index where indrelid = p.source and indisprimary
   );
   -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
-  everything text := format('select %s %s, %s', distinct_rows, p.id, new_key);
-  inserted text := format('select %s %s, %s, true from new_rows n where true%s', distinct_rows, p.id, new_key, filtered);
+  everything text := format('select %s %s', distinct_rows, new_key);
+  inserted text := format('select %s %s, true from new_rows n where true%s', distinct_rows, new_key, filtered);
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
   perform embedder.generate_trigger(p, 'inserted', '',
-    format(e'\n    insert into embedder.job (pipeline_id, row_key, fresh) %s;%s', inserted, embedder.wake_statement())
+    format(e'\n    insert into %s (row_key, fresh) %s;%s', embedder.book(p, 'job'), inserted, embedder.wake_statement())
       || case when p.sidecar then '' else
         embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', embedder.has_result(p, 'n'))) end,
-    embedder.enqueue_statement(inserted),
-    case when p.filter is not null then embedder.enqueue_statement(everything || ', true from new_rows n') end);
+    embedder.enqueue_statement(p, inserted),
+    case when p.filter is not null then embedder.enqueue_statement(p, everything || ', true from new_rows n') end);
 
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
   perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
     embedder.forget_gone(p, filtered)
-    || embedder.enqueue_statement(format(
-      'select %s %s, new.row_key, old.row_key is null '
+    || embedder.enqueue_statement(p, format(
+      'select %s new.row_key, old.row_key is null '
       'from (select %s as row_key, %s as input from new_rows n where true%s) new '
       'left join (select %s as row_key, %s as input from old_rows o where true%s) old on old.row_key = new.row_key '
       'where old.row_key is null or new.input is distinct from old.input',
-      distinct_rows, p.id, new_key, embedder.watched_expression(p, 'n'), filtered,
+      distinct_rows, new_key, embedder.watched_expression(p, 'n'), filtered,
       old_key, embedder.watched_expression(p, 'o'), filtered))
     || case when p.sidecar then '' else
       -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
-      case when p.filter is null then '' else embedder.enqueue_statement(format(
-        'select %s %s, %s, false from new_rows n where (%s) is not true and %s',
-        distinct_rows, p.id, new_key, p.filter, embedder.has_result(p, 'n'))) end
+      case when p.filter is null then '' else embedder.enqueue_statement(p, format(
+        'select %s %s, false from new_rows n where (%s) is not true and %s',
+        distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
-    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(everything
+    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(p, everything
       || format(', not exists (select from old_rows o where %s = %s) from new_rows n', old_key, new_key)));
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
@@ -110,9 +110,9 @@ begin
       perform embedder.%3$I();
       return null;
     end if;
-    delete from embedder.job where pipeline_id = %1$s;
-    delete from embedder.dead_letter where pipeline_id = %1$s;
-    delete from embedder.tally where pipeline_id = %1$s;%2$s$f$,
+    delete from embedder.pipeline_%1$s_job;
+    delete from embedder.pipeline_%1$s_dead_letter;
+    delete from embedder.pipeline_%1$s_tally;%2$s$f$,
     p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end,
     format('pipeline_%s_prune', p.id)));
 
@@ -144,8 +144,8 @@ $$;
 create or replace function embedder.tally_vectors(p embedder.pipeline, change text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$
-    insert into embedder.tally (pipeline_id, embedded_rows)
-    select %s, t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, p.id, change)
+    insert into %s (embedded_rows)
+    select t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, embedder.book(p, 'tally'), change)
 $$;
 
 -- forget takes rows off the books that are gone or have left the filter: their number may be more than once in the list.
@@ -160,12 +160,12 @@ declare
   vectors bigint := 0;
 begin
   -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
-  delete from embedder.dead_letter d where d.pipeline_id = %1$s and d.row_key = any ($1);
+  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
   with gone as (
-    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any ($1) returning j.fresh
+    delete from embedder.pipeline_%1$s_job j where j.row_key = any ($1) returning j.fresh
   ) select count(*) filter (where gone.fresh) into uncounted from gone;%2$s
   if cardinality($1) > uncounted or vectors > 0 then
-    insert into embedder.tally (pipeline_id, source_rows, embedded_rows) values (%1$s, uncounted - cardinality($1), -vectors);
+    insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
   end if;
 end$f$, p.id, case when p.sidecar then format($f$
   with gone as (
@@ -176,9 +176,9 @@ end$f$, p.id, case when p.sidecar then format($f$
   -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
   perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
 begin
-  delete from embedder.dead_letter d where d.pipeline_id = %1$s and not exists (select from %2$s source where %3$s);
-  delete from embedder.job j where j.pipeline_id = %1$s and not exists (select from %2$s source where %4$s);%5$s
-  perform embedder.correct_tally(%1$s);
+  delete from embedder.pipeline_%1$s_dead_letter d where not exists (select from %2$s source where %3$s);
+  delete from embedder.pipeline_%1$s_job j where not exists (select from %2$s source where %4$s);%5$s
+  perform embedder.pipeline_%1$s_recount();
 end$f$, p.id, p.source,
     embedder.key_matches(p.source, 'source', 'd.row_key'), embedder.key_matches(p.source, 'source', 'j.row_key'),
     case when p.sidecar then format(e'\n  %s;', embedder.prune_statement(p, p.target_table)) else '' end));
@@ -189,13 +189,51 @@ begin
   select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;
 end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't')));
 
+  -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
+  perform embedder.create_function(p, 'recount', '() returns void', '', format($f$
+begin
+  -- In one statement, and so of one moment.
+  insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows)
+  select c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
+  from embedder.pipeline_%1$s_count() c,
+    (select coalesce(sum(source_rows), 0) as source_rows, coalesce(sum(embedded_rows), 0) as embedded_rows
+      from embedder.pipeline_%1$s_tally) t,
+    (select count(*) as fresh from embedder.pipeline_%1$s_job where fresh) j
+  where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows;
+end$f$, p.id));
+
+  perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(e'\nbegin%s\nend',
+    embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key')));
+
+  -- Puts the dead letters back on the queue.
+  perform embedder.create_function(p, 'retry', '() returns bigint', '', format($f$
+declare
+  row_keys text[];
+begin
+  with letters as (
+    delete from embedder.pipeline_%1$s_dead_letter returning row_key
+  ) select array_agg(row_key) into row_keys from letters;
+  perform embedder.pipeline_%1$s_enqueue(row_keys);
+  return coalesce(cardinality(row_keys), 0);
+end$f$, p.id));
+
+  -- Notes that a trigger could not do its work. Only the first one writes, and nobody waits for it: the writers of a broken
+  -- pipeline must not queue behind each other.
+  perform embedder.create_function(p, 'failed', '(operation text, message text) returns void', '', format($f$
+begin
+  update embedder.pipeline_%1$s_self p set
+    trigger_error = format('its %%s trigger failed, so rows written since are not queued: %%s. Mend the table, then: select embedder.resume_pipeline(%%L)',
+      lower($1), $2, p.name)
+  where p.id = (select s.id from embedder.pipeline_%1$s_self s where s.trigger_error is null for update skip locked);
+end$f$, p.id));
+
   -- Of the rows that wait or have failed, those that have a result. A new row has none.
   perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$
 begin
   return (
     select count(*) from (
-      select j.row_key from embedder.job j where j.pipeline_id = %1$s and not j.fresh
-      union select d.row_key from embedder.dead_letter d where d.pipeline_id = %1$s) k
+      select j.row_key from embedder.pipeline_%1$s_job j where not j.fresh
+      union select d.row_key from embedder.pipeline_%1$s_dead_letter d) k
     where exists (select from %2$s t where %3$s and %4$s));
 end$f$, p.id, p.target_table, embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
 end
@@ -225,7 +263,7 @@ declare
   handlers text := format($f$
   when transaction_rollback or lock_not_available or insufficient_resources then raise;
   when others then
-    perform embedder.trigger_failed(%s, tg_op, sqlerrm);
+    perform embedder.pipeline_%s_failed(tg_op, sqlerrm);
     return null;$f$, p.id);
 begin
   execute format('create or replace function embedder.%I() returns trigger language plpgsql security definer %s as %L',
@@ -250,15 +288,6 @@ end$f$, body,
       handlers));
   execute format('revoke all on function embedder.%I() from public', name);
 end
-$$;
-
-create or replace function embedder.trigger_failed(pipeline_id int, operation text, message text) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
-  -- Only the first one writes, and nobody waits for it: the writers of a broken pipeline must not queue behind each other.
-  update embedder.pipeline set
-    trigger_error = format('its %s trigger failed, so rows written since are not queued: %s. Mend the table, then: select embedder.resume_pipeline(%L)',
-      lower(operation), message, name)
-  where id = (select p.id from embedder.pipeline p where p.id = pipeline_id and p.trigger_error is null for update skip locked)
 $$;
 
 -- The tables that need the triggers: the source and what is below it, since a statement fires the triggers of just the
@@ -314,6 +343,12 @@ begin
   loop
     -- The view that stands on one of them is gone already, unless its source is gone.
     execute format('drop function %s cascade', f.name);
+  end loop;
+  for f in
+    select oid::regclass as name from pg_class
+    where relnamespace = 'embedder'::regnamespace and relname ~ format('^pipeline_%s_', pipeline_id) and relkind = 'v'
+  loop
+    execute format('drop view %s', f.name);
   end loop;
 end
 $$;

@@ -6,6 +6,7 @@
 create or replace function embedder.generate_functions(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  perform embedder.generate_books(p);
   perform embedder.generate_actor(p);
   perform embedder.generate_triggers(p);
   perform embedder.generate_row_key(p);
@@ -96,7 +97,7 @@ begin
   for f in select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname = name loop
     execute format('drop function %s', f);
   end loop;
-  perform embedder.create_function(p, 'complete', format('(text[], xid8[], text%s%s) returns setof text',
+  perform embedder.create_function(p, 'complete', format('(text[], bigint[], text%s%s) returns setof text',
       case when rowwise then '' else ', int[], int[], text[], int[], int[], text[], uuid[]' end,
       (select string_agg(format(', %s[]', c.given_type), '' order by c.place) from unnest(columns) c)),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
@@ -108,15 +109,20 @@ begin%3$s
     select k.row_key, %4$s, job.fresh
     from %5$s
     cross join lateral (
-      select j.fresh from embedder.job j where j.pipeline_id = %1$s and j.row_key = k.row_key and j.version = k.version
+      select j.fresh from embedder.pipeline_%1$s_job j where j.row_key = k.row_key and j.version = k.version
       offset 0 for update of j skip locked
     ) job
   ), %2$s, revived as (
-    delete from embedder.dead_letter d
-    where d.pipeline_id = %1$s and d.row_key = any (array(select done.row_key from done))
+    delete from embedder.pipeline_%1$s_dead_letter d
+    where d.row_key = any (array(select done.row_key from done))
+  ), gone as (
+    -- Not to be counted: rows that were deleted, or have left the filter, behind the back of their job.
+    select held.row_key from held
+    where held.fresh and %6$s and not exists (select from %7$s source where %8$s%9$s)
   ), counted as (
-    insert into embedder.tally (pipeline_id, source_rows, embedded_rows, done)
-    select %1$s, count(*) filter (where done.fresh), (select vectors.change from vectors), count(*)
+    insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows, done)
+    select count(*) filter (where done.fresh and done.row_key <> all (array(select gone.row_key from gone))),
+      (select vectors.change from vectors), count(*)
     from done having count(*) > 0
   )
   select done.row_key from done;
@@ -126,7 +132,9 @@ end$f$, p.id, writes, embedder.check_names(p),
         then format('unnest($1, $2, %s) k(row_key, version, %s)',
           (select string_agg(format('$%s', c.place + 3), ', ' order by c.place) from unnest(columns) c),
           (select string_agg(format('v%s', c.place), ', ' order by c.place) from unnest(columns) c))
-        else 'unnest($1, $2) with ordinality k(row_key, version, place)' end));
+        else 'unnest($1, $2) with ordinality k(row_key, version, place)' end,
+      case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
+      p.source, embedder.key_matches(p.source, 'source', 'held.row_key'), embedder.and_filter(p)));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
   -- above is safe without: each name is qualified or pg_catalog's own.
   execute format('alter function embedder.%I reset search_path', name);
@@ -142,7 +150,7 @@ $$;
 create or replace function embedder.write_to_sidecar(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$done as (
-    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select held.row_key from held))
+    delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select held.row_key from held))
     returning j.row_key, j.fresh
   ), written as (
     insert into %2$s (%3$s, chunk, %4$s, model, embedded_at)
@@ -177,9 +185,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ), lacking as (
     select distinct given.row_key from given where given.v%11$s is null
   ), done as (
-    delete from embedder.job j
-    where j.pipeline_id = %1$s
-      and j.row_key = any (array(select held.row_key from held where held.row_key not in (select lacking.row_key from lacking)))
+    delete from embedder.pipeline_%1$s_job j
+    where j.row_key = any (array(select held.row_key from held where held.row_key not in (select lacking.row_key from lacking)))
     returning j.row_key, j.fresh
   ), written as (
     insert into %2$s as t (%3$s, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %4$s, model, embedded_at)
@@ -225,7 +232,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select held.row_key from held
     where held.row_key in (select locked.row_key from locked) or not exists (select from %2$s source where %3$s)
   ), done as (
-    delete from embedder.job j where j.pipeline_id = %1$s and j.row_key = any (array(select settled.row_key from settled))
+    delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select settled.row_key from settled))
     returning j.row_key, j.fresh
   ), written as (
     update %2$s source set %4$s from locked where %5$s

@@ -1,26 +1,16 @@
 -- The queue: what puts jobs on it, and what the workers call.
 
--- The statement that puts row keys on the queue; due is a query for (pipeline_id, row_key, fresh). A job that is there
+-- The statement that puts row keys on the queue; due is a query for (row_key, fresh). A job that is there
 -- already is made new: due now, with all its attempts, and with a version that no batch under way can match.
-create or replace function embedder.enqueue_statement(due text) returns text
+create or replace function embedder.enqueue_statement(p embedder.pipeline, due text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$
-    insert into embedder.job as j (pipeline_id, row_key, fresh) %s
+    insert into %s as j (row_key, fresh) %s
     on conflict (pipeline_id, row_key) do update
       set version = excluded.version, due_at = excluded.due_at, attempts = 0, leased_by = null, last_error = null,
         fresh = j.fresh or excluded.fresh;
-    %s$f$, due, embedder.wake_statement())
+    %s$f$, embedder.book(p, 'job'), due, embedder.wake_statement())
 $$;
-
--- Queues the given rows of a pipeline.
-do $do$
-begin
-  execute format('create or replace function embedder.enqueue_jobs(pipeline int, row_keys text[]) returns void '
-    'language plpgsql set search_path = pg_catalog, pg_temp as %L',
-    format(e'#variable_conflict use_column\nbegin%s\nend',
-      embedder.enqueue_statement('select $1, row_key, false from unnest($2) row_key')));
-end
-$do$;
 
 drop function if exists embedder.source_of(text);
 
@@ -54,7 +44,7 @@ begin
     waiting := waiting and exists (
       select from embedder.job j
       where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
-    perform embedder.enqueue_jobs(p.id, array[key]);
+    execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
   end loop;
   return not waiting;
 end
@@ -73,31 +63,18 @@ comment on function embedder.enqueue_embed(text, anyelement) is
 create or replace function embedder.retry_failed(name text default null) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  wanted int := case when name is not null then (embedder.own_pipeline(name)).id end;
+  wanted text := case when name is not null then (embedder.own_pipeline(name)).name end;
 begin
   return (
     select coalesce(sum(embedder.command(p.id, 'retry')::bigint), 0) from embedder.pipeline p
-    where case when wanted is not null then p.id = wanted else embedder.may_manage(p.source) or not row_security_active('embedder.pipeline') end);
+    where case when wanted is not null then p.name = wanted else embedder.may_manage(p.source) or not row_security_active('embedder.pipeline') end);
 end
 $$;
 comment on function embedder.retry_failed is 'Puts the dead letters of a pipeline, or of all, back on the queue with all their attempts. Returns how many.';
 
-create or replace function embedder.retry_dead_letters(pipeline int) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  row_keys text[];
-begin
-  with letters as (
-    delete from embedder.dead_letter d where d.pipeline_id = pipeline returning d.row_key
-  ) select coalesce(array_agg(l.row_key), '{}') into row_keys from letters l;
-  perform embedder.enqueue_jobs(pipeline, row_keys);
-  return cardinality(row_keys);
-end
-$$;
-
 -- Claims up to max_jobs jobs for a worker, pipeline by pipeline in the given order, oldest due first.
 create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)
-returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 -- Always by the index job_due, with one plan for good.
@@ -116,7 +93,7 @@ begin
     return query
       update embedder.job j
       -- Where a lease has run out its attempt goes on.
-      set leased_by = worker, due_at = now() + lease, attempts = least(j.attempts, 30000) + (j.leased_by is null)::int
+      set leased_by = worker, due_at = now() + lease, attempts = greatest(0, least(j.attempts, 30000)) + (j.leased_by is null)::int
       from (
         select d.ctid from embedder.job d
         where d.pipeline_id = id and d.due_at <= now() and d.suspect is null
@@ -135,7 +112,7 @@ comment on function embedder.claim_jobs is 'Leases due jobs to a worker and coun
 
 -- Claims a group of suspects (09_worker.sql), for a worker that does nothing else meanwhile.
 create or replace function embedder.claim_suspects(worker int, pipeline_ids int[], lease interval)
-returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
@@ -146,7 +123,7 @@ declare
 begin
   return query
     update embedder.job j
-    set leased_by = worker, due_at = now() + lease, attempts = least(j.attempts, 30000) + (j.leased_by is null)::int
+    set leased_by = worker, due_at = now() + lease, attempts = greatest(0, least(j.attempts, 30000)) + (j.leased_by is null)::int
     from (
       select d.ctid from embedder.job d
       where d.suspect = suspects and d.due_at <= now() and d.pipeline_id = any (pipeline_ids)
@@ -163,7 +140,7 @@ $$;
 comment on function embedder.claim_suspects is 'Leases a group of rows to a worker, one of which may have killed the one before.';
 
 -- Those of the given jobs that the worker still holds: neither done, nor changed, nor taken over.
-create or replace function embedder.held_jobs(worker int, pipeline int, row_keys text[], versions xid8[])
+create or replace function embedder.held_jobs(worker int, pipeline int, row_keys text[], versions bigint[])
 returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select j.row_key
@@ -174,7 +151,7 @@ $$;
 
 -- The jobs among the given ones that the worker still holds, locked for what comes next. One that somebody else has
 -- locked is left out: it is about to change, and neither a worker nor a user's transaction must wait for the other.
-create or replace function embedder.lock_held(worker int, pipeline int, row_keys text[], versions xid8[])
+create or replace function embedder.lock_held(worker int, pipeline int, row_keys text[], versions bigint[])
 returns setof text
 language sql set search_path = pg_catalog, pg_temp as $$
   select j.row_key
@@ -184,7 +161,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
   for update of j skip locked
 $$;
 
-create or replace function embedder.renew_leases(worker int, pipeline int, row_keys text[], versions xid8[], lease interval)
+create or replace function embedder.renew_leases(worker int, pipeline int, row_keys text[], versions bigint[], lease interval)
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.job j set due_at = now() + lease
@@ -194,7 +171,7 @@ $$;
 comment on function embedder.renew_leases is 'Prolongs the leases of jobs that a worker is still busy with.';
 
 -- Gives jobs back without counting the attempt; they are due again after the delay.
-create or replace function embedder.release_jobs(worker int, pipeline int, row_keys text[], versions xid8[], delay interval)
+create or replace function embedder.release_jobs(worker int, pipeline int, row_keys text[], versions bigint[], delay interval)
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.job j set leased_by = null, due_at = now() + delay, attempts = greatest(j.attempts - 1, 0)
@@ -207,7 +184,7 @@ comment on function embedder.release_jobs is 'Gives leased jobs back to the queu
 -- retry_limit, of which a random half is taken off so that rows that failed together do not come back together.
 -- One without becomes a dead letter.
 create or replace function embedder.fail_jobs(
-  worker int, pipeline int, row_keys text[], versions xid8[], errors text[], retry_base interval, retry_limit interval)
+  worker int, pipeline int, row_keys text[], versions bigint[], errors text[], retry_base interval, retry_limit interval)
 returns table (row_key text, dead boolean)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column

@@ -67,7 +67,7 @@ $$;
 
 create or replace function embedder.embedded_rows(pipeline int) returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select coalesce(sum(t.embedded_rows), 0)::bigint from embedder.tally t where t.pipeline_id = embedded_rows.pipeline
+  select coalesce(embedder.bounded(sum(t.embedded_rows)), 0) from embedder.tally t where t.pipeline_id = embedded_rows.pipeline
 $$;
 
 -- What an HNSW graph takes in memory while it is built: the vector and 2 * m links of about 16 bytes for each row, and a

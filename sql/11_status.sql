@@ -16,16 +16,7 @@ comment on view embedder.failed_job is 'Dead letters: rows that used up their at
 create or replace function embedder.correct_tally(pipeline int) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  -- In one statement, and so of one moment.
-  execute format($f$
-    insert into embedder.tally (pipeline_id, source_rows, embedded_rows)
-    select $1, c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
-    from embedder.%I() c,
-      (select coalesce(sum(source_rows), 0) as source_rows, coalesce(sum(embedded_rows), 0) as embedded_rows
-        from embedder.tally where pipeline_id = $1) t,
-      (select count(*) as fresh from embedder.job where pipeline_id = $1 and fresh) j
-    where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows$f$,
-    format('pipeline_%s_count', pipeline)) using pipeline;
+  execute format('select embedder.%I()', format('pipeline_%s_recount', pipeline));
 end
 $$;
 
@@ -34,6 +25,11 @@ language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.command(p.id, 'recount') from embedder.pipeline p where p.name = (embedder.own_pipeline(recount.name)).name
 $$;
 comment on function embedder.recount is 'Counts source and target of a pipeline anew, for embedder.status: after its sidecar was written by hand, or with its triggers switched off.';
+
+-- A sum of counts as a bigint, whatever an owner has written there: an overflow would keep every pipeline from its counts.
+create or replace function embedder.bounded(total numeric) returns bigint
+language sql immutable set search_path = pg_catalog, pg_temp
+return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else total end::bigint;
 
 -- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
 create or replace function embedder.fold_tally() returns void
@@ -44,7 +40,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
     returning pipeline_id, source_rows, embedded_rows, done
   )
   insert into embedder.tally (pipeline_id, at, source_rows, embedded_rows, done)
-  select pipeline_id, '-infinity', sum(source_rows), sum(embedded_rows), sum(done) from old group by pipeline_id
+  select pipeline_id, '-infinity', embedder.bounded(sum(source_rows)), embedder.bounded(sum(embedded_rows)), embedder.bounded(sum(done)) from old group by pipeline_id
 $$;
 
 -- What the queue says of each pipeline. Reads neither source nor target. A view, and nobody's but of those below: whoever reads
@@ -60,14 +56,14 @@ select p.id as pipeline_id,
     (select format('its backfill stopped: %s', r.error) from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null limit 1)) as error
 from embedder.pipeline p
 cross join lateral (
-  select coalesce(sum(t.source_rows), 0)::bigint as source_rows, coalesce(sum(t.embedded_rows), 0)::bigint as embedded_rows,
+  select coalesce(embedder.bounded(sum(t.source_rows)), 0) as source_rows, coalesce(embedder.bounded(sum(t.embedded_rows)), 0) as embedded_rows,
     sum(t.done) filter (where t.at > now() - interval '1 minute') as done,
     extract(epoch from now() - min(t.at) filter (where t.at > now() - interval '1 minute' and t.done > 0))::numeric as seconds
   from embedder.tally t where t.pipeline_id = p.id) t
 cross join lateral (
   select count(*) filter (where j.leased_by is null or j.due_at <= now()) as pending,
     count(*) filter (where j.leased_by is not null and j.due_at > now()) as leased,
-    now() - min(j.due_at) filter (where j.due_at <= now()) as oldest_due_age, count(*) filter (where j.fresh) as fresh
+    now() - min(greatest(j.due_at, 'epoch')) filter (where j.due_at <= now()) as oldest_due_age, count(*) filter (where j.fresh) as fresh
   from embedder.job j where j.pipeline_id = p.id) j;
 
 -- Of the rows that wait or have failed, those that have a result: it reads only these. Null where the tables are just being changed.

@@ -125,7 +125,7 @@ end$f$,
       format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
       -- A sidecar may be one that a pipeline of another model has left.
       -- Not those that wait for a person, and none without text: they would come up at every backfill.
-      format(' and %s and not exists (select from embedder.dead_letter d where d.pipeline_id = %s and d.row_key = %s) and %s ~ %L',
+      format(' and %s and not exists (select from embedder.pipeline_%s_dead_letter d where d.row_key = %s) and %s ~ %L',
         case when p.sidecar then format('not exists (select from %s t where %s and t.model = %L)',
             p.target_table, embedder.keys_equal(p.source, 't', 'source'), p.model)
           else format('source.%I is null', embedder.result_marker(p)) end,
@@ -147,11 +147,12 @@ $$;
 -- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker. A single row
 -- without a row_key says that there is more: ranges were walked in which no row needs a job, or rows put aside for a moment.
 create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
-returns table (pipeline_id int, row_key text, version xid8, attempts smallint)
+returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   of_pipeline int;
   walked int;
+  step record;
   more boolean := false;
 begin
   perform set_config('synchronous_commit', 'off', true);
@@ -160,13 +161,13 @@ begin
     for i in 1..20 loop
       walked := i;
       begin
-        exit when not embedder.walk_range(of_pipeline, worker, max_jobs, lease);
+        step := embedder.walk_range(of_pipeline, worker, max_jobs, lease);
+        exit when not step.walked;
       exception when lock_not_available or undefined_table or undefined_column or undefined_function then
         exit; -- Somebody is changing the tables; a worker follows them soon.
       end;
       return query
-        select j.pipeline_id, j.row_key, j.version, j.attempts from embedder.job j
-        where j.pipeline_id = of_pipeline and j.version = pg_current_xact_id() and j.leased_by = worker;
+        select j.pipeline_id, j.row_key, j.version, j.attempts from unnest(step.claimed) j;
       if found then return; end if;
       more := more or walked = 20;
     end loop;
@@ -175,14 +176,16 @@ begin
     select from embedder.backfill_range r join embedder.pipeline p on p.id = r.pipeline_id and not p.paused
     where r.pipeline_id = any (pipeline_ids) and r.not_before between now() and now() + interval '1 s')
   then
-    return query select null::int, null::text, null::xid8, null::smallint;
+    return query select null::int, null::text, null::bigint, null::smallint;
   end if;
 end
 $$;
 comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
--- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. False: there is none.
-create or replace function embedder.walk_range(of_pipeline int, worker int, max_jobs int, lease interval) returns boolean
+-- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. walked is
+-- false where there is none.
+create or replace function embedder.walk_range(
+  of_pipeline int, worker int, max_jobs int, lease interval, out walked boolean, out claimed embedder.job[])
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   r record;
@@ -192,12 +195,13 @@ declare
   reason text;
   state text;
 begin
+  walked := false;
   select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
   from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id and run.pipeline_id = f.pipeline_id
   where f.pipeline_id = of_pipeline and run.error is null and coalesce(f.not_before <= now(), true)
     and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
   order by f.run_id, f.place limit 1 for update of f skip locked;
-  if not found then return false; end if;
+  if not found then return; end if;
 
   -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
   queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
@@ -213,13 +217,14 @@ begin
       get stacked diagnostics reason = message_text, state = returned_sqlstate;
       -- Made for the tables as they were, such as those of another owner: a worker follows them soon.
       if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
-        return false;
+        return;
       end if;
       -- A name that is not there is one in the condition, or the tables are just being changed. Anything else is the fault of
       -- the condition, the filter or the rows, which may raise what they like: it stops this backfill, and not the worker.
       if state in ('42P01', '42703', '42883') and r.condition is null then raise; end if;
       update embedder.backfill_run run set error = reason where run.id = r.run_id;
-      return true;
+      walked := true;
+      return;
   end;
 
   if cardinality(free) < cardinality(keys) then
@@ -240,9 +245,12 @@ begin
     set after_key = keys[cardinality(keys)], rows_left = greatest(0, f.rows_left - cardinality(keys))
     where f.run_id = r.run_id and f.place = r.place;
   end if;
-  insert into embedder.job (pipeline_id, row_key, leased_by, due_at, attempts)
-  select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
-  on conflict (pipeline_id, row_key) do nothing;
-  return true;
+  with made as (
+    insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
+    select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
+    on conflict (pipeline_id, row_key) do nothing
+    returning j
+  ) select array_agg(made.j) into claimed from made;
+  walked := true;
 end
 $$;

@@ -249,7 +249,7 @@ begin
   -- from now on, and each job becomes a new one. New rows that wait and are outside now must not be counted when their job is
   -- done.
   perform 1 from embedder.backfill_range r where r.pipeline_id = p.id for update;
-  update embedder.job j set version = pg_current_xact_id(), fresh = false, leased_by = null,
+  update embedder.job j set version = default, fresh = false, leased_by = null,
     due_at = case when j.leased_by is null then j.due_at else now() end
   where j.pipeline_id = p.id;
   if p.filter is not null then

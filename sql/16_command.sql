@@ -66,7 +66,7 @@ begin
   if not found then return null; end if;
   case new.verb
     when 'enqueue' then new.answer := to_jsonb(embedder.enqueue_row(p.name, new.arguments ->> 'row_key'));
-    when 'retry' then new.answer := to_jsonb(embedder.retry_dead_letters(p.id));
+    when 'retry' then execute format('select to_jsonb(embedder.%I())', format('pipeline_%s_retry', p.id)) into new.answer;
     when 'backfill' then new.answer := to_jsonb(embedder.start_backfill(p, new.arguments ->> 'condition',
       coalesce((new.arguments ->> 'force')::boolean, false), coalesce((new.arguments ->> 'anew')::boolean, false)));
     when 'recount' then perform embedder.correct_tally(p.id);

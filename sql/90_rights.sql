@@ -43,11 +43,10 @@ begin
         or (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format(''embedder.pipeline_%s_act'', p.id))))' end));
     if t in ('pipeline', 'backfill_run', 'backfill_range') then
       execute format('revoke all on embedder.%I from public', t);
-    else
-      execute format('grant select, insert, update, delete on embedder.%I to public', t);
     end if;
   end loop;
-  grant select on embedder.pipeline to public;
+  grant select on embedder.pipeline, embedder.job, embedder.dead_letter, embedder.tally to public;
+  perform embedder.close_books();
   grant select, insert on embedder.command to public;
   -- What the functions for users write; the rest, such as the names of its tables, is written by triggers and workers.
   grant insert (name, generation, live, source, key_columns, input, model, task, target_name, target_column, sidecar, dimensions,
@@ -77,8 +76,8 @@ begin
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline',
-        'may_manage', 'may_see', 'is_member', 'trigger_failed', 'state_of', 'stale_rows', 'index_state', 'target_indexes',
-        'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'correct_tally',
+        'may_manage', 'may_see', 'is_member', 'state_of', 'stale_rows', 'index_state', 'target_indexes',
+        'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'bounded',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
         'embed', 'embed_for', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',

@@ -1,6 +1,6 @@
 import type { ColumnType, Generated } from 'kysely';
 
-/** The tables and views of schema `embedder`, for Kysely. bigint counts come as numbers, xid8 as text. */
+/** The tables and views of schema `embedder`, for Kysely. bigints come as numbers. */
 export interface Schema {
   'embedder.pipeline': PipelineTable;
   'embedder.model': ModelTable;
@@ -73,7 +73,7 @@ interface ModelTable {
 interface JobTable {
   pipeline_id: number;
   row_key: string;
-  version: string;
+  version: number;
   attempts: number;
   leased_by: number | null;
   due_at: Timestamp;

@@ -95,7 +95,7 @@ export async function completeJobs(
     : results.map(({ output }) => output as Output | null);
   const parameters = [
     sql`${jobs.map((job) => job.rowKey)}::text[]`,
-    sql`${jobs.map((job) => job.version)}::xid8[]`,
+    sql`${jobs.map((job) => job.version)}::bigint[]`,
     sql`${model}::text`,
     ...pieces,
     ...outputColumns(target.task, outputs, vectorOid),

@@ -6,8 +6,8 @@ export interface Job {
   readonly pipelineId: number;
   /** The row's primary key as text. */
   readonly rowKey: string;
-  /** The transaction that last asked for the job; a result is written only while this is still the job's version. */
-  readonly version: string;
+  /** Made anew whenever the job is asked for; a result is written only while this is still the job's version. */
+  readonly version: number;
   /** Attempts so far, this one included. */
   readonly attempts: number;
   /** Of a backfill: everything else goes first. */
@@ -78,7 +78,7 @@ async function claim(
 interface ClaimedRow {
   pipeline_id: number;
   row_key: string;
-  version: string;
+  version: number;
   attempts: number;
 }
 
@@ -192,7 +192,7 @@ export async function failJobs(
 
 /** The arguments (pipeline, row_keys, versions) that most functions of sql/08_queue.sql take. */
 function columns(jobs: readonly Job[]) {
-  return sql`${jobs[0]!.pipelineId}, ${jobs.map((job) => job.rowKey)}::text[], ${jobs.map((job) => job.version)}::xid8[]`;
+  return sql`${jobs[0]!.pipelineId}, ${jobs.map((job) => job.rowKey)}::text[], ${jobs.map((job) => job.version)}::bigint[]`;
 }
 
 function seconds(value: number) {

@@ -95,7 +95,7 @@ describe('drop_pipeline', () => {
     await database.query(
       `insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '2', 5, 'e' from embedder.pipeline`,
     );
-    expect([await functions(), await triggers()]).toEqual([18, 4]);
+    expect([await functions(), await triggers()]).toEqual([22, 4]);
     expect(await queued(database, 'doc')).toEqual([]);
     await database.query(`insert into doc values (8, 'y')`);
     await database.query(`select embedder.drop_pipeline('doc')`);
@@ -125,7 +125,7 @@ describe('drop_pipeline', () => {
     );
     const [short, long] = [rows[0]!.a, rows[0]!.b];
     await database.query(`select embedder.drop_pipeline('${short}')`);
-    expect([await functions(), await triggers()]).toEqual([198, 44]);
+    expect([await functions(), await triggers()]).toEqual([242, 44]);
     await database.query(`update doc set body = 'n' where id = 1`);
     expect(await queued(database, long)).toEqual(['1']);
   });

@@ -139,7 +139,7 @@ describe('read', () => {
     const jobs = ['3', '404', '2', '1'].map((rowKey) => ({
       pipelineId: first,
       rowKey,
-      version: '0',
+      version: 0,
       attempts: 1,
       backfill: false,
     }));

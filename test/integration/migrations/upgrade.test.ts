@@ -34,10 +34,10 @@ async function migrateAsOnce(database: TestDatabase): Promise<void> {
   }
 }
 
-/** All that the catalogs say of schema embedder, but for the pipelines' own functions; a line each. */
+/** All that the catalogs say of schema embedder, but for the pipelines' own functions and views; a line each. */
 async function catalogs(database: TestDatabase): Promise<string[]> {
   const { rows } = await database.query<{ line: string }>(`
-    with mine as (select * from pg_class where relnamespace = 'embedder'::regnamespace),
+    with mine as (select * from pg_class where relnamespace = 'embedder'::regnamespace and relname !~ '^pipeline_\\d+_'),
     functions as (select * from pg_proc where (pronamespace = 'embedder'::regnamespace and proname !~ '^pipeline_\\d+_')
       or proname = 'enqueue_embed')
     select format('relation %s %s %s %s rls=%s acl=%s', relname, relkind, relpersistence, reloptions, relrowsecurity,
@@ -53,7 +53,7 @@ async function catalogs(database: TestDatabase): Promise<string[]> {
     union all select format('view %s %s', relname, pg_get_viewdef(oid)) from mine where relkind = 'v'
     union all select format('trigger %s %s %s', tgname, tgenabled, pg_get_triggerdef(t.oid)) from pg_trigger t join mine c on c.oid = t.tgrelid where not tgisinternal
     union all select format('policy %s %s %s %s %s', polname, polrelid::regclass, polcmd, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) from pg_policy p join mine c on c.oid = p.polrelid
-    union all select format('type %s %s', typname, typtype) from pg_type where typnamespace = 'embedder'::regnamespace
+    union all select format('type %s %s', typname, typtype) from pg_type where typnamespace = 'embedder'::regnamespace and typname !~ '^_?pipeline_\\d+_'
     union all select format('comment %s %s', relname, obj_description(oid, 'pg_class')) from mine
     union all select format('function %s acl=%s comment=%s', pg_get_functiondef(oid),
       (select array_agg(a::text order by a::text) from unnest(proacl) a), obj_description(oid, 'pg_proc')) from functions

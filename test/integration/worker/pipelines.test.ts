@@ -438,7 +438,7 @@ describe('a database that refuses for a while', () => {
     // Counted by a sequence, which no error takes back.
     await database.query(`alter function embedder.claim_jobs(int, int[], int, interval) rename to away; create sequence refusals;
       create function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)
-        returns table (pipeline_id int, row_key text, version xid8, attempts smallint) language plpgsql as
+        returns table (pipeline_id int, row_key text, version bigint, attempts smallint) language plpgsql as
         $$ begin perform nextval('public.refusals'); raise read_only_sql_transaction; end $$`);
     await database.query(`update doc set a = 'n'`);
     await pollUntil(

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/queue/jobs.ts';
 import { Holdings } from '../../../src/worker/holdings.ts';
 
-const job = (pipelineId: number, rowKey: string, version = '1'): Job => ({
+const job = (pipelineId: number, rowKey: string, version = 1): Job => ({
   pipelineId,
   rowKey,
   version,
@@ -28,7 +28,7 @@ describe('Holdings', () => {
 
   it('holds a row once, by its later claim: the earlier one does not take it away', () => {
     const holdings = new Holdings();
-    const [earlier, later] = [job(1, 'a'), job(1, 'a', '2')];
+    const [earlier, later] = [job(1, 'a'), job(1, 'a', 2)];
     holdings.add([earlier]);
     holdings.add([later]);
     expect(holdings.size).toBe(1);

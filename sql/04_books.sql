@@ -1,0 +1,53 @@
+-- The books of a pipeline as its own functions see them: its jobs, dead letters, counts and errors, through views that show
+-- and take the rows of this one pipeline. The views read with the rights of the schema's owner, and only the source's owner,
+-- whose functions use them, has rights on them, on just the columns that those write; whose pipeline a new row is, the view says. So no row level security stands in a
+-- user's write: it would cost each one as much as there are pipelines, and `set row_security = off` would make it fail.
+create or replace function embedder.book(p embedder.pipeline, name text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return format('embedder.pipeline_%s_%s', p.id, name);
+
+create or replace function embedder.generate_books(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  owner oid := (select relowner from pg_class where oid = p.source);
+  book record;
+  grantee oid;
+begin
+  for book in select embedder.book(p, b.book) as name, b.* from (values
+    ('job', 'job', 'pipeline_id', 'pipeline_id, row_key, fresh, version, due_at, attempts, leased_by, last_error',
+      'select, delete, insert (row_key, fresh), update (version, due_at, attempts, leased_by, last_error, fresh)'),
+    ('dead_letter', 'dead_letter', 'pipeline_id', 'pipeline_id, row_key', 'select, delete'),
+    ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done',
+      'select, delete, insert (source_rows, embedded_rows, done)'),
+    ('self', 'pipeline', 'id', 'id, name, trigger_error', 'select, update (trigger_error)')) b(book, of_table, id, columns, rights)
+  loop
+    execute format('create or replace view %s as select %s from embedder.%I where %I = %s',
+      book.name, book.columns, book.of_table, book.id, p.id);
+    execute format('alter view %s alter column %I set default %s', book.name, book.id, p.id);
+    for grantee in
+      select distinct a.grantee from pg_class c, aclexplode(c.relacl) a
+      where c.oid = book.name::regclass and a.grantee not in (owner, c.relowner)
+    loop
+      execute format('revoke all on %s from %s', book.name, case grantee when 0 then 'public' else grantee::regrole::text end);
+    end loop;
+    execute format('grant %s on %s to %s', book.rights, book.name, owner::regrole);
+  end loop;
+  perform embedder.close_books();
+end
+$$;
+comment on function embedder.generate_books is 'Makes, or makes again, the views through which a pipeline''s own functions reach its jobs, dead letters, counts and errors.';
+
+-- Takes the rights on the books as a whole from everybody: functions of an earlier version need them, until the last pipeline has
+-- views of its own.
+create or replace function embedder.close_books() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (
+    select from pg_class c, aclexplode(c.relacl) a
+    where c.oid in ('embedder.job'::regclass, 'embedder.dead_letter'::regclass, 'embedder.tally'::regclass)
+      and a.grantee = 0 and a.privilege_type in ('INSERT', 'UPDATE', 'DELETE')
+  ) and not exists (select from embedder.pipeline p where to_regclass(embedder.book(p, 'job')) is null) then
+    revoke insert, update, delete on embedder.job, embedder.dead_letter, embedder.tally from public;
+  end if;
+end
+$$;
