@@ -1,18 +1,26 @@
 /** The library: what `import ... from 'pgembedder'` gives. */
 export { type Connection, type Database, openDatabase } from './database/database.ts';
-export { type MigrationResult, migrate } from './database/migrator.ts';
+export type { MigrationResult } from './database/migrator.ts';
 export { UserError } from './errors.ts';
+export { EngineError } from './inference/engine-error.ts';
+export type { LabelTaskOptions } from './inference/task-options.ts';
+export type { Entity, LabelResult } from './inference/tasks/label-task.ts';
+export {
+  createEmbedder,
+  type EmbedderSettings,
+  type EmbedSettings,
+  type TextModels,
+} from './library/embedder.ts';
+export { migrate } from './library/migrate.ts';
+export { type SearchSettings, search } from './library/search.ts';
+export { createWorker, type LibraryWorkerOptions as WorkerOptions } from './library/worker.ts';
 export {
   alterPipeline,
   definePipeline,
   type PipelineChange,
   type PipelineDefinition,
 } from './pipelines/define.ts';
+export { type WaitSettings, waitFor } from './pipelines/wait-for.ts';
+export type { Match } from './search/search.ts';
 export type { WorkerEvents, WorkerStats } from './worker/events.ts';
-export {
-  createWorker,
-  type DrainResult,
-  type Worker,
-  type WorkerOptions,
-  type WorkerState,
-} from './worker/worker.ts';
+export type { DrainResult, Worker, WorkerState } from './worker/worker.ts';

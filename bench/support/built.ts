@@ -4,8 +4,6 @@
  */
 export const { createWorker, definePipeline, migrate, openDatabase } =
   await load<typeof import('../../src/index.ts')>('index.js');
-export const { catalogModels } =
-  await load<typeof import('../../src/models/catalog.ts')>('models/catalog.js');
 export const { createModelStore } = await load<typeof import('../../src/models/store.ts')>('models/store.js');
 export const { physicalCores } =
   await load<typeof import('../../src/inference/cores.ts')>('inference/cores.js');

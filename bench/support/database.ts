@@ -1,7 +1,7 @@
 import pg from 'pg';
 import type { Database } from '../../src/database/database.ts';
 import { type ServerOptions, startServer, type TestServer } from '../../test/support/server.ts';
-import { catalogModels, migrate, openDatabase } from './built.ts';
+import { migrate, openDatabase } from './built.ts';
 
 /**
  * A server as one would run it: every commit is on disk before it is acknowledged. The tests' server does without, and
@@ -35,7 +35,7 @@ export async function createBenchDatabase(server: TestServer, name: string): Pro
   await asAdmin(server, `create database ${name} template template0`);
   const url = server.url.replace(/\/postgres$/, `/${name}`);
   const kysely = openDatabase(url, 2);
-  await migrate(kysely, catalogModels());
+  await migrate(kysely);
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   return {

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { migrate } from '../database/migrator.ts';
 import { variantOrder } from '../inference/devices/device.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
+import { knownModels } from '../models/known-models.ts';
 import { findSearchable } from '../search/search.ts';
 import { answer, type Dictionary } from './demo/answer.ts';
 import { CountingEmbedder } from './demo/counting-embedder.ts';
@@ -12,7 +13,6 @@ import { awaitLeases, countRows, prepareTable, readFilling, TABLE } from './demo
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
 import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
 import { formatCount } from './format.ts';
-import { knownModels } from './known-models.ts';
 import { say } from './output.ts';
 import { parseCount } from './search.ts';
 import { EMBEDDED_DIRECTORY, type Environment, openStore, readEnvironment, withDatabase } from './session.ts';

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { migrate } from '../database/migrator.ts';
+import { knownModels } from '../models/known-models.ts';
 import { plural } from './format.ts';
-import { knownModels } from './known-models.ts';
 import { colours, print, printJson } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 

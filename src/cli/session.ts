@@ -7,11 +7,11 @@ import { migrate } from '../database/migrator.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
 import { UserError } from '../errors.ts';
 import { pinnedVariants } from '../models/choice.ts';
+import { knownModels } from '../models/known-models.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
 import { explainConnection, UsageError } from './errors.ts';
-import { knownModels } from './known-models.ts';
 import { createLogger } from './logger.ts';
 import { errorColours, say } from './output.ts';
 

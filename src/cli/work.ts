@@ -5,12 +5,13 @@ import { UserError } from '../errors.ts';
 import { httpAddress } from '../http/address.ts';
 import { startHttpServer } from '../http/server.ts';
 import { pinnedVariants } from '../models/choice.ts';
+import { foundModels } from '../models/known-models.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
 import { addDeviceOption, type DeviceOptions, engineOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
-import { foundModels, saveModels } from './known-models.ts';
 import { colours, print, printJson, say } from './output.ts';
+import { saveModels } from './save-models.ts';
 import {
   addDatabaseOptions,
   type DatabaseOptions,

@@ -1,0 +1,133 @@
+import type { Logger } from 'pino';
+import { variantOrder } from '../inference/devices/device.ts';
+import { chooseDevice } from '../inference/devices/resolve-device.ts';
+import { Embedder } from '../inference/embedder.ts';
+import { Engine, type EngineOptions } from '../inference/engine.ts';
+import { EngineError } from '../inference/engine-error.ts';
+import type { LabelTaskOptions } from '../inference/task-options.ts';
+import type { LabelResult } from '../inference/tasks/label-task.ts';
+import { parseChoice } from '../models/choice.ts';
+import type { Pooling } from '../models/description.ts';
+import { modelsDirectory } from '../models/places.ts';
+import { createModelStore, type ModelStore } from '../models/store.ts';
+import { standardLogger } from './logger.ts';
+
+/** What an embedder may be given; all of it can be left out. */
+export interface EmbedderSettings {
+  /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
+  readonly modelDirectories?: readonly string[];
+  /** What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. */
+  readonly device?: string;
+  /** Engine processes, their memory and their end. */
+  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
+  /** A pino logger. Default: what is wrong, on stderr. */
+  readonly logger?: Logger;
+}
+
+/** How texts become vectors. */
+export interface EmbedSettings {
+  /** Whether texts are queries or what is searched in: which of the model's prompts is put before them. Default: 'passage'. */
+  readonly inputType?: 'query' | 'passage';
+  /** Put before each text instead of the model's own prompt. */
+  readonly prompt?: string;
+  /** Numbers kept of each vector, the first ones, for models trained so. */
+  readonly dimensions?: number;
+  readonly pooling?: Pooling;
+  readonly normalize?: boolean;
+}
+
+/** From texts to vectors and labels, in an application. Made by `createEmbedder`. */
+export interface TextModels {
+  /**
+   * A vector for each text, in their order. `model` is a catalog name or ORG/NAME, with `:variant` for one of its variants.
+   * @throws UserError when the model is not here or not for this, EngineError when a text cannot be embedded
+   */
+  embed(model: string, texts: readonly string[], settings?: EmbedSettings): Promise<Float32Array[]>;
+  /**
+   * Labels or entities for each text, in their order. A model that gives vectors takes zero-shot's options.
+   * @throws UserError when model or options do not fit, EngineError when a text cannot be classified
+   */
+  classify(model: string, texts: readonly string[], options?: LabelTaskOptions): Promise<LabelResult[]>;
+  /** How many tokens each text has for a model, special tokens not counted and without a limit. @throws UserError */
+  countTokens(model: string, texts: readonly string[]): number[];
+  /** Ends the processes that hold the models. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes what turns texts into vectors and labels. A model's processes start with its first text, and are ended by `close`.
+ *
+ * @example
+ * const models = await createEmbedder();
+ * const [vector] = await models.embed('all-MiniLM-L6-v2', ['how do I get my money back'], { inputType: 'query' });
+ * await models.close();
+ * @throws UserError when the device does not work
+ */
+export async function createEmbedder(settings: EmbedderSettings = {}): Promise<TextModels> {
+  const { modelDirectories = [modelsDirectory()], device: wanted = 'auto' } = settings;
+  const logger = settings.logger ?? standardLogger();
+  const device = await chooseDevice(wanted, { logger });
+  const engine = new Engine({ ...settings.engine, logger, device });
+  const store = createModelStore({ directories: modelDirectories, variants: variantOrder(device) });
+  return new EngineModels(engine, store);
+}
+
+class EngineModels implements TextModels {
+  readonly #engine: Engine;
+  readonly #store: ModelStore;
+  readonly #embedder: Embedder;
+
+  constructor(engine: Engine, store: ModelStore) {
+    this.#engine = engine;
+    this.#store = store;
+    this.#embedder = new Embedder({ engine });
+  }
+
+  async embed(
+    name: string,
+    texts: readonly string[],
+    { inputType = 'passage', prompt, ...settings }: EmbedSettings = {},
+  ): Promise<Float32Array[]> {
+    const choice = parseChoice(name, 'the model');
+    const model = this.#store.find(choice.name, 'feature-extraction', choice);
+    return withoutErrors(
+      await this.#embedder.embedTexts(model, texts, {
+        ...settings,
+        prompt: prompt ?? model.prompts[inputType],
+        ahead: inputType === 'query',
+      }),
+    );
+  }
+
+  async classify(
+    name: string,
+    texts: readonly string[],
+    options: LabelTaskOptions = {},
+  ): Promise<LabelResult[]> {
+    const choice = parseChoice(name, 'the model');
+    const found = this.#store.find(choice.name, undefined, choice);
+    const model =
+      found.task === 'feature-extraction'
+        ? this.#store.find(choice.name, 'zero-shot-classification', choice)
+        : found;
+    return withoutErrors(await this.#embedder.labelTexts(model, texts, options));
+  }
+
+  countTokens(name: string, texts: readonly string[]): number[] {
+    const choice = parseChoice(name, 'the model');
+    const tokenizer = this.#embedder.tokenizer(this.#store.find(choice.name, undefined, choice));
+    return texts.map((text) => tokenizer.count(text));
+  }
+
+  close(): Promise<void> {
+    return this.#engine.stop();
+  }
+}
+
+/** @throws EngineError the first of them */
+function withoutErrors<Result>(results: readonly (Result | EngineError)[]): Result[] {
+  return results.map((result) => {
+    if (result instanceof EngineError) throw result;
+    return result;
+  });
+}

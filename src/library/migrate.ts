@@ -1,0 +1,17 @@
+import type { Database } from '../database/database.ts';
+import { type MigrationResult, migrate as migrateDatabase } from '../database/migrator.ts';
+import { knownModels } from '../models/known-models.ts';
+import { modelsDirectory } from '../models/places.ts';
+import { createModelStore } from '../models/store.ts';
+
+/**
+ * Makes schema `embedder`, or brings it up to date, as `pgembedder migrate` does: the models of the catalog and of the
+ * models folder are known to `embedder.create_pipeline` then. Safe to call at each start of an application.
+ * @throws UserError where the server is too old, or a right or pgvector is missing
+ */
+export function migrate(
+  database: Database,
+  { modelDirectories = [modelsDirectory()] }: { readonly modelDirectories?: readonly string[] } = {},
+): Promise<MigrationResult> {
+  return migrateDatabase(database, knownModels(createModelStore({ directories: modelDirectories })));
+}

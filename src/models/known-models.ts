@@ -1,0 +1,31 @@
+import type { Logger } from 'pino';
+import { messageOf } from '../errors.ts';
+import { catalogModels } from './catalog.ts';
+import type { ModelStore } from './store.ts';
+
+/** A model as the table embedder.model holds it. */
+export type KnownModel = ReturnType<typeof catalogModels>[number];
+
+/** The catalog's models, and those that lie in the user's own folders. */
+export function knownModels(store: ModelStore, logger?: Logger): KnownModel[] {
+  const known = new Map<string, KnownModel>(catalogModels().map((model) => [model.name, model]));
+  for (const model of foundModels(store, logger)) known.set(model.name, model);
+  return [...known.values()];
+}
+
+/** The models that lie in the user's own folders; broken ones are left out, and named in the log. */
+export function foundModels(store: ModelStore, logger?: Logger): KnownModel[] {
+  return store
+    .list()
+    .filter(({ bundled }) => !bundled)
+    .flatMap(({ name }) => {
+      try {
+        const model = store.find(name);
+        const dimensions = model.task === 'feature-extraction' ? model.dimensions : null;
+        return [{ name, task: model.task, dimensions, max_tokens: model.maxTokens }];
+      } catch (error) {
+        logger?.warn({ model: name, reason: messageOf(error) }, 'model left out');
+        return [];
+      }
+    });
+}
