@@ -5,10 +5,10 @@ import { Command } from 'commander';
 import { UserError } from '../errors.ts';
 import { catalogEntryOf } from '../models/catalog.ts';
 import { readLock, writeLock } from '../models/lock.ts';
+import { requireModelName } from '../models/name.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { exclusively } from '../models/pull/exclusive.ts';
 import { Staging } from '../models/pull/staging.ts';
-import { requireModelName } from '../models/store.ts';
 import { print, printJson, say } from './output.ts';
 import { readEnvironment } from './session.ts';
 

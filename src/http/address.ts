@@ -37,7 +37,7 @@ export function isDefaultAddress({ host, port }: HttpAddress): boolean {
   return `${host}:${port}` === DEFAULT_HTTP_ADDRESS;
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   const kind = isIP(host);
   return kind === 0 ? host === 'localhost' : LOOPBACK.check(host, kind === 4 ? 'ipv4' : 'ipv6');
 }

@@ -3,6 +3,7 @@ import { bearerAuth } from 'hono/bearer-auth';
 import { HTTPException } from 'hono/http-exception';
 import type { Logger } from 'pino';
 import type { Worker } from '../worker/worker.ts';
+import { isLoopback } from './address.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { Readiness } from './readiness.ts';
 
@@ -13,11 +14,13 @@ export interface AppParts {
   readonly metrics: Metrics;
   /** Asked for by everything but the health endpoints, where it is set. */
   readonly token: string | undefined;
+  /** It listens for this machine alone. */
+  readonly local: boolean;
   readonly logger: Logger;
 }
 
 /** The routes of a worker. */
-export function createApp({ worker, readiness, metrics, token, logger }: AppParts): Hono {
+export function createApp({ worker, readiness, metrics, token, local, logger }: AppParts): Hono {
   const app = new Hono();
 
   // Says only that this process lives: the answer itself shows that its event loop turns. A database that is away is no
@@ -33,6 +36,13 @@ export function createApp({ worker, readiness, metrics, token, logger }: AppPart
   });
 
   if (token) app.use(bearerAuth({ token }));
+  // A page from elsewhere whose own name has come to mean this machine: a browser here would read it what we answer.
+  else if (local)
+    app.use(async (context, next) => {
+      if (!isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, '')))
+        throw new HTTPException(403, { message: 'ask for it by localhost, or set PGEMBEDDER_HTTP_TOKEN' });
+      await next();
+    });
 
   app.get('/metrics', async (context) => {
     const { contentType, text } = await metrics.render();

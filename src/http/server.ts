@@ -7,7 +7,7 @@ import { type Connection, openDatabase } from '../database/database.ts';
 import { codeOf } from '../database/errors.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { Worker } from '../worker/worker.ts';
-import { type HttpAddress, isDefaultAddress } from './address.ts';
+import { type HttpAddress, isDefaultAddress, isLoopback } from './address.ts';
 import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
 import { Readiness } from './readiness.ts';
@@ -45,7 +45,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const database = openDatabase(connection, CONNECTIONS);
   const readiness = new Readiness(worker, database);
   const metrics = createMetrics(worker, database);
-  const app = createApp({ worker, readiness, metrics, token, logger });
+  const app = createApp({ worker, readiness, metrics, token, local: isLoopback(address.host), logger });
   const server = createAdaptorServer({ fetch: app.fetch }) as Server;
   const url = await listen(server, address, logger);
   return {

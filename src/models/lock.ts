@@ -3,6 +3,7 @@ import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.ts';
+import { isModelName } from './name.ts';
 import { cpuVariants } from './variants.ts';
 
 /** Lies in a models folder and says exactly what was pulled into it; made to be kept under version control. */
@@ -20,15 +21,28 @@ const lockedModel = z.object({
   variants: z.array(z.enum(cpuVariants)).min(1),
   pulled_at: z.iso.datetime(),
   /** By path within the model's folder. */
-  files: z.record(z.string(), lockedFile).readonly(),
+  files: z
+    .record(z.string(), lockedFile)
+    .refine((files) => Object.keys(files).every(staysWithin), 'a file leads out of its folder')
+    .readonly(),
 });
 
-const lockSchema = z.object({ lockfileVersion: z.literal(1), models: z.record(z.string(), lockedModel) });
+// It comes with a repository, and anybody may have proposed a change to it: folders are replaced by what it names.
+const lockSchema = z.object({
+  lockfileVersion: z.literal(1),
+  models: z
+    .record(z.string(), lockedModel)
+    .refine((models) => Object.keys(models).every(isModelName), 'a model of it has no name of a model'),
+});
 
 export type LockedFile = z.infer<typeof lockedFile>;
 export type LockedModel = z.infer<typeof lockedModel>;
 /** What was pulled into a folder, by ORG/NAME. */
 export type LockedModels = Readonly<Record<string, LockedModel>>;
+
+function staysWithin(path: string): boolean {
+  return path.split(/[/\\]/).every((part) => !['', '.', '..'].includes(part));
+}
 
 /** Reads a folder's lock file; nothing is locked where there is none. @throws UserError for one that cannot be read */
 export function readLock(directory: string): LockedModels {

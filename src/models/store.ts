@@ -6,6 +6,7 @@ import { describeModel, forTask, requireTask } from './describe.ts';
 import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
 import { readLock } from './lock.ts';
 import { readModelConfig, taskOf } from './model-folder.ts';
+import { requireModelName } from './name.ts';
 import { chooseOnnx, onnxFilesIn } from './onnx-choice.ts';
 import { cpuVariants, isExternalDataOf, type Variant } from './variants.ts';
 
@@ -44,17 +45,6 @@ export interface StoreOptions {
   readonly variants?: readonly Variant[] | undefined;
   /** The variants of models that are to be used as just this one; by name. */
   readonly pinned?: ReadonlyMap<string, Variant> | undefined;
-}
-
-/** A folder name, or ORG/NAME. Dots may not lead, so that no name walks out of the folder. */
-const namePattern = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)?$/;
-
-/** Raises UserError unless this can be a model's name. */
-export function requireModelName(name: string): void {
-  if (namePattern.test(name)) return;
-  throw new UserError(`'${name}' is not a model name`, {
-    hint: 'Use a catalog name such as all-MiniLM-L6-v2, or ORG/NAME',
-  });
 }
 
 export function createModelStore(options: StoreOptions): ModelStore {

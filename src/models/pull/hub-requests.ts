@@ -55,8 +55,10 @@ export class HubRequests {
         // What a HEAD is for stands in the hub's own answer; where the bytes lie does not matter to it. Only a model
         // that has another name by now is followed.
         if (method === 'HEAD' && response.headers.has('x-linked-etag')) return { response, first };
-        url = new URL(location, url);
-        if (!/^https?:$/.test(url.protocol)) break;
+        const next = new URL(location, url);
+        // Not to where anybody on the way could change what comes: some files have no sum.
+        if (next.protocol !== 'https:' && next.protocol !== url.protocol) break;
+        url = next;
         continue;
       }
       if (response.ok) return { response, first };

@@ -9,6 +9,9 @@ import type { ModelSource, SourceFile } from './source.ts';
 /** Below a models folder; names with a leading dot are no models. */
 const STAGING = '.pull';
 
+/** The most that is taken of a file whose size nobody says: weights have one, as a rule. */
+const UNKNOWN_SIZE_LIMIT = 64 * 2 ** 20;
+
 /**
  * The place in which one model is put together before it is moved to its own. What lies there survives a break, be it
  * by kill -9, and the next pull goes on with it:
@@ -161,7 +164,7 @@ async function append(
         throw brokenOff(file, error);
       });
     for (let chunk = await read(); !chunk.done; chunk = await read()) {
-      if (file.bytes !== null && length + chunk.value.length > file.bytes) {
+      if (length + chunk.value.length > (file.bytes ?? UNKNOWN_SIZE_LIMIT)) {
         await chunks.return?.();
         throw tooLong(file);
       }
@@ -185,7 +188,11 @@ function brokenOff(file: SourceFile, cause?: unknown): PullError {
 }
 
 function tooLong(file: SourceFile): PullError {
-  return new PullError(`${file.path} is longer than the ${file.bytes} bytes that the hub says`, {
-    hint: 'The hub or a proxy on the way is broken',
-  });
+  return file.bytes === null
+    ? new PullError(`${file.path} does not end, and the hub does not say how long it is`, {
+        hint: 'Download it yourself, and pull the model from that folder',
+      })
+    : new PullError(`${file.path} is longer than the ${file.bytes} bytes that the hub says`, {
+        hint: 'The hub or a proxy on the way is broken',
+      });
 }

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -116,12 +117,32 @@ describe('an address in use', () => {
   });
 });
 
+it('a page of another name does not read metrics of this machine, where no token keeps it out', async () => {
+  const statusFor = async (host: string, options: object = {}) => {
+    const http = await serveWorker(worker, database.url, options);
+    try {
+      const asked = request(`${http.url}/metrics`, {
+        headers: { host, authorization: 'Bearer open-sesame' },
+      });
+      const [response] = (await once(asked.end(), 'response')) as [IncomingMessage];
+      response.resume();
+      return response.statusCode;
+    } finally {
+      await http.close();
+    }
+  };
+  expect([await statusFor('rebound.example:80'), await statusFor('10.0.0.1')]).toEqual([403, 403]);
+  expect([await statusFor('localhost:8089'), await statusFor('[::1]:8089')]).toEqual([200, 200]);
+  expect(await statusFor('behind-a-proxy.example', { token: 'open-sesame' })).toBe(200);
+});
+
 it('liveness ends with the worker’s loop', async () => {
   const failed = { ...worker, state: 'failed' } as unknown as Worker;
   const parts = {
     readiness: undefined as never,
     metrics: undefined as never,
     token: undefined,
+    local: true,
     logger: silent,
   };
   const response = await createApp({ worker: failed, ...parts }).request('/healthz');
