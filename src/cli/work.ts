@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { type Config, describeSettings } from '../config.ts';
-import { migrationState } from '../database/migrator.ts';
-import { UserError } from '../errors.ts';
+import { messageOf, UserError } from '../errors.ts';
 import { httpAddress } from '../http/address.ts';
 import { startHttpServer } from '../http/server.ts';
 import { pinnedVariants } from '../models/choice.ts';
@@ -83,11 +82,14 @@ async function work(
   signals: StopSignals,
   options: WorkOptions,
 ): Promise<void> {
-  // Without the schema the worker says what to do.
-  if ((await migrationState(session.database)) === 'current')
-    await saveModels(session.database, foundModels(store, logger), logger);
-  if (signals.stopped) return;
   const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config, options) });
+  // When the server is there and has the schema: for the one the worker waits, of the other it says what to do.
+  let saved = Promise.resolve();
+  worker.events.once('started', () => {
+    saved = saveModels(session.database, foundModels(store, logger), logger).catch((error: unknown) =>
+      logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model'),
+    );
+  });
   signals.signal.addEventListener('abort', () => {
     logger.info('stopping; a second signal ends at once');
     void worker.stop();
@@ -103,6 +105,7 @@ async function work(
   });
   if (options.once) {
     const summary = await worker.drain();
+    await saved;
     report(summary, options.json ?? false);
     if (summary.failing.length > 0) process.exitCode = 1;
   } else {

@@ -1,8 +1,9 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { Kysely, PostgresDialect, sql } from 'kysely';
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
 import pg from 'pg';
 import { readConnectionUrl } from './connection-url.ts';
+import { outlivesConnection } from './errors.ts';
 import type { Schema } from './schema.ts';
 
 /** Where PostgreSQL is: a URL as psql reads it, or the parts of one (the embedded Postgres is reached by its socket's folder). */
@@ -11,17 +12,73 @@ export type Connection = string | pg.ClientConfig;
 /** A pool of connections with Kysely on top. Close it with `destroy()`. */
 export type Database = Kysely<Schema>;
 
+/** How the connections of a pool are to be. */
+export interface DatabaseOptions {
+  /** A query that has no answer after this has a server that is gone without a word; its connection is given up. */
+  readonly answerMs?: number;
+  /** Called with each new connection, before anybody gets it. */
+  readonly prepare?: (client: pg.ClientBase) => Promise<unknown>;
+}
+
 /**
  * Opens a pool. Nothing is connected before the first query.
  * @param max most connections at once
  */
-export function openDatabase(connection: Connection, max = 5): Database {
-  const pool = new pg.Pool({ ...clientConfig(connection), max, types: { getTypeParser }, Client });
+export function openDatabase(connection: Connection, max = 5, options: DatabaseOptions = {}): Database {
+  const { answerMs, prepare } = options;
+  const pool = new pg.Pool({
+    ...clientConfig(connection),
+    max,
+    types: { getTypeParser },
+    Client,
+    ...(answerMs && { query_timeout: answerMs }),
+    ...(prepare && { onConnect: prepare }),
+  });
   // An idle connection that breaks (a restart of the server) must not end the process; the next query says it better.
   pool.on('error', () => {});
   // Likewise one that breaks between two queries of whoever holds it.
   pool.on('connect', (client) => client.on('error', () => {}));
-  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
+  return new Kysely<Schema>({ dialect: new PostgresDialect({ pool: new CheckedPool(pool) }) });
+}
+
+/**
+ * A pool that uses no connection any more whose server is the wrong one now: after a failover they lead to a standby, or
+ * nowhere. When one has turned out so, all those that are older are given up.
+ */
+class CheckedPool implements PostgresPool {
+  readonly #pool: pg.Pool;
+  readonly #openedAt = new WeakMap<pg.ClientBase, number>();
+  #goodSince = 0;
+
+  constructor(pool: pg.Pool) {
+    this.#pool = pool;
+    pool.on('connect', (client) => this.#openedAt.set(client, performance.now()));
+  }
+
+  async connect(): Promise<PostgresPoolClient> {
+    const client = await this.#pool.connect();
+    if (!this.#isGood(client)) {
+      client.release(true);
+      return this.connect();
+    }
+    const note = (error: unknown) => {
+      if (outlivesConnection(error)) this.#goodSince = performance.now();
+      throw error;
+    };
+    return {
+      query: ((text: string, values: unknown[]) =>
+        client.query(text, values).catch(note)) as unknown as PostgresPoolClient['query'],
+      release: () => client.release(!this.#isGood(client)),
+    };
+  }
+
+  end(): Promise<void> {
+    return this.#pool.end();
+  }
+
+  #isGood(client: pg.ClientBase): boolean {
+    return (this.#openedAt.get(client) ?? 0) >= this.#goodSince;
+  }
 }
 
 /** Its socket goes with an attempt that failed: `pg` leaves it open where a password is missing, and the process never ends. */

@@ -22,6 +22,27 @@ export function isConnectionError(error: unknown): boolean {
   );
 }
 
+const READ_ONLY = '25006';
+const ANSWER_TIMEOUT = 'Query read timeout';
+
+/** Whether a query had no answer in its time, and was given up on this side. */
+export function isAnswerTimeout(error: unknown): boolean {
+  return error instanceof Error && !(error instanceof pg.DatabaseError) && error.message === ANSWER_TIMEOUT;
+}
+
+/**
+ * Whether the connection is no good for the next query although it is open: it leads to a server that has become a
+ * standby, or to one that does not answer.
+ */
+export function outlivesConnection(error: unknown): boolean {
+  return codeOf(error) === READ_ONLY || isAnswerTimeout(error);
+}
+
+/** Whether whoever works all the time waits for the end of it: the server is away, or another one is to take its place. */
+export function isAway(error: unknown): boolean {
+  return isConnectionError(error) || outlivesConnection(error);
+}
+
 /** Whether another transaction got in the way (serialization failure, deadlock): the same query succeeds when repeated. */
 export function isConflict(error: unknown): boolean {
   const code = codeOf(error);

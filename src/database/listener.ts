@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
+import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
-import pgListen, { type Subscriber } from 'pg-listen';
+import pg from 'pg';
 import { type Connection, clientConfig, type Database } from './database.ts';
 
 /** The channel that triggers and declarations notify. */
@@ -9,79 +10,155 @@ export const CHANNEL = 'embedder_job';
 
 /** How long a notification to ourselves may take before LISTEN counts as not working. */
 const PROBE_MS = 1_000;
-const PROBE = 'probe ';
+/** How often the connection is tried, and how long that may take: one that leads nowhere breaks without a word. */
+const CHECK_EVERY_MS = 2_000;
+const CHECK_MS = 3_000;
+/** The first and the longest wait before another connection is opened. */
+const REOPEN_MS = 100;
+const REOPEN_LIMIT_MS = 5_000;
 
 interface ListenerEvents {
   /** Somebody notified: '' for new jobs, 'pipeline' when a declaration changed, 'request' when a query text waits. */
   wake: [payload: string];
-  /** The connection broke; it is being opened again, and what was sent meanwhile is lost. */
+  /** The connection broke; another one is being opened, and what is sent meanwhile is lost. */
   lost: [];
-  /** The connection is there again. */
+  /** There is a connection again. */
   restored: [];
 }
 
 /**
  * LISTEN on a connection of its own. Create it with `openListener`.
  *
- * LISTEN is accepted and yet never delivers behind PgBouncer in transaction mode and on the embedded Postgres, so it
- * is believed only when a notification to ourselves has arrived.
+ * LISTEN is accepted and yet never delivered behind PgBouncer in transaction mode, so it is believed only when a
+ * notification from another connection has arrived. After that the connection notifies itself every two seconds, on a
+ * channel of its own: when nothing comes, another one is opened.
  */
 export class Listener extends EventEmitter<ListenerEvents> {
-  readonly #subscriber: Subscriber;
+  readonly #connection: Connection;
+  readonly #probeChannel = `embedder_probe_${randomUUID()}`;
+  readonly #probes = new EventEmitter<{ probe: [] }>();
+  #client: pg.Client | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
-  constructor(subscriber: Subscriber) {
+  constructor(connection: Connection) {
     super();
-    this.#subscriber = subscriber;
-    // An empty payload comes as undefined.
-    subscriber.notifications.on(CHANNEL, (payload = '') => {
-      if (!payload.startsWith(PROBE)) this.emit('wake', payload);
+    this.#connection = connection;
+  }
+
+  /** Connects and listens. */
+  async open(): Promise<void> {
+    const client = new pg.Client(clientConfig(this.#connection));
+    client.on('notification', ({ channel, payload = '' }) => {
+      if (channel === CHANNEL) this.emit('wake', payload);
+      else this.#probes.emit('probe');
     });
-    subscriber.events.on('reconnect', () => this.emit('lost'));
-    subscriber.events.on('connected', () => this.emit('restored'));
-    // Without a handler an 'error' event would end the process; the subscriber reconnects by itself.
-    subscriber.events.on('error', () => this.emit('lost'));
+    // Without a handler an 'error' event would end the process.
+    client.on('error', () => this.#lose(client));
+    client.on('end', () => this.#lose(client));
+    try {
+      await client.connect();
+      await client.query(`listen "${CHANNEL}"; listen "${this.#probeChannel}"`);
+    } catch (error) {
+      destroy(client);
+      throw error;
+    }
+    if (this.#closed) return destroy(client);
+    this.#client = client;
   }
 
   /** Whether a notification sent through `database` arrives here within a second. */
-  async hears(database: Database): Promise<boolean> {
-    const probe = PROBE + randomUUID();
-    const heard = new EventEmitter<{ probe: [] }>();
-    const check = (payload: string) => payload === probe && heard.emit('probe');
-    this.#subscriber.notifications.on(CHANNEL, check);
-    try {
-      const arrival = once(heard, 'probe', { signal: AbortSignal.timeout(PROBE_MS) });
-      await Promise.all([arrival, sql`select pg_notify(${CHANNEL}, ${probe})`.execute(database)]);
-      return true;
-    } catch (error) {
-      if (error instanceof Error && error.name === 'AbortError') return false;
-      throw error;
-    } finally {
-      this.#subscriber.notifications.removeListener(CHANNEL, check);
-    }
+  hears(database: Database): Promise<boolean> {
+    return this.#heard(() => sql`select pg_notify(${this.#probeChannel}, '')`.execute(database), PROBE_MS);
+  }
+
+  /** From now on has the connection tried again and again, and replaced when it is gone. */
+  watch(): void {
+    this.#timer = setTimeout(async () => {
+      const client = this.#client;
+      // Listens once more with it, so that whoever looks at the server's sessions sees what this one is for.
+      const probe = `listen "${CHANNEL}"; notify "${this.#probeChannel}"`;
+      const well = await this.#heard(() => client!.query(probe), CHECK_MS).catch(() => false);
+      if (this.#client !== client || this.#closed) return;
+      if (well) this.watch();
+      else this.#lose(client!);
+    }, CHECK_EVERY_MS);
+    this.#timer.unref();
   }
 
   async close(): Promise<void> {
-    await this.#subscriber.close();
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    const client = this.#client;
+    this.#client = undefined;
+    if (!client) return;
+    // One that leads nowhere would keep whoever closes it waiting.
+    await Promise.race([client.end(), wait(PROBE_MS, undefined, { ref: false })]);
+    destroy(client);
   }
+
+  async #heard(send: () => Promise<unknown>, limitMs: number): Promise<boolean> {
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), limitMs);
+    try {
+      const arrival = once(this.#probes, 'probe', { signal: limit.signal });
+      // A connection that leads nowhere never answers: what is waited for is the notification alone.
+      const sent = send();
+      sent.catch((error: unknown) => limit.abort(error));
+      await arrival;
+      await sent;
+      return true;
+    } catch (error) {
+      if (limit.signal.reason instanceof Error && limit.signal.reason.name !== 'AbortError')
+        throw limit.signal.reason;
+      if (limit.signal.aborted) return false;
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #lose(client: pg.Client): void {
+    destroy(client);
+    if (this.#client !== client) return;
+    this.#client = undefined;
+    clearTimeout(this.#timer);
+    this.emit('lost');
+    void this.#reopen();
+  }
+
+  async #reopen(): Promise<void> {
+    for (let ms = REOPEN_MS; !this.#closed; ms = Math.min(2 * ms, REOPEN_LIMIT_MS)) {
+      try {
+        await this.open();
+      } catch {
+        await wait(ms, undefined, { ref: false });
+        continue;
+      }
+      if (this.#closed) return;
+      this.emit('restored');
+      this.watch();
+      return;
+    }
+  }
+}
+
+/** Ends a connection without a word to the other side, which may not be there. */
+function destroy(client: pg.Client): void {
+  (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
 
 /** Opens a listener; null where notifications do not arrive, and polling has to do. */
 export async function openListener(connection: Connection, database: Database): Promise<Listener | null> {
-  const subscriber = pgListen.default(clientConfig(connection), {
-    parse: (payload) => payload,
-    serialize: (payload) => payload,
-    retryTimeout: 0,
-    retryInterval: (attempt) => Math.min(100 * 2 ** attempt, 5_000),
-  });
-  const listener = new Listener(subscriber);
+  const listener = new Listener(connection);
   let heard = false;
   try {
-    await subscriber.connect();
-    await subscriber.listenTo(CHANNEL);
+    await listener.open();
     heard = await listener.hears(database);
   } finally {
-    // It would go on to reconnect.
     if (!heard) await listener.close();
   }
-  return heard ? listener : null;
+  if (!heard) return null;
+  listener.watch();
+  return listener;
 }

@@ -8,6 +8,7 @@ import { packageRoot } from '../package-root.ts';
 import type { Database } from './database.ts';
 import { codeOf } from './errors.ts';
 import type { Schema } from './schema.ts';
+import { settleStatement } from './sessions.ts';
 
 /** What `migrate` did: names of the files it applied, empty when everything was up to date. */
 export interface MigrationResult {
@@ -207,13 +208,18 @@ function inLockedTransaction<Result>(
   database: Database,
   work: (transaction: Transaction<Schema>) => Promise<Result>,
 ): Promise<Result> {
+  // As PostgreSQL has it, whatever the role's own settings are: what they would end or change is not a person's statement.
   return afterLocks(() =>
-    database.transaction().execute(async (transaction) => {
-      await sql`set local lock_timeout = 0`.execute(transaction);
-      await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
-      await sql.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`).execute(transaction);
-      return work(transaction);
-    }),
+    database
+      .transaction()
+      .setIsolationLevel('read committed')
+      .setAccessMode('read write')
+      .execute(async (transaction) => {
+        await sql.raw(settleStatement('transaction')).execute(transaction);
+        await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
+        await sql.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`).execute(transaction);
+        return work(transaction);
+      }),
   );
 }
 

@@ -1,5 +1,5 @@
 import pRetry from 'p-retry';
-import { isConflict, isConnectionError } from './errors.ts';
+import { isAway, isConflict } from './errors.ts';
 
 /** How a query is repeated while the server is away. */
 export interface RetryOptions {
@@ -20,9 +20,9 @@ export function retrying<Result>(query: () => Promise<Result>, options: RetryOpt
     maxTimeout: 2_000,
     randomize: true,
     ...(options.signal ? { signal: options.signal } : {}),
-    shouldRetry: ({ error }) => isConnectionError(error) || isConflict(error),
+    shouldRetry: ({ error }) => isAway(error) || isConflict(error),
     onFailedAttempt: ({ error, attemptNumber }) => {
-      if (isConnectionError(error)) options.onRetry?.(error, attemptNumber);
+      if (isAway(error)) options.onRetry?.(error, attemptNumber);
     },
   });
 }

@@ -124,7 +124,7 @@ export class ClaimLoop {
     await this.#reload();
     // Asked before the claim: what is given back while it runs is due, and it has not seen that.
     const holding = this.#holdings.size > 0;
-    const full = this.#holdings.size - this.#holdings.backfill > this.#window;
+    const full = this.#holdings.others(this.#context.lanes.slow()) > this.#window;
     if (full || (holding && this.#suspects !== 'none')) {
       await this.#signal.wait(RELOAD_MS);
       return false;

@@ -28,6 +28,13 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     }
   }
 
+  /** How many are held that are no backfill's, of pipelines other than the given ones. */
+  others(than: ReadonlySet<number>): number {
+    let held = this.#size - this.#backfill;
+    for (const id of than) for (const job of this.#jobs.get(id)?.values() ?? []) if (!job.backfill) held--;
+    return held;
+  }
+
   /** Whether a job is held by just this claim; a row whose lease ran out may be held by a later one. */
   has(job: Job): boolean {
     return this.#jobs.get(job.pipelineId)?.get(job.rowKey) === job;

@@ -95,7 +95,7 @@ export class Housekeeping {
   }
 
   async #lookAfterTables(): Promise<void> {
-    const { database, logger } = this.#context;
+    const { chores: database, logger } = this.#context;
     const { rows: changed } = await persist(this.#context, () =>
       sql<{ id: number }>`select id from embedder.changed_pipelines() id`.execute(database),
     );
@@ -114,7 +114,7 @@ export class Housekeeping {
 
   /** Notes which pipelines have ended their first filling. */
   async markFilled(): Promise<void> {
-    const { database, logger } = this.#context;
+    const { chores: database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
       sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(database),
     );
@@ -125,7 +125,7 @@ export class Housekeeping {
   }
 
   async #cutOver(): Promise<void> {
-    const { database, logger } = this.#context;
+    const { chores: database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
       sql<{ name: string | null }>`select name from embedder.auto_cutover() name`.execute(database),
     );
@@ -139,6 +139,6 @@ export class Housekeeping {
 
   async #fold(): Promise<void> {
     this.#lastFold = performance.now();
-    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(this.#context.database));
+    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(this.#context.chores));
   }
 }

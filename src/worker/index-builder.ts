@@ -36,7 +36,7 @@ export class IndexBuilder {
 
   /** Builds what is missing, unless another worker is at it. */
   async build(): Promise<void> {
-    const { database, claimant } = this.#context;
+    const { chores: database, claimant } = this.#context;
     this.#building = true;
     try {
       const { rows } = await sql<{ mine: boolean }>`
@@ -57,16 +57,14 @@ export class IndexBuilder {
     this.#cancelled = true;
     while (this.#building) {
       await sql`select pg_cancel_backend(pid) from pg_stat_activity
-        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
+        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.chores);
       await wait(CANCEL_AGAIN_MS);
     }
   }
 
   async #buildAll(): Promise<void> {
     const { rows } = await sql<MissingIndex>`
-      select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(
-      this.#context.database,
-    );
+      select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(this.#context.chores);
     for (const missing of rows) {
       if (this.#cancelled) return;
       await this.#buildOne(missing);
@@ -74,7 +72,7 @@ export class IndexBuilder {
   }
 
   async #buildOne({ id, pipeline, statements, advice }: MissingIndex): Promise<void> {
-    const { database, logger, events } = this.#context;
+    const { chores: database, logger, events } = this.#context;
     const begin = performance.now();
     if (advice) logger.warn({ pipeline, advice }, 'index is built with little memory');
     try {

@@ -42,15 +42,15 @@ export async function deregister(context: WorkerContext): Promise<void> {
 }
 
 /**
- * What a worker does by the clock: says that it lives, frees the jobs of workers that do not, clears requests that
- * nobody waits for, and renews its leases.
+ * What a worker does by the clock: says that it lives, on a connection of its own; and beside that frees the jobs of
+ * workers that do not, clears requests that nobody waits for, and renews its leases.
  */
 export class Heartbeat {
   readonly #context: WorkerContext;
   readonly #holdings: Holdings;
   readonly #listening: () => boolean;
-  #timer: NodeJS.Timeout | undefined;
-  #beating: Promise<void> | undefined;
+  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #running = new Map<string, Promise<void>>();
   #renewedAt = performance.now();
 
   constructor(context: WorkerContext, holdings: Holdings, listening: () => boolean) {
@@ -60,19 +60,17 @@ export class Heartbeat {
   }
 
   start(): void {
-    this.#timer = setInterval(() => {
-      // One at a time: while the server is away, beats must not pile up.
-      this.#beating ??= this.beat()
-        .catch((error: unknown) => this.#context.logger.warn({ err: error }, 'heartbeat failed'))
-        .finally(() => {
-          this.#beating = undefined;
-        });
-    }, HEARTBEAT_MS);
+    this.#repeat('beat', () => this.beat());
+    this.#repeat('rescue', () => this.rescue());
+    this.#repeat('renewal', () => this.#renewInTime());
+    this.#repeat('requests', async () => {
+      await sql`select embedder.tidy_requests()`.execute(this.#context.database);
+    });
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#beating;
+    for (const timer of this.#timers) clearInterval(timer);
+    await Promise.all(this.#running.values());
   }
 
   /** One beat. */
@@ -80,23 +78,17 @@ export class Heartbeat {
     const context = this.#context;
     const known = await persist(context, () =>
       sql<{ known: boolean }>`select embedder.beat(${context.claimant.workerId}) as known`.execute(
-        context.database,
+        context.heart,
       ),
     );
-    if (!known.rows[0]?.known) {
-      // It was silent for too long (the machine slept, or the server was away), and its jobs were freed.
-      const workerId = await register(context, this.#listening());
-      context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
-      context.claimant = { ...context.claimant, workerId };
-      context.events.emit('registeredAnew');
-      this.#loseLeases();
-      this.#renewedAt = performance.now();
-    }
-    await this.rescue();
-    await persist(context, () => sql`select embedder.tidy_requests()`.execute(context.database));
-    if (performance.now() - this.#renewedAt > (context.claimant.leaseSeconds * 1_000) / RENEWALS_PER_LEASE) {
-      await this.#renew();
-    }
+    if (known.rows[0]?.known) return;
+    // It was silent for too long (the machine slept, or the server was away), and its jobs were freed.
+    const workerId = await register({ database: context.heart }, this.#listening());
+    context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
+    context.claimant = { ...context.claimant, workerId };
+    context.events.emit('registeredAnew');
+    this.#loseLeases();
+    this.#renewedAt = performance.now();
   }
 
   /** Frees the jobs of workers whose heartbeat is gone. */
@@ -111,7 +103,21 @@ export class Heartbeat {
     }
   }
 
-  async #renew(): Promise<void> {
+  /** Each by itself, so that none waits for another; one at a time, so that while the server is away they do not pile up. */
+  #repeat(what: string, task: () => Promise<void>): void {
+    const turn = () => {
+      if (this.#running.has(what)) return;
+      const run = task()
+        .catch((error: unknown) => this.#context.logger.warn({ err: error }, `${what} failed`))
+        .finally(() => this.#running.delete(what));
+      this.#running.set(what, run);
+    };
+    this.#timers.push(setInterval(turn, HEARTBEAT_MS));
+  }
+
+  async #renewInTime(): Promise<void> {
+    const third = (this.#context.claimant.leaseSeconds * 1_000) / RENEWALS_PER_LEASE;
+    if (performance.now() - this.#renewedAt < third) return;
     const since = this.#renewedAt;
     for (const jobs of this.#holdings.byPipeline()) {
       await persist(this.#context, () => renewLeases(this.#context.database, this.#context.claimant, jobs));

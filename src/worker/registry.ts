@@ -74,15 +74,20 @@ export class Registry {
    * no full queue keeps its neighbours waiting.
    */
   claimable(): number[] {
-    const now = performance.now();
+    const slow = this.#context.lanes.slow();
     const open = [...this.#served.values()].filter(
-      ({ pipeline }) => !pipeline.paused && (this.#setbacks.get(pipeline.id)?.until ?? 0) <= now,
+      ({ pipeline }) => !pipeline.paused && !this.isAside(pipeline.id) && !slow.has(pipeline.id),
     );
     const turn = this.#turn++ % Math.max(1, open.length);
     const rotated = [...open.slice(turn), ...open.slice(0, turn)];
     return rotated
       .sort((a, b) => b.pipeline.priority - a.pipeline.priority)
       .map(({ pipeline }) => pipeline.id);
+  }
+
+  /** Whether a pipeline is left alone for a while after an error. */
+  isAside(pipelineId: number): boolean {
+    return (this.#setbacks.get(pipelineId)?.until ?? 0) > performance.now();
   }
 
   /** Writes an error on a pipeline and leaves it alone for a while. */

@@ -7,6 +7,7 @@ import { failJobs, heldJobs, type Job, releaseJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
+import { TooSlowError } from './lanes.ts';
 import type { Registry, ServedPipeline } from './registry.ts';
 
 /** A job whose row could not be worked on, and why. */
@@ -81,7 +82,7 @@ export class Setbacks {
   async failPipeline(served: ServedPipeline, jobs: readonly Job[], error: unknown): Promise<void> {
     const { pipeline } = served;
     let delaySeconds = RELEASE_DELAY_SECONDS;
-    if (error instanceof EngineError) {
+    if (error instanceof EngineError || error instanceof TooSlowError) {
       await this.#registry.fail(pipeline, error.line);
     } else if (codeOf(error) !== LOCK_NOT_AVAILABLE) {
       const problem = await this.findProblem(served);
@@ -94,6 +95,16 @@ export class Setbacks {
       if (problem !== undefined) this.#refreshed.add(pipeline.id);
     }
     await this.release(jobs, delaySeconds);
+  }
+
+  /** Whether the pipeline is left alone for a while after an error. */
+  isAside({ pipeline }: ServedPipeline): boolean {
+    return this.#registry.isAside(pipeline.id);
+  }
+
+  /** Leaves the pipeline alone for a while, and says why. */
+  async setAside({ pipeline }: ServedPipeline, reason: string): Promise<void> {
+    await this.#registry.fail(pipeline, reason);
   }
 
   /**

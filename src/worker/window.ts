@@ -9,6 +9,7 @@ import { type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
 import { computePieces, sharedBatchKey } from './compute.ts';
 import { persist, type WorkerContext } from './context.ts';
+import { inTime } from './lanes.ts';
 import type { Registry, ServedPipeline } from './registry.ts';
 import { Row } from './row.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
@@ -90,7 +91,11 @@ export class WindowRunner {
       : served.model.maxTokens * limits.charactersPerToken;
     const read = async (part: readonly Job[]) => {
       const begin = performance.now();
-      const inputs = await persist(this.#context, () => readInputs(this.#context.database, part, most));
+      const inputs = await this.#context.lanes.run(pipelineId, () =>
+        persist(this.#context, () =>
+          inTime('reading its rows', () => readInputs(this.#context.pipelines, part, most)),
+        ),
+      );
       this.#context.events.emit('fetched', {
         pipeline: served.pipeline.name,
         rows: part.length,

@@ -1,7 +1,10 @@
+import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import { type Connection, type Database, findVectorOid, openDatabase } from '../database/database.ts';
+import { type Connection, findVectorOid } from '../database/database.ts';
 import { type Listener, openListener } from '../database/listener.ts';
 import { requireSchema } from '../database/migrator.ts';
+import { retrying } from '../database/retry.ts';
+import { deviatingSettings } from '../database/sessions.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
@@ -12,11 +15,13 @@ import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
 import type { Backoff, Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
-import type { WorkerContext } from './context.ts';
+import { sayAway, type WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
 import { Holdings } from './holdings.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { IndexBuilder } from './index-builder.ts';
+import { Lanes } from './lanes.ts';
+import { Pools } from './pools.ts';
 import { deregister, Heartbeat, register } from './registration.ts';
 import { Registry } from './registry.ts';
 import { Requests } from './requests.ts';
@@ -66,7 +71,9 @@ export interface Worker {
   readonly state: WorkerState;
   /** The engine's sessions: every one that was needed so far, loaded or not. */
   readonly sessions: readonly SessionState[];
-  /** Connects and works until `stop`. Resolves when it looks for jobs. @throws UserError */
+  /**
+   * Connects and works until `stop`. Resolves when it looks for jobs; while the server is away it waits. @throws UserError
+   */
   start(): Promise<void>;
   /** Connects, works until no job is due, and stops. @throws UserError */
   drain(): Promise<DrainResult>;
@@ -103,7 +110,7 @@ class PipelineWorker implements Worker {
   readonly stats: WorkerStats = { embedded: 0, emptied: 0, superseded: 0, retried: 0, dead: 0 };
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
-  readonly #database: Database;
+  readonly #pools: Pools;
   /** There once the device is known. */
   #engine: Engine | undefined;
   readonly #holdings = new Holdings();
@@ -119,7 +126,9 @@ class PipelineWorker implements Worker {
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#logger = options.logger;
-    this.#database = openDatabase(options.connection);
+    this.#pools = new Pools(options.connection);
+    // Each statement that waits for the server listens to it.
+    setMaxListeners(0, this.#giveUp.signal);
   }
 
   get sessions(): readonly SessionState[] {
@@ -131,7 +140,7 @@ class PipelineWorker implements Worker {
   }
 
   async start(): Promise<void> {
-    const { loop } = await this.#connect().catch(async (error: unknown) => {
+    const { loop } = await this.#connect(true).catch(async (error: unknown) => {
       await this.stop();
       throw error;
     });
@@ -145,7 +154,7 @@ class PipelineWorker implements Worker {
   async drain(): Promise<DrainResult> {
     const begin = performance.now();
     try {
-      const { loop, registry } = await this.#connect();
+      const { loop, registry } = await this.#connect(false);
       this.#running = loop.run(true);
       await this.#running;
       return {
@@ -164,12 +173,13 @@ class PipelineWorker implements Worker {
     return this.#stopped;
   }
 
-  async #connect(): Promise<Parts> {
+  /** @param patient whether to wait for a server that is away */
+  async #connect(patient: boolean): Promise<Parts> {
     this.#state = 'starting';
     // Beside the first statements: trying a GPU takes a third of a second.
     const preparing = this.#prepare();
     preparing.catch(() => {});
-    const context = await this.#makeContext(preparing);
+    const context = await this.#makeContext(preparing, patient);
     const { embedder, store } = await preparing;
     const registry = new Registry(context, store, embedder);
     const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);
@@ -230,31 +240,55 @@ class PipelineWorker implements Worker {
   }
 
   /** Nobody is to see a worker before it is `prepared`. */
-  async #makeContext(prepared: Promise<unknown>): Promise<WorkerContext> {
-    const database = this.#database;
-    await requireSchema(database);
-    const vectorOid = await findVectorOid(database);
-    if (vectorOid === null)
-      throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
-    this.#listener = await openListener(this.#options.connection, database);
-    // Whoever stops a worker that starts has not seen this connection.
-    if (this.#stopped) await this.#listener?.close();
-    if (!this.#listener) {
-      this.#logger.warn(
-        'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
-      );
-    }
-    await prepared;
-    const workerId = await register({ database }, this.#listener !== null);
+  async #makeContext(prepared: Promise<unknown>, patient: boolean): Promise<WorkerContext> {
+    const { heart, queue, pipelines, chores } = this.#pools;
+    const { signal } = this.#giveUp;
+    const attach = () => this.#attach(prepared);
+    const { workerId, vectorOid } = patient
+      ? await retrying(attach, { signal, onRetry: sayAway(this.#logger) })
+      : await attach();
     return {
-      database,
+      database: queue,
+      heart,
+      pipelines,
+      lanes: new Lanes(),
+      chores,
       vectorOid,
       logger: this.#logger,
       events: this.events,
       backoff: this.#options.backoff ?? { baseSeconds: 2, limitSeconds: 600 },
       claimant: { workerId, leaseSeconds: this.#options.leaseSeconds ?? 60 },
-      signal: this.#giveUp.signal,
+      signal,
     };
+  }
+
+  /** Finds out what the connection can do, and goes on the register. */
+  async #attach(prepared: Promise<unknown>): Promise<{ workerId: number; vectorOid: number }> {
+    const { heart } = this.#pools;
+    await requireSchema(heart);
+    const vectorOid = await findVectorOid(heart);
+    if (vectorOid === null)
+      throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
+    await this.#listener?.close();
+    this.#listener = await openListener(this.#options.connection, heart);
+    // Whoever stops a worker that starts has not seen this connection.
+    if (this.#stopped) await this.#listener?.close();
+    if (this.#listener) {
+      // A notification has arrived here: so the connection is a session of our own.
+      await this.#pools.own();
+    } else {
+      this.#logger.warn(
+        'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
+      );
+      const settings = await deviatingSettings(heart);
+      if (settings.length > 0)
+        this.#logger.warn(
+          { settings },
+          "the worker's role or database has settings that the worker should not have, and behind a pooler it cannot change them: see pgembedder doctor",
+        );
+    }
+    await prepared;
+    return { workerId: await register({ database: heart }, this.#listener !== null), vectorOid };
   }
 
   /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */
@@ -311,7 +345,7 @@ class PipelineWorker implements Worker {
   async #disconnect(): Promise<void> {
     await this.#parts?.heartbeat.stop();
     await this.#listener?.close();
-    await this.#database.destroy();
+    await this.#pools.close();
   }
 }
 

@@ -1,10 +1,12 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { bisect } from '../bisect.ts';
-import { isRowError } from '../database/errors.ts';
+import { codeOf, isRowError } from '../database/errors.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
+import { inTime } from './lanes.ts';
 import type { ServedPipeline } from './registry.ts';
 import type { Failure, Setbacks } from './setbacks.ts';
 
@@ -16,6 +18,9 @@ const LINGER_MS = 50;
 const LOCKED_RETRY_MS = 100;
 const LOCKED_RETRIES = 20;
 const LOCKED_DELAY_SECONDS = 5;
+/** A table that is locked as a whole is tried again after this, and after the two seconds that the statement waits itself. */
+const LOCKED_TABLE_MS = 1_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Results of one pipeline that wait to be written. */
 interface Queue {
@@ -36,6 +41,7 @@ export class Writer {
   readonly #stats: WorkerStats;
   readonly #queues = new Map<number, Queue>();
   readonly #writes = new Set<Promise<void>>();
+  #stopping = false;
 
   constructor(context: WorkerContext, setbacks: Setbacks, holdings: Holdings, stats: WorkerStats) {
     this.#context = context;
@@ -57,8 +63,9 @@ export class Writer {
     else if (queue.results.length > 0) queue.timer ??= setTimeout(() => this.#flush(queue), LINGER_MS);
   }
 
-  /** Writes all that waits; resolves when it is committed or given up. */
+  /** The end: writes all that waits; resolves when it is committed or given up. */
   async drain(): Promise<void> {
+    this.#stopping = true;
     for (const queue of this.#queues.values()) this.#flush(queue);
     while (this.#writes.size > 0) await Promise.all(this.#writes);
   }
@@ -86,7 +93,7 @@ export class Writer {
     try {
       await bisect(
         results,
-        (part) => this.#complete(served, part),
+        (part) => this.#context.lanes.run(served.pipeline.id, () => this.#complete(served, part)),
         isRowError,
         ({ job }, error) => failures.push({ job, error }),
       );
@@ -125,18 +132,26 @@ export class Writer {
 
   /** Writes results until each is committed, found to be superseded, or given back because it stays locked. */
   async #complete(served: ServedPipeline, results: readonly Result[]): Promise<void> {
-    const { database, vectorOid } = this.#context;
+    const { database, pipelines, vectorOid } = this.#context;
     const { id, task, chunking } = served.pipeline;
     const target = { id, task, chunked: chunking !== null };
     // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
     // statement cannot write it twice.
     let left = results.filter(({ job }) => this.#holdings.has(job));
     this.#countSuperseded(served, results.length - left.length);
+    if (this.#setbacks.isAside(served)) {
+      // What came before it has found out that the pipeline does not work.
+      await this.#setbacks.release(left.map(({ job }) => job));
+      return;
+    }
     for (let attempt = 0; left.length > 0; attempt++) {
       const begin = performance.now();
       const done = await persist(this.#context, () =>
-        completeJobs(database, target, left, served.pipeline.model, vectorOid),
-      );
+        inTime('writing to its target', () =>
+          completeJobs(pipelines, target, left, served.pipeline.model, vectorOid),
+        ),
+      ).catch((error: unknown) => this.#waitForTable(served, error));
+      if (!done) continue;
       this.#count(
         served,
         left.filter(({ job }) => done.has(job.rowKey)),
@@ -156,8 +171,22 @@ export class Writer {
         );
         return;
       }
-      if (left.length > 0) await new Promise((resolve) => setTimeout(resolve, LOCKED_RETRY_MS));
+      if (left.length > 0) await wait(LOCKED_RETRY_MS);
     }
+  }
+
+  /**
+   * Somebody has the target locked as a whole, be it for an index that takes hours: the results wait, and no more rows are
+   * embedded meanwhile. Any other error is thrown.
+   */
+  async #waitForTable(served: ServedPipeline, error: unknown): Promise<null> {
+    if (codeOf(error) !== LOCK_NOT_AVAILABLE || this.#stopping) throw error;
+    await this.#setbacks.setAside(
+      served,
+      'its target is locked by another session; results wait until it is free',
+    );
+    await wait(LOCKED_TABLE_MS);
+    return null;
   }
 
   #count(served: ServedPipeline, done: readonly Result[], ms: number): void {

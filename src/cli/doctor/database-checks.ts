@@ -7,6 +7,7 @@ import { messageOf } from '../../errors.ts';
 import { addressOf } from '../errors.ts';
 import type { Session } from '../session.ts';
 import { fail, ok, type Report, warn } from './check.ts';
+import { checkSettings } from './session-checks.ts';
 
 /** Server, pgvector, schema, rights and LISTEN. False: nothing that needs the schema can be checked. */
 export async function checkDatabase({ database, connection }: Session, add: Report): Promise<boolean> {
@@ -24,7 +25,7 @@ export async function checkDatabase({ database, connection }: Session, add: Repo
   const migrated = await checkSchema(database, add);
   if (migrated) {
     await checkRights(database, role, add);
-    await checkListen({ database, connection }, add);
+    await checkListen({ database, connection }, role, add);
     await checkDblink(database, add);
   }
   return migrated;
@@ -115,7 +116,11 @@ function quoteIdentifier(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }
 
-async function checkListen({ database, connection }: Omit<Session, 'ended'>, add: Report): Promise<void> {
+async function checkListen(
+  { database, connection }: Omit<Session, 'ended'>,
+  role: string,
+  add: Report,
+): Promise<void> {
   const listener = await openListener(connection, database);
   if (listener) {
     await listener.close();
@@ -128,5 +133,6 @@ async function checkListen({ database, connection }: Omit<Session, 'ended'>, add
         'Connect past the pooler, or in its session mode',
       ),
     );
+    await checkSettings(database, quoteIdentifier(role), add);
   }
 }

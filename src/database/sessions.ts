@@ -1,0 +1,53 @@
+import { sql } from 'kysely';
+import type { Database } from './database.ts';
+
+/**
+ * Settings that a role or a database may have for people's sessions, and that a worker or a migration must not have: they
+ * would end what takes long, change what a query means, or the way it is planned.
+ */
+const SETTINGS = [
+  'statement_timeout',
+  'lock_timeout',
+  'idle_in_transaction_session_timeout',
+  'idle_session_timeout',
+  'transaction_timeout',
+  'default_transaction_isolation',
+  'default_transaction_read_only',
+  'default_transaction_deferrable',
+  'session_replication_role',
+  'row_security',
+  'plan_cache_mode',
+  'array_nulls',
+  'standard_conforming_strings',
+];
+
+/** Those of them that have another value than PostgreSQL's own in this session. */
+const DEVIATING = `pg_settings s
+  where s.setting is distinct from s.boot_val
+    and (s.name in (${SETTINGS.map((name) => `'${name}'`).join()}) or s.name like 'enable\\_%')`;
+
+/**
+ * The statement that gives a session, or the transaction that it is in, PostgreSQL's own settings, as far as its role may. For
+ * a session only where it is one's own, and not one that a pooler lends. Superusers' settings are left to superusers:
+ * others cannot change them, and have them seldom.
+ */
+export function settleStatement(scope: 'session' | 'transaction'): string {
+  return `select set_config(s.name, s.boot_val, ${scope === 'transaction'}) from ${DEVIATING}
+  and (s.context = 'user' or current_setting('is_superuser') = 'on')`;
+}
+
+/** A setting of a role or database that is in the way. */
+export interface DeviatingSetting {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** The settings that are in the way in the sessions that this pool gets. */
+export async function deviatingSettings(database: Database): Promise<DeviatingSetting[]> {
+  const { rows } = await sql
+    .raw<DeviatingSetting>(
+      `select s.name, current_setting(s.name) as value from ${DEVIATING} order by s.name`,
+    )
+    .execute(database);
+  return rows;
+}

@@ -1,0 +1,61 @@
+import { codeOf, isAnswerTimeout } from '../database/errors.ts';
+import { UserError } from '../errors.ts';
+import { PIPELINE_STATEMENT_MS } from './pools.ts';
+
+/** Statements on the tables of one pipeline at once. */
+const LANES = 2;
+/** From then on a pipeline counts as slow. */
+const SLOW_MS = 3_000;
+const QUERY_CANCELED = '57014';
+
+/** A statement on a pipeline's tables was ended, since it took too long. */
+export class TooSlowError extends UserError {}
+
+/**
+ * Statements on the tables of pipelines, two at a time of each: a filter, a trigger or an index that takes long holds up its
+ * own pipeline and no other.
+ */
+export class Lanes {
+  /** When the work under way of each pipeline began. */
+  readonly #running = new Map<number, Set<number>>();
+  readonly #waiting = new Map<number, (() => void)[]>();
+
+  /** Runs work when the pipeline has a lane free. @throws TooSlowError when its statement was ended for its time */
+  async run<Result>(pipelineId: number, work: () => Promise<Result>): Promise<Result> {
+    const running = this.#running.get(pipelineId) ?? new Set<number>();
+    this.#running.set(pipelineId, running);
+    while (running.size >= LANES)
+      await new Promise<void>((resolve) => {
+        this.#waiting.set(pipelineId, [...(this.#waiting.get(pipelineId) ?? []), resolve]);
+      });
+    const begin = performance.now();
+    running.add(begin);
+    try {
+      return await work();
+    } finally {
+      running.delete(begin);
+      this.#waiting.get(pipelineId)?.shift()?.();
+    }
+  }
+
+  /** The pipelines that have been at the same work for seconds: nothing more of them is to be claimed. */
+  slow(): Set<number> {
+    const since = performance.now() - SLOW_MS;
+    const slow = new Set<number>();
+    for (const [id, running] of this.#running) if (Math.min(...running) < since) slow.add(id);
+    return slow;
+  }
+}
+
+/** Runs a statement on a pipeline's tables. @throws TooSlowError when it was ended for its time */
+export async function inTime<Result>(what: string, statement: () => Promise<Result>): Promise<Result> {
+  try {
+    return await statement();
+  } catch (error) {
+    if (codeOf(error) !== QUERY_CANCELED && !isAnswerTimeout(error)) throw error;
+    throw new TooSlowError(`${what} was ended after ${PIPELINE_STATEMENT_MS / 1_000} s`, {
+      hint: 'Look for a slow filter, a slow trigger on the target, or somebody who cancels statements.',
+      cause: error,
+    });
+  }
+}
