@@ -4,13 +4,14 @@ import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
-import { defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
+import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { LabelModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { colours, print, printJson } from './output.ts';
+import { readText } from './read-text.ts';
 import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
@@ -29,10 +30,10 @@ interface ClassifyOptions extends DeviceOptions {
 export function classifyCommand(): Command {
   const command = new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
-    .argument('<text>')
+    .argument('<text>', 'the text; - reads it from stdin')
     .option(
       '--model <name>',
-      'ORG/NAME of a classification model, or with labels one that gives vectors; with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>)',
+      `ORG/NAME of a classification model, or with labels one that gives vectors; with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>, with labels else ${DEFAULT_MODEL})`,
     )
     .option('--labels <a,b>', 'zero-shot: the labels to choose from', splitLabels)
     .option('--label <label>', 'zero-shot: one label, which may hold commas; can be repeated', collect)
@@ -46,7 +47,7 @@ export function classifyCommand(): Command {
     .option('--json', 'print model, task, label, score and detail as JSON')
     .addHelpText(
       'after',
-      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --model all-MiniLM-L6-v2 --labels sport,politics`,
+      `\nExample:\n  $ pgembedder classify "the match ended in a draw" --labels sport,politics`,
     )
     .action(run);
   return addDeviceOption(command);
@@ -71,7 +72,7 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
       options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
     const model = findModel(store, choice, options);
     const taskOptions = taskOptionsOf(model, options);
-    const [result] = await embedder.labelTexts(model, [text], taskOptions);
+    const [result] = await embedder.labelTexts(model, [await readText(text)], taskOptions);
     if (result instanceof EngineError) throw result;
     const rounded = roundScores(result!);
     if (options.json) printJson({ model: model.name, task: model.task, ...rounded });
@@ -84,6 +85,7 @@ function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
   const task = options.labels || options.label ? 'zero-shot' : options.aggregationStrategy ? 'token' : 'text';
   const choice = defaultModel(config, `${task}-classification`);
   if (choice) return choice;
+  if (task === 'zero-shot') return { name: DEFAULT_MODEL };
   throw new UsageError(`no model for ${task}-classification is named`, {
     hint: `Give --model ORG/NAME, or set PGEMBEDDER_MODEL_${task.toUpperCase().replace('-', '_')}_CLASSIFICATION`,
   });

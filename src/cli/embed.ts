@@ -4,6 +4,7 @@ import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
+import { readText } from './read-text.ts';
 import { readEnvironment } from './session.ts';
 
 interface EmbedOptions extends DeviceOptions {
@@ -16,7 +17,7 @@ interface EmbedOptions extends DeviceOptions {
 export function embedCommand(): Command {
   const command = new Command('embed')
     .description("print a text's vector; needs no database")
-    .argument('<text>')
+    .argument('<text>', 'the text; - reads it from stdin')
     .option(
       '--model <name>',
       `a catalog name or ORG/NAME, with :variant for one of its variants (default: ${DEFAULT_MODEL}, or PGEMBEDDER_MODEL_FEATURE_EXTRACTION)`,
@@ -38,7 +39,7 @@ async function run(text: string, options: EmbedOptions): Promise<void> {
   await withEmbedder(environment, device, async (embedder, store) => {
     const model = store.find(name, 'feature-extraction', { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
-    const [vector] = await embedder.embedTexts(model, [text], { prompt });
+    const [vector] = await embedder.embedTexts(model, [await readText(text)], { prompt });
     if (vector instanceof EngineError) throw vector;
     const numbers = Array.from(vector!, shortFloat);
     if (options.json) printJson({ model: model.name, dimensions: numbers.length, vector: numbers });

@@ -8,9 +8,14 @@ export class UsageError extends UserError {
   override readonly name = 'UsageError';
 }
 
-/** What stderr gets for an error, and the exit code. */
+/** An error for its reader. */
 export interface ErrorReport {
+  /** What stderr gets. */
   text: string;
+  /** What is wrong. */
+  message: string;
+  /** What to do about it. */
+  hint?: string | undefined;
   exitCode: 1 | 2;
 }
 
@@ -20,20 +25,25 @@ export interface ErrorReport {
  */
 export function reportError(error: unknown): ErrorReport {
   if (error instanceof UserError)
-    return { text: oneLineOf(error.message, error.hint), exitCode: error instanceof UsageError ? 2 : 1 };
-  if (error instanceof pg.DatabaseError)
-    return { text: oneLineOf(error.message, error.hint ?? adviceFor(error.code)), exitCode: 1 };
+    return report(error.message, error.hint, error instanceof UsageError ? 2 : 1);
+  if (error instanceof pg.DatabaseError) return report(error.message, error.hint ?? adviceFor(error.code));
   // No rights on a file, a full disk, too many open files: the system's condition, in its words.
-  if (error instanceof Error && 'syscall' in error) return { text: oneLineOf(error.message), exitCode: 1 };
+  if (error instanceof Error && 'syscall' in error) return report(error.message);
+  const defect = report('this is a defect, please report it');
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { text: `pgembedder: this is a defect, please report it\n${trace}`, exitCode: 1 };
+  return { ...defect, text: `${defect.text}\n${trace}`, hint: trace };
+}
+
+/** The report of an error that has a line. */
+export function report(message: string, hint?: string, exitCode: 1 | 2 = 1): ErrorReport {
+  return { text: oneLineOf(message, hint), message, hint, exitCode };
 }
 
 /** The line for a message and what to do about it. */
 export function oneLineOf(message: string, hint?: string): string {
   const parts = [message, hint].filter((part) => part !== undefined && part !== '') as string[];
   const sentences = parts.map((part) => part.replace(/\s+/g, ' ').trim().replace(/\.$/, ''));
-  return `pgembedder: ${sentences.join('. ')}`;
+  return `pgembedder: ${sentences.join('. ').replaceAll('?. ', '? ')}`;
 }
 
 /** What to do about errors to which PostgreSQL gives no hint of its own. */

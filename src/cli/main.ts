@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { CommanderError } from 'commander';
-import { reportError } from './errors.ts';
-import { errorColours } from './output.ts';
-import { createProgram, usageErrorLine } from './program.ts';
+import { type ErrorReport, reportError } from './errors.ts';
+import { errorColours, printJson } from './output.ts';
+import { createProgram } from './program.ts';
+import { usageError } from './usage-error.ts';
 
 // `pgembedder status | head -1`: who reads has enough, and that is no error.
 for (const stream of [process.stdout, process.stderr]) {
@@ -12,21 +13,20 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+const program = createProgram();
 try {
-  await createProgram().parseAsync();
+  await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) {
-    // Help and version come as errors with code 0; help that nobody asked for (no command given) with 1.
-    if (error.exitCode !== 0 && error.code !== 'commander.help')
-      fail(usageErrorLine(error.message, process.argv));
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
-  } else {
-    const { text, exitCode } = reportError(error);
-    fail(text);
-    process.exitCode = exitCode;
-  }
+  if (!(error instanceof CommanderError)) fail(reportError(error));
+  // Help and version come as errors with code 0; help that nobody asked for (no command given) with 1.
+  else if (error.exitCode === 0) process.exitCode = 0;
+  else if (error.code === 'commander.help') process.exitCode = 2;
+  else fail(usageError(error.message, program, process.argv.slice(2)));
 }
 
-function fail(text: string): void {
+/** Tells of an error, on stderr, and where JSON was asked for on stdout as well. */
+function fail({ text, message, hint, exitCode }: ErrorReport): void {
   process.stderr.write(`${errorColours.red(text)}\n`);
+  if (process.argv.includes('--json')) printJson({ error: message, hint: hint ?? null });
+  process.exitCode = exitCode;
 }

@@ -13,6 +13,7 @@ interface Listed {
   task: string | null;
   dimensions: number | null;
   variants: readonly string[];
+  /** Of a model that is not here: about, of its int8 variant. */
   bytes: number | null;
   licence: string | null;
   /** The folder it lies in; null for a model of the catalog that is not here. */
@@ -53,7 +54,7 @@ function listModels(store: ModelStore): Listed[] {
       task: entry.task,
       dimensions: entry.task === 'feature-extraction' ? entry.dimensions : null,
       variants: [],
-      bytes: null,
+      bytes: entry.parameters,
       licence: entry.licence,
       directory: null,
       bundled: false,
@@ -82,7 +83,7 @@ export function formatModels(models: readonly Listed[]): string[] {
     { title: 'task', text: ({ task }) => task ?? '?' },
     { title: 'dims', align: 'right', text: ({ dimensions }) => dimensions?.toString() ?? '' },
     { title: 'variants', text: ({ variants }) => variants.join(', ') },
-    { title: 'size', align: 'right', text: ({ bytes }) => (bytes === null ? '' : formatBytes(bytes)) },
+    { title: 'size', align: 'right', text: sizeOf },
     { title: 'licence', text: ({ licence }) => licence ?? '?' },
     {
       title: 'where',
@@ -91,4 +92,10 @@ export function formatModels(models: readonly Listed[]): string[] {
       paint: (text, { directory }) => (directory === null ? colours.dim(text) : text),
     },
   ]);
+}
+
+/** Of a model that is not here it is known in millions of bytes. */
+function sizeOf({ bytes, directory }: Listed): string {
+  if (bytes === null) return '';
+  return directory === null ? `~${Math.round(bytes / 1e6)} MB` : formatBytes(bytes);
 }

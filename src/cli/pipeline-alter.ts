@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { requireSchema } from '../database/migrator.ts';
 import { alterPipeline, type PipelineChange } from '../pipelines/define.ts';
+import { explainDeclaration } from './declaration-errors.ts';
 import { print, printJson, say } from './output.ts';
 import { addDeclarationOptions } from './pipeline-options.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
@@ -33,7 +34,11 @@ async function run(name: string, options: AlterOptions): Promise<void> {
   const { json = false, keepOld = false, embedded: _embedded, databaseUrl: _url, ...change } = options;
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
-    const done = await alterPipeline(database, name, { ...change, dropOld: !keepOld });
+    const done = await alterPipeline(database, name, { ...change, dropOld: !keepOld }).catch(
+      async (error: unknown) => {
+        throw await explainDeclaration(error, database);
+      },
+    );
     if (json) return printJson({ pipeline: name, done });
     print(`pipeline ${name}: ${done}`);
     if (done === 'next generation' && !change.autoCutover)

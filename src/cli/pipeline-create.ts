@@ -4,6 +4,7 @@ import type { Config } from '../config.ts';
 import { requireSchema } from '../database/migrator.ts';
 import { defaultModel, isTask } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
+import { explainDeclaration } from './declaration-errors.ts';
 import { plural } from './format.ts';
 import { colours, errorColours, print, printJson, say } from './output.ts';
 import { addDeclarationOptions } from './pipeline-options.ts';
@@ -41,7 +42,9 @@ async function run(source: string, input: string, options: CreateOptions): Promi
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
     const definition = { source, input, ...flags, ...(model === undefined ? {} : { model }) };
-    const name = await definePipeline(database, definition);
+    const name = await definePipeline(database, definition).catch(async (error: unknown) => {
+      throw await explainDeclaration(error, database, source);
+    });
     const { rows } = await sql<{ target: string; model: string; dimensions: number | null; rows: number }>`
       select case when p.sidecar then p.target_table::text else format('%s.%I', p.target_table, p.target_column) end as target,
         p.model, p.dimensions, s.source_rows as rows

@@ -7,13 +7,25 @@ export function addDeclarationOptions(command: Command): Command {
     .option('--task <task>', 'feature-extraction, text-classification, zero-shot- or token-classification')
     .option('--target-column <column>', 'write into this column of the source; added when missing')
     .option('--target-table <table>', 'write into this sidecar table')
-    .option('--chunking <json>', 'cut long texts: {"strategy": "recursive", "size": 256}', parseObject)
-    .option('--options <json>', "the task's own, such as prompt, dimensions, labels", parseObject)
+    .option(
+      '--chunking <json>',
+      'cut long texts: {"strategy": "recursive", "size": 256}',
+      objectLike('{"strategy": "recursive", "size": 256}'),
+    )
+    .option(
+      '--options <json>',
+      "the task's own, such as prompt, dimensions, labels",
+      objectLike('{"prompt": "passage: "}'),
+    )
     .option('--filter <condition>', 'only rows for which this SQL condition holds')
     .addOption(
       new Option('--index <kind>', 'built after the first filling').choices(['hnsw', 'ivfflat', 'none']),
     )
-    .option('--index-options <json>', 'm, ef_construction, lists, operator_class', parseObject)
+    .option(
+      '--index-options <json>',
+      'm, ef_construction, lists, operator_class',
+      objectLike('{"m": 16, "ef_construction": 64}'),
+    )
     .option('--priority <number>', 'the highest is served first', parseWhole)
     .option('--max-attempts <number>', 'of a row that fails', parseWhole);
 }
@@ -23,14 +35,17 @@ function parseWhole(text: string): number {
   return Number(text);
 }
 
-function parseObject(text: string): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    value = null;
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new InvalidArgumentError(`It is a JSON object, such as '{"prompt": "passage: "}'.`);
-  return value;
+/** Reads a JSON object. @param example what it may look like */
+function objectLike(example: string): (text: string) => object {
+  return (text) => {
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      value = null;
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw new InvalidArgumentError(`It is a JSON object, such as '${example}'.`);
+    return value;
+  };
 }

@@ -49,19 +49,6 @@ On your database:
 
 pgembedder COMMAND --help says more about each.`;
 
-/** What a wrong call gets: one line. */
-export function usageErrorLine(message: string, argv: readonly string[]): string {
-  const [what = '', ...more] = message.replace(/^error: /, '').split('\n');
-  const suggestion = more.join(' ').trim();
-  const after = argv[argv.indexOf('--embedded') + 1];
-  // `--embedded` takes the next word for its directory, and `search --embedded articles query` lacks one then.
-  const hint =
-    argv.includes('--embedded') && after && !after.startsWith('-')
-      ? `'${after}' was taken for the directory of --embedded: put --embedded last, or write --embedded=DIR`
-      : 'See pgembedder --help';
-  return `pgembedder: ${[what.replace(/\.$/, ''), suggestion, hint].filter(Boolean).join('. ')}`;
-}
-
 /** Settings that Commander does not hand down to commands that were made apart. */
 function prepare(command: Command): void {
   command

@@ -1,15 +1,21 @@
 import { Command, InvalidArgumentError } from 'commander';
+import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrator.ts';
+import { waitFor } from '../pipelines/wait-for.ts';
 import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { formatMilliseconds, oneLine, plural } from './format.ts';
 import { colours, errorColours, print, printJson, say, width } from './output.ts';
+import { readText } from './read-text.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { StopSignals } from './signals.ts';
 import { type Column, formatTable } from './table.ts';
 
 interface SearchOptions extends DatabaseOptions, DeviceOptions {
   k: number;
   json?: boolean;
+  /** Seconds. */
+  wait?: number | true;
 }
 
 /** `pgembedder search` */
@@ -17,13 +23,24 @@ export function searchCommand(): Command {
   const command = new Command('search')
     .description('find the rows of a pipeline that are nearest to a text')
     .argument('<pipeline>')
-    .argument('<query>')
+    .argument('<query>', 'the text; - reads it from stdin')
     .option('-k <count>', `how many, at most ${MAX_MATCHES}`, parseCount, 10)
+    .option(
+      '--wait [seconds]',
+      `first wait until all rows have their vectors, at most so long (default: ${WAIT_SECONDS}); put it last`,
+      parseSeconds,
+    )
     .option('--json', 'print key, similarity and input of each row as JSON')
-    .addHelpText('after', '\nExample:\n  $ pgembedder search articles "how do I bake bread" -k 5')
+    .addHelpText(
+      'after',
+      '\nExample:\n  $ pgembedder search articles "how do I bake bread" -k 5\n  $ pgembedder search articles "how do I bake bread" --wait',
+    )
     .action(run);
   return addDatabaseOptions(addDeviceOption(command));
 }
+
+/** How long `--wait` waits when nobody says. */
+const WAIT_SECONDS = 60;
 
 /** A whole number from 1 to the most a search gives. */
 export function parseCount(text: string): number {
@@ -33,16 +50,24 @@ export function parseCount(text: string): number {
   return count;
 }
 
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() === '' || !(seconds >= 0 && seconds <= 86_400))
+    throw new InvalidArgumentError('It is a number of seconds; without one, put --wait last.');
+  return seconds;
+}
+
 async function run(name: string, query: string, options: SearchOptions): Promise<void> {
   const environment = readEnvironment();
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
     const pipeline = await findSearchable(database, name);
+    if (options.wait !== undefined) await waitForRows(database, name, options.wait);
     const device = await openDevice(environment, options);
     await withEmbedder(environment, device, async (embedder, store) => {
       const model = store.find(pipeline.model, 'feature-extraction');
       const begin = performance.now();
-      const vector = await embedQuery(embedder, model, query, pipeline.options);
+      const vector = await embedQuery(embedder, model, await readText(query), pipeline.options);
       const embedded = performance.now();
       const matches = await findNearest(database, pipeline, vector, options.k);
       const found = performance.now();
@@ -52,6 +77,19 @@ async function run(name: string, query: string, options: SearchOptions): Promise
       say(errorColours.dim(`${plural(matches.length, 'row')}; ${times}`));
     });
   });
+}
+
+async function waitForRows(database: Database, name: string, seconds: number | true): Promise<void> {
+  const signals = new StopSignals();
+  try {
+    await waitFor(database, name, {
+      timeoutMs: (seconds === true ? WAIT_SECONDS : seconds) * 1_000,
+      signal: signals.signal,
+      onWait: () => say(errorColours.dim(`Waiting until the rows of ${name} have their vectors ...`)),
+    });
+  } finally {
+    signals.dispose();
+  }
 }
 
 /** Similarity, key and input of each match, as a table. */

@@ -28,6 +28,8 @@ const common = {
   source: z.string().min(1),
   /** Tokens that count, special tokens included; what comes after is cut off. */
   max_tokens: z.int().positive(),
+  /** How many numbers it is made of: about as many bytes as its int8 variant has. */
+  parameters: z.int().positive(),
   /**
    * The files that are known. All of a bundled model; of the others some ONNX files: those are the bytes that are run,
    * and what is not pinned here is checked against the hub's own sums.

@@ -6,6 +6,7 @@ import { UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import type { FeatureExtractionModel } from '../models/description.ts';
+import { nearestName } from '../nearest-name.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */
 export interface SearchablePipeline {
@@ -45,15 +46,20 @@ export async function findSearchable(database: Database, name: string): Promise<
     where p.name = ${name}`.execute(database);
   const found = rows[0];
   if (found) return found;
-  const { rows: names } = await sql<{ names: string | null; known: boolean }>`
-    select string_agg(name, ', ' order by name) as names, coalesce(bool_or(name = ${name}), false) as known
-    from embedder.pipeline`.execute(database);
-  const { names: others = null, known = false } = names[0] ?? {};
-  if (known)
+  const { rows: all } = await sql<{ name: string }>`
+    select name from embedder.pipeline where live order by name`.execute(database);
+  const names = all.map((each) => each.name);
+  if (names.includes(name))
     throw new UserError(`the tables of pipeline "${name}" are gone`, { hint: 'Drop it and create it again' });
   throw new UserError(`there is no pipeline "${name}"`, {
-    hint: others ? `There are: ${others}` : 'Make one: pgembedder pipeline create articles body',
+    hint: hintFor(name, names),
   });
+}
+
+function hintFor(name: string, names: readonly string[]): string {
+  if (names.length === 0) return 'Make one: pgembedder pipeline create articles body';
+  const near = nearestName(name, names);
+  return `${near === undefined ? '' : `Did you mean ${near}? `}There are: ${names.join(', ')}`;
 }
 
 /**

@@ -88,8 +88,9 @@ export class HubRequests {
     } catch (error) {
       signal?.throwIfAborted();
       throw new PullError(`${url.origin} cannot be reached: ${reasonOf(error)}`, {
-        hint: 'Check the network, or name a mirror by PGEMBEDDER_HUB_URL',
-        passing: true,
+        hint: 'Check the network, or name a mirror by PGEMBEDDER_HUB_URL; without any, copy the folder of the model here, and: pgembedder models pull ./FOLDER --name ORG/NAME',
+        // A name that there is not stays so.
+        passing: causeCode(error) !== 'ENOTFOUND',
         cause: error,
       });
     }
@@ -140,6 +141,11 @@ function failure(who: string, status: number, headers: Headers, elsewhere: boole
     passing,
     waitMs: Number.isFinite(seconds) ? seconds * 1_000 : 0,
   });
+}
+
+/** The code of what went wrong below fetch. */
+function causeCode(error: unknown): unknown {
+  return error instanceof Error ? Object(error.cause).code : undefined;
 }
 
 function reasonOf(error: unknown): string {

@@ -10,14 +10,17 @@ function databaseError(message: string, fields: Partial<pg.DatabaseError>): pg.D
 describe('reportError', () => {
   it('gives a user error one line', () => {
     const error = new UserError('model x\nis missing.', { hint: 'Fetch it.' });
-    expect(reportError(error)).toEqual({ text: 'pgembedder: model x is missing. Fetch it', exitCode: 1 });
+    expect(reportError(error)).toMatchObject({
+      text: 'pgembedder: model x is missing. Fetch it',
+      exitCode: 1,
+    });
   });
 
   it('gives wrong use exit code 2', () => expect(reportError(new UsageError('no')).exitCode).toBe(2));
 
   it("gives PostgreSQL's message and hint", () => {
     const error = databaseError('no such thing', { code: '42704', hint: 'Make it.' });
-    expect(reportError(error)).toEqual({ text: 'pgembedder: no such thing. Make it', exitCode: 1 });
+    expect(reportError(error)).toMatchObject({ text: 'pgembedder: no such thing. Make it', exitCode: 1 });
   });
 
   it('has a hint where PostgreSQL has none', () => {

@@ -2,7 +2,6 @@ import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { formatAnswers } from '../../../src/cli/demo/answer.ts';
 import { takesColours } from '../../../src/cli/output.ts';
-import { usageErrorLine } from '../../../src/cli/program.ts';
 import { formatMatches, parseCount } from '../../../src/cli/search.ts';
 import { formatStatus, intervalSeconds } from '../../../src/cli/status.ts';
 import { formatTable } from '../../../src/cli/table.ts';
@@ -75,12 +74,5 @@ describe('demo', () => {
       '  0.90  cat, true cat  feline mammal',
       '  0.50  dog            a member of the gen…',
     ]);
-  });
-});
-
-describe('usageErrorLine', () => {
-  it('is one line', () => {
-    const line = usageErrorLine("error: unknown command 'serch'\n(Did you mean search?)", ['node', 'main']);
-    expect(line).toBe("pgembedder: unknown command 'serch'. (Did you mean search?). See pgembedder --help");
   });
 });
