@@ -1,6 +1,7 @@
 -- What the worker calls for a batch of one pipeline, generated for it as in 04_triggers.sql:
 --   row_key(given)                            a key as a user writes it -> the row key
---   read(row_keys, max_characters)            the input of each row that exists, with its place in row_keys
+--   read(row_keys, max_characters)            the input of each row that exists, with its place in row_keys and the hash
+--                                             of all that its result is made of (null where the filter leaves it out)
 --   complete(row_keys, versions, model, ...)  writes a batch; gives back the row keys that are done
 
 create or replace function embedder.generate_functions(p embedder.pipeline) returns void
@@ -47,8 +48,9 @@ create or replace function embedder.generate_read(p embedder.pipeline) returns v
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   around text[] := embedder.chunk_wrapping(p, 'source');
+  hash text := embedder.hash_expression(p, 'source');
 begin
-  perform embedder.create_function(p, 'read', format('(row_keys text[], max_characters int) returns table (place int, input text%s)',
+  perform embedder.create_function(p, 'read', format('(row_keys text[], max_characters int) returns table (place int, input text, source_hash uuid%s)',
       case when p.chunking is not null then ', before text, after text, hashes uuid[]' else '' end),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
@@ -57,13 +59,15 @@ begin%4$s
     select k.place::int, row.*
     from unnest($1) with ordinality k(row_key, place)
     -- offset 0: from the keys to the rows, in this order, whatever the planner believes of the table's size.
-    cross join lateral (select left(%1$s, $2)%5$s from %2$s source where %3$s offset 0) row;
+    cross join lateral (select left(%1$s, $2), %6$s%5$s from %2$s source where %3$s offset 0) row;
 end$f$,
       embedder.input_of(p, 'source'), p.source,
       embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
-      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and t.model = %L)',
+      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
         around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
-        embedder.result_marker(p), p.model) else '' end));
+        embedder.result_marker(p), embedder.is_own_chunk(p, 't')) else '' end,
+      -- Of the whole text: two may begin alike and differ behind the cut.
+      case when p.filter is null then hash else format('case when (%s) then %s end', p.filter, hash) end));
 end
 $$;
 
@@ -83,8 +87,8 @@ $$;
 -- tries those again. It commits asynchronously: a crash of the server can undo vectors only together with the deletion
 -- of their jobs, so they are computed again and nothing is lost.
 --
--- Its parameters: $1 row_keys, $2 versions, $3 model, then one array for each of result_columns; of a chunked pipeline
--- in between $4 places (in row_keys, from 1), $5 chunks, $6 texts, $7 starts, $8 ends, $9 headings, $10 hashes.
+-- Its parameters: $1 row_keys, $2 versions, $3 model, $4 source_hashes, then one array for each of result_columns; of a
+-- chunked pipeline in between $5 places (in row_keys, from 1), $6 chunks, $7 texts, $8 starts, $9 ends, $10 headings, $11 hashes.
 create or replace function embedder.generate_complete(p embedder.pipeline, writes text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -97,7 +101,7 @@ begin
   for f in select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname = name loop
     execute format('drop function %s', f);
   end loop;
-  perform embedder.create_function(p, 'complete', format('(text[], bigint[], text%s%s) returns setof text',
+  perform embedder.create_function(p, 'complete', format('(text[], bigint[], text, uuid[]%s%s) returns setof text',
       case when rowwise then '' else ', int[], int[], text[], int[], int[], text[], uuid[]' end,
       (select string_agg(format(', %s[]', c.given_type), '' order by c.place) from unnest(columns) c)),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
@@ -106,7 +110,7 @@ begin%3$s
   perform set_config('synchronous_commit', 'off', true);
   return query
   with held as materialized (
-    select k.row_key, %4$s, job.fresh
+    select k.row_key, k.source_hash, %4$s, job.fresh
     from %5$s
     cross join lateral (
       select j.fresh from embedder.pipeline_%1$s_job j where j.row_key = k.row_key and j.version = k.version
@@ -129,10 +133,10 @@ begin%3$s
 end$f$, p.id, writes, embedder.check_names(p),
       case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
       case when rowwise
-        then format('unnest($1, $2, %s) k(row_key, version, %s)',
-          (select string_agg(format('$%s', c.place + 3), ', ' order by c.place) from unnest(columns) c),
+        then format('unnest($1, $2, $4, %s) k(row_key, version, source_hash, %s)',
+          (select string_agg(format('$%s', c.place + 4), ', ' order by c.place) from unnest(columns) c),
           (select string_agg(format('v%s', c.place), ', ' order by c.place) from unnest(columns) c))
-        else 'unnest($1, $2) with ordinality k(row_key, version, place)' end,
+        else 'unnest($1, $2, $4) with ordinality k(row_key, version, source_hash, place)' end,
       case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
       p.source, embedder.key_matches(p.source, 'source', 'held.row_key'), embedder.and_filter(p)));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
@@ -153,10 +157,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select held.row_key from held))
     returning j.row_key, j.fresh
   ), written as (
-    insert into %2$s (%3$s, chunk, %4$s, model, embedded_at)
-    select %5$s, 0, %7$s, $3, now() from held where held.v%8$s is not null
+    insert into %2$s (%3$s, chunk, %4$s, model, source_hash, embedded_at)
+    select %5$s, 0, %7$s, $3, held.source_hash, now() from held where held.v%8$s is not null
     on conflict (%3$s, chunk) do update
-      set %9$s, model = excluded.model, embedded_at = excluded.embedded_at
+      set %9$s, model = excluded.model, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
     returning (xmax = 0) as added
   ), emptied as (
     delete from %2$s t using held where held.v%8$s is null and %6$s returning 1
@@ -170,17 +174,25 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from unnest(embedder.result_columns(p)) c
 $$;
 
+-- Whether a chunk was written by this pipeline, and not by an earlier one, of the same model perhaps and other options, that
+-- has left its sidecar: only then is a chunk of the same text the same vector.
+create or replace function embedder.is_own_chunk(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('%1$s.model = %2$L and %1$s.embedded_at >= to_timestamp(%3$s)', row_alias, p.model, extract(epoch from p.created_at))
+$$;
+
 -- Replaces exactly the chunks of each row. A chunk that comes without a vector keeps the one that a chunk of the same
--- text has; where that is gone meanwhile, its row is left out and tried anew. A chunk that has not moved is not written.
+-- text has; where that is gone meanwhile, its row is left out and tried anew. A chunk that has not moved is not written, but
+-- for the hash of the whole on chunk 0: by itself, so that the vector, and its index, is left alone.
 create or replace function embedder.write_chunks(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$given as materialized (
-    select held.row_key, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, %7$s
-    from unnest($4, $5, $6, $7, $8, $9, $10, %8$s)
+    select held.row_key, held.source_hash, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, %7$s
+    from unnest($5, $6, $7, $8, $9, $10, $11, %8$s)
       g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %9$s)
     join held on held.place = g.place
     left join lateral (
-      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and t.model = $3 and t.%15$I is not null and %6$s limit 1
+      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and %17$s and t.%15$I is not null and %6$s limit 1
     ) kept on true
   ), lacking as (
     select distinct given.row_key from given where given.v%11$s is null
@@ -189,16 +201,24 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where j.row_key = any (array(select held.row_key from held where held.row_key not in (select lacking.row_key from lacking)))
     returning j.row_key, j.fresh
   ), written as (
-    insert into %2$s as t (%3$s, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %4$s, model, embedded_at)
-    select %5$s, given.chunk, given.chunk_text, given.chunk_start, given.chunk_end, given.heading, given.input_hash, %12$s, $3, now()
+    insert into %2$s as t (%3$s, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %4$s, model, source_hash, embedded_at)
+    select %5$s, given.chunk, given.chunk_text, given.chunk_start, given.chunk_end, given.heading, given.input_hash, %12$s, $3,
+      case given.chunk when 0 then given.source_hash end, now()
     from given where given.row_key not in (select lacking.row_key from lacking)
     on conflict (%3$s, chunk) do update
       set chunk_text = excluded.chunk_text, chunk_start = excluded.chunk_start, chunk_end = excluded.chunk_end,
-        heading = excluded.heading, input_hash = excluded.input_hash, %13$s, model = excluded.model, embedded_at = excluded.embedded_at
+        heading = excluded.heading, input_hash = excluded.input_hash, %13$s, model = excluded.model, source_hash = excluded.source_hash,
+        embedded_at = excluded.embedded_at
       where (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
         is distinct from (excluded.input_hash, excluded.chunk_text, excluded.chunk_start, excluded.chunk_end, excluded.heading)
-        or t.%15$I is null
+        or t.%15$I is null or not (%17$s)
     returning t.chunk, (t.xmax = 0) as added
+  ), rehashed as (
+    update %2$s t set source_hash = given.source_hash
+    from given where given.chunk = 0 and t.chunk = 0 and %16$s and given.row_key not in (select lacking.row_key from lacking)
+      and t.source_hash is distinct from given.source_hash and t.%15$I is not null and %17$s
+      and (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
+        is not distinct from (given.input_hash, given.chunk_text, given.chunk_start, given.chunk_end, given.heading)
   ), removed as (
     delete from %2$s t using held
     where %14$s and held.row_key not in (select lacking.row_key from lacking)
@@ -211,12 +231,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     p.id, p.target_table, embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
     embedder.key_values(p.source, 'given.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
     string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
-    string_agg(format('$%s', c.place + 10), ', ' order by c.place), string_agg(format('v%s', c.place), ', ' order by c.place),
+    string_agg(format('$%s', c.place + 11), ', ' order by c.place), string_agg(format('v%s', c.place), ', ' order by c.place),
     string_agg(format('t.%I', c.column_name), ', ' order by c.place), max(c.place),
     embedder.result_values(p, 'given'),
     string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
     embedder.key_matches(p.source, 't', 'held.row_key'),
-    embedder.result_marker(p))
+    embedder.result_marker(p), embedder.key_matches(p.source, 't', 'given.row_key'), embedder.is_own_chunk(p, 't'))
   from unnest(embedder.result_columns(p)) c
 $$;
 
@@ -235,13 +255,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select settled.row_key from settled))
     returning j.row_key, j.fresh
   ), written as (
-    update %2$s source set %4$s from locked where %5$s
+    update %2$s source set %4$s, %6$I = case when locked.v%7$s is not null then locked.source_hash end from locked where %5$s
   ), vectors as (
     -- Counted by the update trigger, as whoever else writes the column.
     select 0::bigint as change
   )$f$,
     p.id, p.target_table, embedder.key_matches(p.source, 'source', 'held.row_key'),
     string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
-    embedder.key_matches(p.source, 'source', 'locked.row_key'))
+    embedder.key_matches(p.source, 'source', 'locked.row_key'), embedder.hash_column(p), max(c.place))
   from unnest(embedder.result_columns(p)) c
 $$;

@@ -49,6 +49,8 @@ comment on function embedder.create_pipeline is
 create or replace function embedder.declare_pipeline(p embedder.pipeline, enqueue_existing boolean, if_not_exists boolean, path text)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  target record;
 begin
   if p.source is null then
     raise exception 'the source table is missing' using errcode = 'invalid_parameter_value',
@@ -69,9 +71,11 @@ begin
       using errcode = 'invalid_parameter_value', hint = 'Give target_column for a column of the source, or target_table for a table of its own.';
   end if;
   p := embedder.check_pipeline(p, path);
+  target := embedder.find_target(p);
   p := embedder.save_pipeline(p);
-  if enqueue_existing then
-    perform embedder.command(p.id, 'backfill');
+  -- What an earlier pipeline has left may be of other texts, and must not stay.
+  if enqueue_existing or target.of_pipeline then
+    perform embedder.command(p.id, 'backfill', jsonb_build_object('stale', target.there));
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return p.name;

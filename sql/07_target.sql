@@ -33,7 +33,34 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all select c.column_name, c.type_name, case when c.column_name in ('embedding', 'detail') then ' not null' else '' end
     from unnest(embedder.result_columns(p)) c
   union all select 'model', 'text', ' not null'
+  union all select embedder.hash_column(p), 'uuid', ''
   union all select 'embedded_at', 'timestamp with time zone', ' not null default now()'
+$$;
+
+-- Schema and name of the sidecar that a declaration asks for.
+create or replace function embedder.sidecar_place(p embedder.pipeline) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when cardinality(parts) > 1 then parts
+    else array[(select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = p.source)] || parts end
+  from parse_ident(coalesce(p.target_name, quote_ident(embedder.sidecar_name(p)))) parts
+$$;
+
+-- Whether the target of a declaration is there before it is made; and whether a pipeline has written it: then what is in it may
+-- be of texts that are others by now. A column that somebody else has filled is taken for what it should be, if so asked.
+create or replace function embedder.find_target(p embedder.pipeline, out there boolean, out of_pipeline boolean)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  place text[];
+begin
+  if p.sidecar then
+    place := embedder.sidecar_place(p);
+    there := exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = place[1] and c.relname = place[2]);
+    of_pipeline := there;
+  else
+    there := embedder.column_type(p.source, p.target_column) is not null;
+    of_pipeline := there and embedder.column_type(p.source, embedder.hash_column(p)) is not null;
+  end if;
+end
 $$;
 
 -- Makes the sidecar, or takes over one that an earlier pipeline of the same shape has left. Only where the owner of the
@@ -42,14 +69,14 @@ create or replace function embedder.make_sidecar(p embedder.pipeline) returns re
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   source pg_class := (select c from pg_class c where c.oid = p.source);
-  parts text[] := parse_ident(coalesce(p.target_name, quote_ident(embedder.sidecar_name(p))));
-  schema_name text := case when cardinality(parts) > 1 then parts[1] else (select nspname from pg_namespace where oid = source.relnamespace) end;
-  table_name text := format('%I.%I', schema_name, parts[cardinality(parts)]);
+  place text[] := embedder.sidecar_place(p);
+  schema_name text := place[1];
+  table_name text := format('%I.%I', schema_name, place[2]);
   target regclass := to_regclass(table_name);
   wanted text[];
   actual text[];
 begin
-  perform embedder.check_length('table', parts[cardinality(parts)]);
+  perform embedder.check_length('table', place[2]);
   if exists (
     select from embedder.key_columns(p.source) k join embedder.sidecar_columns(p) s using (column_name)
   ) then
@@ -66,7 +93,7 @@ begin
 
   wanted := (select array_agg(format('%I %s', column_name, type_name)) from (
     select column_name, type_name from embedder.key_columns(p.source)
-    union all select column_name, type_name from embedder.sidecar_columns(p)) c);
+    union all select s.column_name, s.type_name from embedder.sidecar_columns(p) s where s.column_name <> embedder.hash_column(p)) c);
 
   if target is not null then
     if exists (select from embedder.pipeline e where e.target_table = target) then
@@ -85,8 +112,6 @@ begin
         using errcode = 'duplicate_table',
           hint = format('Drop it, or give another target_table. A sidecar has: %s.', array_to_string(wanted, ', '));
     end if;
-    perform embedder.generate_actor(p);
-    perform embedder.act_as_owner(p, embedder.prune_statement(p, target));
     return target;
   end if;
 

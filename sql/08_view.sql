@@ -83,10 +83,11 @@ begin
     from pg_attribute a where a.attrelid = p.source and a.attnum > 0 and not a.attisdropped
       and a.attname not in (select o.column_name from embedder.pipeline e, unnest(embedder.result_columns(e)) o
         where e.name = p.name and e.id <> p.id and not e.sidecar)
+      and a.attname not in (select embedder.hash_column(e) from embedder.pipeline e where e.source = p.source and not e.sidecar)
     union all
     select 10000 + a.attnum, a.attname, format_type(a.atttypid, null), 'target', embedder.shown_name(p.source, a.attname)
     from pg_attribute a
-    where a.attrelid = p.target_table and p.sidecar and a.attnum > 0 and not a.attisdropped and a.attname <> 'input_hash'
+    where a.attrelid = p.target_table and p.sidecar and a.attnum > 0 and not a.attisdropped and a.attname not in ('input_hash', embedder.hash_column(p))
       and a.attname not in (select k.column_name from embedder.key_columns(p.source) k)) c
   left join pg_attribute v on v.attrelid = present and v.attname = c.shown_name and v.attnum > 0 and not v.attisdropped;
   body := case when p.sidecar

@@ -11,6 +11,7 @@ begin
     perform embedder.make_target_columns(new);
     new.target_table := new.source;
   end if;
+  perform embedder.add_hash_column(new);
   return new;
 end
 $$;
@@ -58,7 +59,7 @@ begin
       execute format('drop table %s', old.target_table);
     else
       execute (select format('alter table %s %s', old.source, string_agg(format('drop column if exists %I', c.column_name), ', '))
-        from unnest(embedder.result_columns(old)) c);
+        from embedder.written_columns(old) c);
     end if;
   end if;
   return null;
@@ -111,6 +112,7 @@ from (values
 create or replace function embedder.install(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  perform embedder.add_hash_column(p);
   perform embedder.generate_functions(p);
   perform embedder.place_triggers(p);
   perform embedder.protect_sidecar(p);

@@ -153,7 +153,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   -- Two workers that end the last two ranges of a run at once each leave it to the other.
   delete from embedder.backfill_run r
-  where r.error is null and not exists (select from embedder.backfill_range f where f.run_id = r.id);
+  where r.error is null and not r.stale and not exists (select from embedder.backfill_range f where f.run_id = r.id);
   return query
     update embedder.pipeline p set filled_at = now()
     where filled_at is null and error is null

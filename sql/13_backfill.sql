@@ -10,7 +10,8 @@ create or replace function embedder.most_ranges() returns bigint
 language sql immutable
 return 4000;
 
-create or replace function embedder.backfill(name text, condition text default null, force boolean default false) returns bigint
+create or replace function embedder.backfill(
+  name text, condition text default null, force boolean default false, stale boolean default false) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
@@ -19,40 +20,57 @@ begin
   if condition is not null then
     perform embedder.check_condition(p, condition);
   end if;
-  return embedder.command(p.id, 'backfill', jsonb_build_object('condition', condition, 'force', force))::bigint;
+  return embedder.command(p.id, 'backfill', jsonb_build_object('condition', condition, 'force', force, 'stale', stale))::bigint;
 end
 $$;
 comment on function embedder.backfill is
-  'Queues the rows that have no result, or with force all; of those the ones that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
+  'Queues the rows that have no result; with stale also those whose result was made of another text, and results whose row is gone; with force all. Of the rows of the source only those that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
+
+-- Whether a backfill finds whatever another one would.
+create or replace function embedder.covers(run embedder.backfill_run, other embedder.backfill_run) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select (run.condition is null or run.condition is not distinct from other.condition)
+    and (run.force or not other.force and run.stale >= other.stale)
+$$;
+
+-- Whether a backfill looks for results, and for dead letters, whose row is gone. A condition is one on rows that are there.
+create or replace function embedder.seeks_orphans(run embedder.backfill_run) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select (run.stale or run.force) and run.condition is null
+$$;
 
 -- anew: also where one is under way. What has changed may concern rows that it has walked past.
-drop function if exists embedder.start_backfill(embedder.pipeline, text, boolean);
-create or replace function embedder.start_backfill(p embedder.pipeline, condition text, force boolean, anew boolean default false) returns bigint
+create or replace function embedder.start_backfill(
+  p embedder.pipeline, condition text default null, force boolean default false, stale boolean default false, anew boolean default false)
+returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   run embedder.backfill_run;
   ranges bigint;
 begin
+  run.condition := start_backfill.condition;
+  run.force := start_backfill.force;
+  run.stale := start_backfill.stale;
   -- One call at a time: two would both find nothing under way.
   perform 1 from embedder.pipeline e where e.id = p.id for update;
-  select * into run from embedder.backfill_run r
-  where r.pipeline_id = p.id and r.error is null and not start_backfill.anew
-    and (r.condition is not distinct from start_backfill.condition or r.condition is null) and r.force >= start_backfill.force;
-  if found then
-    return (select count(*) from embedder.backfill_range r where r.run_id = run.id);
+  if not anew then
+    select count(*) into ranges from embedder.backfill_range f
+    where f.run_id = (
+      select r.id from embedder.backfill_run r
+      where r.pipeline_id = p.id and r.error is null and embedder.covers(r, run) order by r.id limit 1);
+    if ranges > 0 then return ranges; end if;
   end if;
-  delete from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null;
-  insert into embedder.backfill_run (pipeline_id, condition, force) values (p.id, start_backfill.condition, start_backfill.force)
-  returning * into run;
-  execute format('insert into embedder.backfill_range (run_id, pipeline_id, place, after_key, to_key, rows_left) '
-    'select $1, $2, c.place, c.after_key, c.to_key, c.row_count from embedder.%I() c', format('pipeline_%s_ranges', p.id))
-    using run.id, p.id;
+  -- Those that this one does the work of give way. Their ranges first: in that order a worker locks them.
+  perform 1 from embedder.backfill_range f join embedder.backfill_run r on r.id = f.run_id
+  where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r)) for update of f;
+  delete from embedder.backfill_run r where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r));
+  insert into embedder.backfill_run (pipeline_id, condition, force, stale) values (p.id, run.condition, run.force, run.stale)
+  returning id into run.id;
+  execute format('insert into embedder.backfill_range (run_id, pipeline_id, place, after_key, to_key, row_keys, rows_left) '
+    'select $1, $2, c.place, c.after_key, c.to_key, c.row_keys, c.row_count from embedder.%I($3) c', format('pipeline_%s_ranges', p.id))
+    using run.id, p.id, embedder.seeks_orphans(run);
   get diagnostics ranges = row_count;
-  if ranges = 0 then
-    delete from embedder.backfill_run r where r.id = run.id;
-  else
-    perform pg_notify('embedder_job', '');
-  end if;
+  perform pg_notify('embedder_job', '');
   return ranges;
 end
 $$;
@@ -75,9 +93,9 @@ end
 $$;
 
 -- Functions of a pipeline's own:
---   ranges()                                          cuts the key order
---   next(after, to, condition, force, max, only)      the next rows of a range that need a job, in key order
---   lock(row_keys)                                    locks those of them that are free
+--   ranges(orphans)                                       cuts the key order
+--   next(after, to, condition, force, max, only, stale)   the next keys of a range that need a job, in key order
+--   lock(row_keys)                                        locks those of them that are free
 create or replace function embedder.generate_backfill(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -86,7 +104,9 @@ declare
 begin
   -- The planner's count is what it was at the last ANALYZE: without one, or for a small table, the cuts are counted out
   -- along the index. A large table is cut by a sample of its blocks: the ranges are then of about the same length.
-  perform embedder.create_function(p, 'ranges', '() returns table (place int, after_key text, to_key text, row_count bigint)',
+  -- Results beyond the last row are in the last range, which has no end. Dead letters are looked at by themselves.
+  perform embedder.create_function(p, 'ranges',
+    '(orphans boolean) returns table (place int, after_key text, to_key text, row_keys text[], row_count bigint)',
     embedder.key_settings(p.source) || ' set jit = off',
     format($f$
 declare
@@ -104,43 +124,110 @@ begin
       select %2$s as row_key, row_number() over (order by %3$s) as place from %4$s source) c
       where c.place %% step = 0 order by c.place);
   end if;
-  return query select c.place::int, lag(c.cut) over (order by c.place), c.cut, case when c.cut is null then least(step, greatest(estimate, 1)) else step end
+  return query select c.place::int, lag(c.cut) over (order by c.place), c.cut, null::text[],
+      case when c.cut is null then least(step, greatest(estimate, 1)) else step end
     from unnest(cuts || null::text) with ordinality c(cut, place);
-end$f$, p.source::text, row_key, keys, p.source));
+  if $1 then
+    return query select (cardinality(cuts) + 1 + l.part)::int, null::text, null::text, array_agg(l.row_key), count(*)
+      from (select d.row_key, 1 + (row_number() over () - 1) / 1000 as part from %5$s d) l group by l.part;
+  end if;
+end$f$, p.source::text, row_key, keys, p.source, embedder.book(p, 'dead_letter')));
 
-  perform embedder.create_function(p, 'next',
-    '(after_key text, to_key text, condition text, force boolean, max_rows int, only_keys text[] default null) returns setof text',
-    embedder.key_settings(p.source) || ' set jit = off set lock_timeout = ''50ms''',
-    format($f$
-begin%6$s
-  return query execute %1$L
-    || case when $1 is null then '' else %2$L end || case when $2 is null then '' else %3$L end
-    || case when $6 is null then '' else %7$L end
-    || case when $3 is null then '' else format(e' and (%%s\n)', $3) end
-    || case when $4 then '' else %4$L end
-    || %5$L using $1, $2, $5, $6;
-end$f$,
-      format('select %s from %s source where true%s', row_key, p.source, embedder.and_filter(p)),
-      format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
-      format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
-      -- A sidecar may be one that a pipeline of another model has left.
-      -- Not those that wait for a person, and none without text: they would come up at every backfill.
-      format(' and %s and not exists (select from embedder.pipeline_%s_dead_letter d where d.row_key = %s) and %s ~ %L',
-        case when p.sidecar then format('not exists (select from %s t where %s and t.model = %L)',
-            p.target_table, embedder.keys_equal(p.source, 't', 'source'), p.model)
-          else format('source.%I is null', embedder.result_marker(p)) end,
-        p.id, row_key, embedder.input_expression(p.source, p.input, 'source'), '\S'),
-      format(' order by %s limit $3', keys), embedder.check_names(p),
-      format(' and %s = any ($4)', row_key)));
+  perform embedder.generate_next(p);
 
-  -- Of these rows, those that nobody has locked; they stay locked to the end of the transaction.
+  -- Of these rows, those that nobody has locked; they stay locked to the end of the transaction. And keys without a row.
   perform embedder.create_function(p, 'lock', '(row_keys text[]) returns setof text', embedder.key_settings(p.source) || embedder.lookup_settings(),
     format($f$
 begin
   return query
     select k.row_key from unnest($1) k(row_key)
-    cross join lateral (select from %s source where %s offset 0 for update of source skip locked) row;
+    left join lateral (select true as locked from %1$s source where %2$s offset 0 for update of source skip locked) row on true
+    where row.locked or not exists (select from %1$s source where %2$s offset 0);
 end$f$, p.source, embedder.key_matches(p.source, 'source', 'k.row_key')));
+end
+$$;
+
+-- What makes a backfill give a row of the source a job, as conditions that begin with " and ". By a look at the target's index
+-- for each row in the order of the keys (offset 0), whatever the planner believes of the tables' sizes: a join of two large
+-- tables would begin anew with each range.
+create or replace function embedder.lacks_result(p embedder.pipeline, stale boolean) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format(' and not (%s) and (%s or %s) and not exists (select from %s d where d.row_key = %s offset 0)',
+    case when p.sidecar then format('exists (select from %s and %s offset 0)', there, good) else format('%s and %s', has, good) end,
+    -- A row without text needs a job only to have its result taken away.
+    embedder.has_text(p, 'source'),
+    case when not stale then 'false' when p.sidecar then format('exists (select from %s offset 0)', there) else has end,
+    -- Those wait for a person.
+    embedder.book(p, 'dead_letter'), embedder.key_expression(p.source, 'source'))
+  from (select case when p.sidecar then 't' else 'source' end as target) v
+  cross join lateral embedder.has_result(p, v.target) has
+  cross join lateral (select
+    format('%s t where %s and %s', p.target_table, embedder.keys_equal(p.source, 't', 'source'), has) as there,
+    case
+      when stale then format('coalesce(%s.%I = %s, false)', v.target, embedder.hash_column(p), embedder.hash_expression(p, 'source'))
+      -- A sidecar may be one that a pipeline of another model has left.
+      when p.sidecar then format('t.model = %L', p.model)
+      else 'true' end as good) c
+$$;
+
+-- SQL for whether a row has text at all.
+create or replace function embedder.has_text(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('coalesce(%s ~ %L, false)', embedder.input_expression(p.source, p.input, row_alias), '\S')
+$$;
+
+-- next puts its statement together: rows of the source, and results whose row is gone or has left the filter, both bounded by
+-- the range, in one order, up to so many. Or, of given keys, those that need a job.
+create or replace function embedder.generate_next(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  row_key text := embedder.key_expression(p.source, 'source');
+  keys text := embedder.key_list(p.source, 'source');
+  target text := case when p.sidecar then 't' else 'source' end;
+  target_keys text := embedder.key_list(p.source, target);
+  -- The row of the source that a key, or a result, is of.
+  row_of_given text := format('%s source where %s%s', p.source, embedder.key_matches(p.source, 'source', 'given.row_key'), embedder.and_filter(p));
+  row_of_result text := format('%s source where %s%s', p.source, embedder.keys_equal(p.source, 'source', 't'), embedder.and_filter(p));
+  places text := (select string_agg('k' || k.place, ', ' order by k.place) from embedder.key_columns(p.source) k);
+begin
+  perform embedder.create_function(p, 'next',
+    '(after_key text, to_key text, condition text, force boolean, max_rows int, only_keys text[] default null, stale boolean default false) returns setof text',
+    embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''50ms''',
+    format($f$
+declare
+  lacking text := case when $4 then '' when $7 then %1$L else %2$L end
+    || case when $3 is null then '' else format(e' and (%%s\n)', $3) end;
+  orphans boolean := ($4 or $7) and $3 is null;
+begin%3$s
+  if $6 is not null then
+    return query execute %4$L || lacking || ' offset 0) source' || case when orphans then %5$L else '' end using $6;
+  else
+    return query execute 'select u.row_key from (('
+      || %6$L || lacking || case when $1 is null then '' else %7$L end || case when $2 is null then '' else %8$L end || %9$L
+      || case when orphans then ') union all (' || %10$L
+        || case when $1 is null then '' else %11$L end || case when $2 is null then '' else %12$L end || %13$L else '' end
+      || %14$L using $1, $2, $5;
+  end if;
+end$f$,
+      embedder.lacks_result(p, true), embedder.lacks_result(p, false), embedder.check_names(p),
+      format('select given.row_key from unnest($1) given(row_key) cross join lateral (select from %s', row_of_given),
+      format(' union all select given.row_key from unnest($1) given(row_key) where not exists (select from %s offset 0)'
+        ' and (exists (select from %s t where %s%s offset 0) or exists (select from %s d where d.row_key = given.row_key offset 0))',
+        row_of_given, p.target_table, embedder.key_matches(p.source, 't', 'given.row_key'),
+        case when p.sidecar then '' else ' and ' || embedder.has_result(p, 't') end, embedder.book(p, 'dead_letter')),
+      format('select %s, %s from %s source where true%s', row_key, keys, p.source, embedder.and_filter(p)),
+      format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
+      format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
+      format(' order by %s limit $3', keys),
+      case when p.sidecar
+        then format('select distinct on (%1$s) %2$s, %1$s from %3$s t where not exists (select from %4$s offset 0)',
+          target_keys, embedder.key_expression(p.source, 't'), p.target_table, row_of_result)
+        else format('select %s, %s from %s source where (%s) is not true and %s',
+          row_key, keys, p.source, coalesce(p.filter, 'true'), embedder.has_result(p, 'source')) end,
+      format(' and (%s) > (%s)', target_keys, embedder.key_values(p.source, '$1')),
+      format(' and (%s) <= (%s)', target_keys, embedder.key_values(p.source, '$2')),
+      format(' order by %s limit $3', target_keys),
+      format(')) u(row_key, %1$s) order by %1$s limit $3', places)));
 end
 $$;
 
@@ -151,15 +238,18 @@ returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
   of_pipeline int;
-  walked int;
   step record;
   more boolean := false;
+  begun timestamptz := clock_timestamp();
 begin
   perform set_config('synchronous_commit', 'off', true);
+  <<pipelines>>
   foreach of_pipeline in array pipeline_ids loop
-    -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again.
-    for i in 1..20 loop
-      walked := i;
+    -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again. Not all
+    -- at once: what becomes due meanwhile waits for this.
+    loop
+      more := clock_timestamp() > begun + interval '50 ms';
+      exit pipelines when more;
       begin
         step := embedder.walk_range(of_pipeline, worker, max_jobs, lease);
         exit when not step.walked;
@@ -169,7 +259,6 @@ begin
       return query
         select j.pipeline_id, j.row_key, j.version, j.attempts from unnest(step.claimed) j;
       if found then return; end if;
-      more := more or walked = 20;
     end loop;
   end loop;
   if more or exists (
@@ -196,7 +285,7 @@ declare
   state text;
 begin
   walked := false;
-  select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force into r
+  select f.run_id, f.place, f.after_key, f.to_key, f.row_keys, run.condition, run.force, run.stale into r
   from embedder.backfill_range f join embedder.backfill_run run on run.id = f.run_id and run.pipeline_id = f.pipeline_id
   where f.pipeline_id = of_pipeline and run.error is null and coalesce(f.not_before <= now(), true)
     and exists (select from embedder.pipeline p where p.id = of_pipeline and not p.paused)
@@ -206,8 +295,8 @@ begin
   -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
   queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
   begin
-    execute format('select array(select embedder.%I($1, $2, $3, $4, $5, $6))', format('pipeline_%s_next', of_pipeline))
-      into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs, r.row_keys;
+    execute format('select array(select embedder.%I($1, $2, $3, $4, $5, $6, $7))', format('pipeline_%s_next', of_pipeline))
+      into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs, r.row_keys, r.stale;
     -- Locked, so that nobody deletes a row meanwhile: its trigger would not see the job, and a result would stay behind. And
     -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
     execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;
@@ -228,29 +317,68 @@ begin
   end;
 
   if cardinality(free) < cardinality(keys) then
-    -- One at a time: two workers would both take the next place.
-    perform 1 from embedder.backfill_run run where run.id = r.run_id for no key update;
-    insert into embedder.backfill_range (run_id, pipeline_id, place, row_keys, not_before, rows_left)
-    select r.run_id, of_pipeline, (select max(f.place) + 1 from embedder.backfill_range f where f.run_id = r.run_id),
-      -- A worker that writes another column of the row is done soon.
-      array_agg(k), now() + case when r.row_keys is null then interval '200 ms' else interval '5 s' end, count(*)
-    from unnest(keys) k where k not in (select unnest(free));
+    -- A worker that writes another column of the row is done soon.
+    perform embedder.put_aside(r.run_id, array(select k from unnest(keys) k where k not in (select unnest(free))),
+      case when r.row_keys is null then interval '200 ms' else interval '5 s' end);
   end if;
-  if cardinality(keys) < max_jobs then
+  begin
+    with made as (
+      insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
+      select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
+      on conflict (pipeline_id, row_key) do nothing
+      returning j
+    ) select array_agg(made.j) into claimed from made;
+  exception when lock_not_available then
+    -- A result has no row, and somebody's open transaction inserts one. In halves, so that its key is alone in the end.
+    perform embedder.put_aside(r.run_id, part, interval '5 s')
+    from (values (free[:cardinality(free) / 2]), (free[cardinality(free) / 2 + 1:])) v(part);
+  end;
+  if r.row_keys is not null or cardinality(keys) < max_jobs then
     delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
+    -- One that looks for what nobody has seen is ended by embedder.end_backfills.
     delete from embedder.backfill_run run
-    where run.id = r.run_id and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
+    where run.id = r.run_id and not run.stale and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
   else
     update embedder.backfill_range f
     set after_key = keys[cardinality(keys)], rows_left = greatest(0, f.rows_left - cardinality(keys))
     where f.run_id = r.run_id and f.place = r.place;
   end if;
-  with made as (
-    insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-    select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
-    on conflict (pipeline_id, row_key) do nothing
-    returning j
-  ) select array_agg(made.j) into claimed from made;
   walked := true;
 end
 $$;
+
+-- Rows of a backfill that cannot be worked on now.
+create or replace function embedder.put_aside(run_id bigint, row_keys text[], delay interval) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if cardinality(row_keys) = 0 then return; end if;
+  -- One at a time: two workers would both take the next place.
+  perform 1 from embedder.backfill_run r where r.id = put_aside.run_id for no key update;
+  insert into embedder.backfill_range (run_id, pipeline_id, place, row_keys, not_before, rows_left)
+  select r.id, r.pipeline_id, 1 + coalesce((select max(f.place) from embedder.backfill_range f where f.run_id = r.id), 0),
+    put_aside.row_keys, now() + delay, cardinality(put_aside.row_keys)
+  from embedder.backfill_run r where r.id = put_aside.run_id;
+end
+$$;
+
+-- Ends backfills that have looked for rows which came and went unseen: the counts are made right. Called by workers.
+create or replace function embedder.end_backfills() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  run embedder.backfill_run;
+begin
+  for run in
+    select r.* from embedder.backfill_run r
+    where r.stale and r.error is null and not exists (select from embedder.backfill_range f where f.run_id = r.id)
+    for update skip locked
+  loop
+    begin
+      perform embedder.correct_tally(run.pipeline_id);
+      delete from embedder.backfill_run r where r.id = run.id;
+    exception when others then
+      update embedder.backfill_run r set error = sqlerrm where r.id = run.id;
+    end;
+  end loop;
+end
+$$;
+comment on function embedder.end_backfills is 'Counts the rows of pipelines whose stale backfill has ended.';

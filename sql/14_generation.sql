@@ -97,6 +97,7 @@ create or replace function embedder.open_generation(before embedder.pipeline, p 
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   target pg_class := (select c from pg_class c where c.oid = before.target_table);
+  taken_over boolean;
 begin
   -- A next generation that is still being filled gives way.
   perform embedder.command(e.id, 'drop', '{"drop_target": true}') from embedder.pipeline e where e.name = before.name and not e.live;
@@ -108,9 +109,10 @@ begin
     case when before.sidecar then format('%s.%I', target.relnamespace::regnamespace, embedder.numbered(target.relname, p.generation))
       else quote_ident(embedder.numbered(embedder.sidecar_name(p), p.generation)) end end);
   p := embedder.check_pipeline(p, 'pg_catalog, pg_temp');
+  taken_over := (embedder.find_target(p)).there;
   p := embedder.save_pipeline(p);
   update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
-  perform embedder.command(p.id, 'backfill');
+  perform embedder.command(p.id, 'backfill', jsonb_build_object('stale', taken_over));
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -204,8 +206,7 @@ declare
 begin
   renamed.target_column := new_name;
   for c in
-    select old.column_name as before, new.column_name as now
-    from unnest(embedder.result_columns(p)) old join unnest(embedder.result_columns(renamed)) new using (place)
+    select * from rows from (embedder.written_columns(p), embedder.written_columns(renamed)) as v(before, now)
   loop
     execute format('alter table %s rename column %I to %I', p.source, c.before, c.now);
   end loop;

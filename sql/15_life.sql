@@ -45,7 +45,12 @@ begin
   if renamed <> '{}' then
     for c in select key as now, value as before from jsonb_each_text(renamed) loop
       if p.input = c.before then p.input := c.now; end if;
-      if p.target_column = c.before and not p.sidecar then p.target_column := c.now; end if;
+      if p.target_column = c.before and not p.sidecar then
+        if embedder.column_type(p.source, embedder.hash_column(p)) is not null then
+          execute format('alter table %s rename column %I to %I', p.source, embedder.hash_column(p), embedder.made_name(c.now, '_hash'));
+        end if;
+        p.target_column := c.now;
+      end if;
       if p.sidecar and c.before = any (p.key_columns) and embedder.column_type(p.target_table, c.before) is not null then
         execute format('alter table %s rename column %I to %I', p.target_table, c.before, c.now);
       end if;
@@ -128,7 +133,7 @@ begin
     -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
     execute format('lock table %s in share row exclusive mode', p.source);
     execute format('select embedder.%I()', format('pipeline_%s_prune', p.id));
-    perform embedder.start_backfill(p, null, missed, missed or moved);
+    perform embedder.start_backfill(p, stale => missed or moved, anew => missed or moved);
   end if;
   return null;
 end

@@ -68,7 +68,8 @@ begin
     when 'enqueue' then new.answer := to_jsonb(embedder.enqueue_row(p.name, new.arguments ->> 'row_key'));
     when 'retry' then execute format('select to_jsonb(embedder.%I())', format('pipeline_%s_retry', p.id)) into new.answer;
     when 'backfill' then new.answer := to_jsonb(embedder.start_backfill(p, new.arguments ->> 'condition',
-      coalesce((new.arguments ->> 'force')::boolean, false), coalesce((new.arguments ->> 'anew')::boolean, false)));
+      coalesce((new.arguments ->> 'force')::boolean, false), coalesce((new.arguments ->> 'stale')::boolean, false),
+      coalesce((new.arguments ->> 'anew')::boolean, false)));
     when 'recount' then perform embedder.correct_tally(p.id);
     when 'resume' then perform embedder.resume_generation(p);
     when 'cutover' then perform embedder.make_live(p.id);

@@ -1,11 +1,13 @@
 -- Backfills by the clock, with pg_cron. `select cron.schedule('...', $$select embedder.backfill('articles')$$)` does as well;
 -- these give the job a name of its own, and say what is missing where pg_cron is.
 
-create or replace function embedder.schedule_backfill(name text, schedule text default '* * * * *', condition text default null) returns bigint
+create or replace function embedder.schedule_backfill(name text, schedule text default '* * * * *', condition text default null, stale boolean default false)
+returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
-  command text := format('select embedder.backfill(%L%s)', p.name, coalesce(', ' || quote_literal(condition), ''));
+  command text := format('select embedder.backfill(%L%s%s)', p.name, coalesce(', ' || quote_literal(condition), ''),
+    case when stale then ', stale => true' else '' end);
   job bigint;
 begin
   perform embedder.require_cron(p.name, schedule, command);

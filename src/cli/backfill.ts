@@ -8,6 +8,7 @@ import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase
 interface Options extends DatabaseOptions {
   where?: string;
   force?: boolean;
+  stale?: boolean;
   json?: boolean;
 }
 
@@ -17,6 +18,7 @@ export function backfillCommand(): Command {
     .description('queue the rows that have no result; safe to call again and again')
     .argument('<name>', 'the pipeline')
     .option('--where <condition>', 'only rows of the source for which this SQL condition holds')
+    .option('--stale', 'also results whose text has changed, or whose row is gone, while no trigger saw it')
     .option('--force', 'rows that have a result as well')
     .option('--json', 'print how many ranges as JSON')
     .addHelpText('after', `\nExample:\n  $ pgembedder backfill articles --where "created_at > '2026-01-01'"`)
@@ -24,11 +26,14 @@ export function backfillCommand(): Command {
   return addDatabaseOptions(command);
 }
 
-async function run(name: string, { where, force = false, json = false, ...options }: Options): Promise<void> {
+async function run(
+  name: string,
+  { where, force = false, stale = false, json = false, ...options }: Options,
+): Promise<void> {
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
     const { rows } = await sql<{ ranges: number }>`
-      select embedder.backfill(${name}, ${where ?? null}, ${force}) as ranges`.execute(database);
+      select embedder.backfill(${name}, ${where ?? null}, ${force}, ${stale}) as ranges`.execute(database);
     const { ranges } = rows[0]!;
     if (json) printJson({ pipeline: name, ranges });
     else print(`${plural(ranges, 'range')} of rows to walk`);

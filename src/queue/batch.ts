@@ -30,6 +30,8 @@ export interface ChunkResult {
 /** A job and what came out of it: of the whole row, or of each of its chunks in their order. Null empties the target. */
 export interface Result {
   readonly job: Job;
+  /** As it came with the input. */
+  readonly sourceHash: string | null;
   readonly output: Output | readonly ChunkResult[] | null;
 }
 
@@ -44,6 +46,8 @@ export interface TargetShape {
 export interface RowInput {
   /** Null where the row is gone, its input is NULL, or the filter leaves it out. */
   readonly text: string | null;
+  /** Of all that the result is made of, the text in its whole length; null where there is no row to work on. */
+  readonly sourceHash: string | null;
   /** Of a chunked pipeline: what goes before and after each chunk, and the hashes of the chunks that are there. */
   readonly before: string;
   readonly after: string;
@@ -63,6 +67,7 @@ export async function readInputs(
   const { rows } = await sql<{
     place: number;
     input: string | null;
+    source_hash: string | null;
     before?: string;
     after?: string;
     hashes?: string[];
@@ -70,9 +75,15 @@ export async function readInputs(
     select * from ${pipelineFunction(jobs[0]!.pipelineId, 'read')}(${jobs.map((job) => job.rowKey)}::text[], ${maxCharacters})`.execute(
     database,
   );
-  const inputs: RowInput[] = jobs.map(() => ({ text: null, before: '', after: '', hashes: [] }));
-  for (const { place, input, before = '', after = '', hashes = [] } of rows)
-    inputs[place - 1] = { text: input, before, after, hashes };
+  const inputs: RowInput[] = jobs.map(() => ({
+    text: null,
+    sourceHash: null,
+    before: '',
+    after: '',
+    hashes: [],
+  }));
+  for (const { place, input, source_hash, before = '', after = '', hashes = [] } of rows)
+    inputs[place - 1] = { text: input, sourceHash: source_hash, before, after, hashes };
   return inputs;
 }
 
@@ -97,6 +108,7 @@ export async function completeJobs(
     sql`${jobs.map((job) => job.rowKey)}::text[]`,
     sql`${jobs.map((job) => job.version)}::bigint[]`,
     sql`${model}::text`,
+    sql`${results.map(({ sourceHash }) => sourceHash)}::uuid[]`,
     ...pieces,
     ...outputColumns(target.task, outputs, vectorOid),
   ];

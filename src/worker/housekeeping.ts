@@ -69,6 +69,7 @@ export class Housekeeping {
       this.#followed = false;
       return false;
     }
+    await this.#endBackfills();
     await this.markFilled();
     await this.#indexes.build();
     await this.#cutOver();
@@ -84,6 +85,7 @@ export class Housekeeping {
 
   async #keep(): Promise<void> {
     await this.#lookAfterTables();
+    await this.#endBackfills();
     if (this.#registry.filling()) await this.markFilled();
     const now = performance.now();
     if (now - this.#lastFold > FOLD_MS) await this.#fold();
@@ -110,6 +112,11 @@ export class Housekeeping {
       }
     }
     if (changed.length > 0) await this.#registry.reload();
+  }
+
+  /** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
+  async #endBackfills(): Promise<void> {
+    await persist(this.#context, () => sql`select embedder.end_backfills()`.execute(this.#context.database));
   }
 
   /** Notes which pipelines have ended their first filling. */

@@ -19,6 +19,7 @@ export interface Piece {
 export class Row {
   readonly served: ServedPipeline;
   readonly job: Job;
+  readonly #sourceHash: string | null;
   /** What the model is to be given of it; a chunk that is in the target already is not among them. */
   readonly pieces: readonly Piece[];
   readonly #chunks: readonly (Chunk & { hash: string })[] | null;
@@ -29,11 +30,13 @@ export class Row {
   private constructor(
     served: ServedPipeline,
     job: Job,
+    sourceHash: string | null,
     texts: readonly (string | null)[],
     chunks: readonly (Chunk & { hash: string })[] | null,
   ) {
     this.served = served;
     this.job = job;
+    this.#sourceHash = sourceHash;
     this.#chunks = chunks;
     this.#outputs = texts.map(() => null);
     this.pieces = texts.flatMap((text, place) => (text === null ? [] : [{ row: this, text, place }]));
@@ -41,9 +44,9 @@ export class Row {
   }
 
   /** A row that is taken whole; null where it has no text. */
-  static whole(served: ServedPipeline, job: Job, { text }: RowInput): Row | null {
+  static whole(served: ServedPipeline, job: Job, { text, sourceHash }: RowInput): Row | null {
     if (text === null || text.trim() === '') return null;
-    return new Row(served, job, [served.prompt + text], null);
+    return new Row(served, job, sourceHash, [served.prompt + text], null);
   }
 
   /** A row in chunks; null where it has no text. */
@@ -57,7 +60,7 @@ export class Row {
       texts.push(there.has(hash) ? null : text);
       return { ...chunk, hash };
     });
-    return chunks.length === 0 ? null : new Row(served, job, texts, chunks);
+    return chunks.length === 0 ? null : new Row(served, job, input.sourceHash, texts, chunks);
   }
 
   /** Whether there is something for each piece, be it an error. */
@@ -79,7 +82,8 @@ export class Row {
 
   /** What to write, when it is done and without an error. */
   result(): Result {
-    if (!this.#chunks) return { job: this.job, output: this.#outputs[0]! };
+    const row = { job: this.job, sourceHash: this.#sourceHash };
+    if (!this.#chunks) return { ...row, output: this.#outputs[0]! };
     const output = this.#chunks.map(
       ({ text, start, end, headings, hash }, place): ChunkResult => ({
         text,
@@ -90,7 +94,7 @@ export class Row {
         output: this.#outputs[place]!,
       }),
     );
-    return { job: this.job, output };
+    return { ...row, output };
   }
 }
 

@@ -5,7 +5,7 @@ import { groupBy } from '../group-by.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { limits } from '../inference/limits.ts';
-import { type RowInput, readInputs } from '../queue/batch.ts';
+import { type Result, type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
 import { computePieces, sharedBatchKey } from './compute.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -84,7 +84,7 @@ export class WindowRunner {
     }
     const jobs = await this.#buryOverdrawn(served, claimed);
     const rows: Row[] = [];
-    const empty: Job[] = [];
+    const empty: Result[] = [];
     const failures: Failure[] = [];
     const most = served.chunking
       ? limits.textCharacters + 1
@@ -105,7 +105,7 @@ export class WindowRunner {
         try {
           const row = this.#makeRow(served, job, inputs[i]!);
           if (row) rows.push(row);
-          else empty.push(job);
+          else empty.push({ job, sourceHash: inputs[i]!.sourceHash, output: null });
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
           failures.push({ job, error });
@@ -122,11 +122,7 @@ export class WindowRunner {
     }
     await this.#setbacks.failRows(served, failures);
     if (empty.length > 0) {
-      this.#writer.add(
-        served,
-        empty.map((job) => ({ job, output: null })),
-        rows.length > 0,
-      );
+      this.#writer.add(served, empty, rows.length > 0);
     }
     return rows;
   }

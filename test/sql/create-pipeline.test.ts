@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { createMigratedDatabase, type MigratedDatabase, queued } from '../support/pgembedder.ts';
+import { createMigratedDatabase, drain, type MigratedDatabase, queued } from '../support/pgembedder.ts';
 import { createRole, type TestRole } from '../support/postgres.ts';
 
 let database: MigratedDatabase;
@@ -486,6 +486,7 @@ describe('create_pipeline', () => {
       { name: 'chunk_text', type: 'text', required: false },
       { name: 'embedding', type: 'vector(384)', required: true },
       { name: 'model', type: 'text', required: true },
+      { name: 'source_hash', type: 'uuid', required: false },
       { name: 'embedded_at', type: 'timestamp with time zone', required: true },
     ]);
     const { rows: declared } = await database.query(
@@ -559,7 +560,7 @@ describe('create_pipeline', () => {
     await database.query(`select embedder.drop_pipeline('article', true); drop schema "Odd Place"`);
   });
 
-  it('takes over the sidecar that a dropped pipeline has left, less the rows that are gone', async () => {
+  it('takes over the sidecar that a dropped pipeline has left, and has all in it looked at', async () => {
     await database.query(`select embedder.create_pipeline('article', 'body')`);
     await database.query(`insert into article_embedding (id, embedding, model)
       select id, array_fill(0.5, array[384])::vector, case id when 1 then 'another model' else 'all-MiniLM-L6-v2' end
@@ -573,10 +574,11 @@ describe('create_pipeline', () => {
     await database.query(
       `select embedder.create_pipeline('article', 'body', name => 'again', target_table => 'article_embedding')`,
     );
-    // What has a vector of this model already needs none.
-    expect(await queued(database, 'again')).toEqual(['1']);
-    const after = await database.query('select id from article_embedding order by id');
-    expect(after.rows).toEqual([{ id: 1 }, { id: 2 }]);
+    // Nobody knows of which texts they are; and 99 has no row.
+    expect(await queued(database, 'again')).toEqual(['1', '2', '99']);
+    await drain(database);
+    const after = await database.query('select id, model from article_embedding order by id');
+    expect(after.rows).toEqual([1, 2].map((id) => ({ id, model: 'all-MiniLM-L6-v2' })));
     await database.query(`select embedder.drop_pipeline('again', true)`);
     const gone = await database.query(`select to_regclass('article_embedding') as table`);
     expect(gone.rows).toEqual([{ table: null }]);

@@ -156,7 +156,7 @@ describe.each(['first', 'second'] as const)('complete, pipeline %s', (name) => {
       { id: pipeline(), task: 'feature-extraction', chunked: false },
       jobs.map((job) => {
         const of = text(job);
-        return { job, output: of === null ? null : fakeVector(of) };
+        return { job, sourceHash: null, output: of === null ? null : fakeVector(of) };
       }),
       'all-MiniLM-L6-v2',
       vectorOid,

@@ -74,8 +74,8 @@ export async function queueBackfills(database: TestDatabase): Promise<void> {
     declare run embedder.backfill_run;
     begin
       for run in select * from embedder.backfill_run loop
-        execute format('insert into embedder.job (pipeline_id, row_key) select %1$s, k from embedder.pipeline_%1$s_next(null, null, %2$L, %3$L, 1000000) k on conflict do nothing',
-          run.pipeline_id, run.condition, run.force);
+        execute format('insert into embedder.job (pipeline_id, row_key) select %1$s, k from embedder.pipeline_%1$s_next(null, null, %2$L, %3$L, 1000000, stale => %4$L) k on conflict do nothing',
+          run.pipeline_id, run.condition, run.force, run.stale);
       end loop;
       delete from embedder.backfill_run;
     end $$`);

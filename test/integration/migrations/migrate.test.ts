@@ -88,7 +88,7 @@ describe('migrate', () => {
     await migrate(kysely, knownModels());
     await database.query(`create table doc (id int primary key, body text); insert into doc values (1, 'a');
       select embedder.create_pipeline('doc', 'body', index => 'none');
-      create or replace function embedder.pipeline_1_read(row_keys text[], max_characters int) returns table (place int, input text)
+      create or replace function embedder.pipeline_1_read(row_keys text[], max_characters int) returns table (place int, input text, source_hash uuid)
         language plpgsql as $$ begin raise 'of an older version'; end $$;
       create or replace function embedder.wake_statement() returns text language sql as $$ select 'of an older version' $$;
       update embedder.applied_file set sha256 = 'of an older version' where name = 'sql/01_settings.sql'`);

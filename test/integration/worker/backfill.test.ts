@@ -233,7 +233,7 @@ describe('which rows', () => {
     await allRight();
   });
 
-  it('a condition does not hide behind another backfill, nor all rows behind one with a condition', async () => {
+  it('a condition does not hide behind another backfill, nor all rows behind one with a condition; a wider one takes over', async () => {
     await make(10);
     await backfill(`, condition => 'id = 1'`);
     await backfill(`, condition => 'id = 2'`);
@@ -241,9 +241,12 @@ describe('which rows', () => {
     expect(await count('embedder.backfill_run')).toBe(2);
     await backfill();
     await backfill(`, condition => 'id = 3'`);
-    expect(await count('embedder.backfill_run')).toBe(3);
+    expect(await count('embedder.backfill_run')).toBe(1);
+    await backfill(`, condition => 'id = 3', force => true`);
+    expect(await count('embedder.backfill_run')).toBe(2);
     await backfill(', force => true');
-    expect(await count('embedder.backfill_run')).toBe(4);
+    await backfill(', stale => true');
+    expect(await count('embedder.backfill_run')).toBe(1);
     const embedder = new FakeEmbedder();
     await drain(database, { embedder });
     await allRight();

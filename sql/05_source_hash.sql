@@ -1,0 +1,38 @@
+-- The hash of all that a result was made of, kept beside it: so a result whose text has changed while no trigger saw it is
+-- found without embedding anything (sql/13_backfill.sql). A result of an earlier version, or of somebody else, has none.
+
+-- The column that holds it: of a sidecar (where there are chunks, of chunk 0), or beside the target column.
+create or replace function embedder.hash_column(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select case when p.sidecar then 'source_hash' else embedder.made_name(p.target_column, '_hash') end
+$$;
+
+-- All columns of a target that a pipeline writes in the source, or beside the key in a sidecar.
+create or replace function embedder.written_columns(p embedder.pipeline) returns table (column_name text)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select c.column_name from unnest(embedder.result_columns(p)) c union all select embedder.hash_column(p)
+$$;
+
+-- SQL for the hash of a row named row_alias: of its text and of how it is worked on. The filter is no part of it, nor are
+-- names of columns.
+create or replace function embedder.hash_expression(p embedder.pipeline, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('md5(%L || coalesce((%s)::text, %L))::uuid',
+    md5(jsonb_build_array(p.task, p.model, p.options, p.chunking - 'template')::text),
+    embedder.watched_expression(p, row_alias), '')
+$$;
+
+-- Gives a target of an earlier version, or of somebody else, the column. Adding one that may be null writes no row.
+create or replace function embedder.add_hash_column(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  actual text := embedder.column_type(p.target_table, embedder.hash_column(p));
+begin
+  if actual is null then
+    execute format('alter table %s add column %I uuid', p.target_table, embedder.hash_column(p));
+  elsif actual <> 'uuid' then
+    raise exception 'column "%" of % is %, and a pipeline needs uuid there', embedder.hash_column(p), p.target_table, actual
+      using errcode = 'datatype_mismatch', hint = 'Rename it, or give the pipeline another target.';
+  end if;
+end
+$$;
