@@ -170,8 +170,8 @@ begin
 end$f$, p.id, case when p.sidecar then format($f$
   with gone as (
     delete from %s t using unnest($1) gone(row_key) where %s returning t.chunk
-  ) select count(*) filter (where gone.chunk = 0) into vectors from gone;$f$,
-    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key')) else '' end));
+  ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
+    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key'), embedder.check_sight(p.target_table)) else '' end));
 
   -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
   perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
@@ -186,8 +186,8 @@ end$f$, p.id, p.source,
   -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$
 begin
-  select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;
-end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't')));
+  select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;%s
+end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't'), embedder.check_tables(p)));
 
   -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
   perform embedder.create_function(p, 'recount', '() returns void', '', format($f$

@@ -59,10 +59,10 @@ begin%4$s
     select k.place::int, row.*
     from unnest($1) with ordinality k(row_key, place)
     -- offset 0: from the keys to the rows, in this order, whatever the planner believes of the table's size.
-    cross join lateral (select left(%1$s, $2), %6$s%5$s from %2$s source where %3$s offset 0) row;
+    cross join lateral (select left(%1$s, $2), %6$s%5$s from %2$s source where %3$s offset 0) row;%4$s
 end$f$,
       embedder.input_of(p, 'source'), p.source,
-      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_names(p),
+      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_tables(p),
       case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
         around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
         embedder.result_marker(p), embedder.is_own_chunk(p, 't')) else '' end,
@@ -71,14 +71,37 @@ end$f$,
 end
 $$;
 
+-- What functions check before and after they read: after, since by then they hold locks that keep both from changing.
+--
 -- Functions hold the names of tables. When a table was renamed and another one has taken its name, they would read and
--- write that one; so they refuse, and the worker has them made again.
-create or replace function embedder.check_names(p embedder.pipeline) returns text
+-- write that one; so they refuse, and the worker has them made again. And where row level security binds the owner, rows that
+-- are there look like rows that are gone, and their results would be taken away.
+create or replace function embedder.check_tables(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$
   if to_regclass(%L) is distinct from %s::regclass or to_regclass(%L) is distinct from %s::regclass then
     raise undefined_table using message = 'a table of the pipeline was renamed';
-  end if;$f$, p.source, p.source::oid, p.target_table, p.target_table::oid)
+  end if;%s$f$, p.source, p.source::oid, p.target_table, p.target_table::oid, embedder.check_sight(p.source) || embedder.check_sight(p.target_table))
+$$;
+
+create or replace function embedder.check_sight(relation regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+  if row_security_active(%s::oid) then
+    raise insufficient_privilege using message = %L;
+  end if;$f$, relation::oid, embedder.hidden(relation))
+$$;
+
+create or replace function embedder.hidden(relation regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('row level security of %s binds its owner too, so that rows which are there look gone', relation)
+$$;
+
+-- The same, for whoever asks.
+create or replace function embedder.is_hidden(relation regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select c.relrowsecurity and c.relforcerowsecurity and not r.rolsuper and not r.rolbypassrls
+  from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = relation
 $$;
 
 -- complete is one statement: it writes the target and deletes the jobs of just those rows whose job still has the
@@ -129,8 +152,8 @@ begin%3$s
       (select vectors.change from vectors), count(*)
     from done having count(*) > 0
   )
-  select done.row_key from done;
-end$f$, p.id, writes, embedder.check_names(p),
+  select done.row_key from done;%3$s
+end$f$, p.id, writes, embedder.check_tables(p),
       case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
       case when rowwise
         then format('unnest($1, $2, $4, %s) k(row_key, version, source_hash, %s)',

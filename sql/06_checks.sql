@@ -72,6 +72,9 @@ begin
   elsif not exists (select from embedder.key_columns(p.source)) then
     problem := 'has no primary key';
     advice := format('Add one: alter table %s add column id bigint generated always as identity primary key;', p.source);
+  elsif embedder.is_hidden(p.source) then
+    raise exception '%', embedder.hidden(p.source) using errcode = 'object_not_in_prerequisite_state',
+      hint = format('alter table %s no force row level security; or, as a superuser: alter role %s bypassrls;', p.source, c.relowner::regrole);
   elsif not embedder.may_manage(p.source) then
     raise exception 'table % belongs to %', p.source, c.relowner::regrole using errcode = 'insufficient_privilege',
       hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';

@@ -103,6 +103,9 @@ begin
     elsif (select c.relowner from pg_class c where c.oid = target) <> source.relowner then
       raise exception 'table % belongs to somebody else than %', table_name, p.source
         using errcode = 'insufficient_privilege', hint = 'Give another target_table.';
+    elsif embedder.is_hidden(target) then
+      raise exception '%', embedder.hidden(target) using errcode = 'object_not_in_prerequisite_state',
+        hint = format('alter table %s no force row level security;', table_name);
     end if;
     actual := (
       select array_agg(format('%I %s', attname, format_type(atttypid, atttypmod)))

@@ -168,6 +168,7 @@ create or replace function embedder.pipeline_problem(p embedder.pipeline) return
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   c embedder.result_column;
+  relation regclass;
   actual text;
   lost text;
 begin
@@ -178,6 +179,11 @@ begin
   elsif not exists (select from pg_class where oid = p.target_table) then
     return format('its sidecar table is gone. Drop the pipeline and create it again: select embedder.drop_pipeline(%L)', p.name);
   end if;
+  foreach relation in array array[p.source, p.target_table] loop
+    if embedder.is_hidden(relation) then
+      return format('%s. To mend it: alter table %s no force row level security', embedder.hidden(relation), relation);
+    end if;
+  end loop;
   begin
     perform 1 from embedder.parse_input(p.source, p.input);
     perform embedder.parse_wrapping(p.source, p.chunking ->> 'template');

@@ -74,7 +74,7 @@ declare
 begin
   execute format('select embedder.%I()', format('pipeline_%s_stale', pipeline)) into stale;
   return stale;
-exception when undefined_table or undefined_column or undefined_function or datatype_mismatch or data_exception or insufficient_privilege then
+exception when insufficient_privilege or undefined_table or undefined_column or undefined_function or datatype_mismatch or data_exception or insufficient_privilege then
   return null;
 end
 $$;

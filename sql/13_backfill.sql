@@ -207,9 +207,9 @@ begin%3$s
       || case when orphans then ') union all (' || %10$L
         || case when $1 is null then '' else %11$L end || case when $2 is null then '' else %12$L end || %13$L else '' end
       || %14$L using $1, $2, $5;
-  end if;
+  end if;%3$s
 end$f$,
-      embedder.lacks_result(p, true), embedder.lacks_result(p, false), embedder.check_names(p),
+      embedder.lacks_result(p, true), embedder.lacks_result(p, false), embedder.check_tables(p),
       format('select given.row_key from unnest($1) given(row_key) cross join lateral (select from %s', row_of_given),
       format(' union all select given.row_key from unnest($1) given(row_key) where not exists (select from %s offset 0)'
         ' and (exists (select from %s t where %s%s offset 0) or exists (select from %s d where d.row_key = given.row_key offset 0))',

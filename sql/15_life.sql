@@ -11,7 +11,7 @@ $$;
 create or replace function embedder.fingerprint_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select md5(concat_ws(' ', embedder.functions_version(), p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
-    (select concat(c.relowner, c.relrowsecurity) from pg_class c where c.oid = p.source),
+    (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
     (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
       from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped)))
 $$;
