@@ -57,6 +57,26 @@ begin
 end
 $$;
 
+-- SQL for a column as text. A collation that is not deterministic keeps regular expressions from it.
+create or replace function embedder.column_text(source regclass, column_name text, row_alias text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('%s.%I::text%s', row_alias, column_name, (
+    select ' collate pg_catalog."default"' from pg_attribute a join pg_collation c on c.oid = a.attcollation and not c.collisdeterministic
+    where a.attrelid = source and a.attname = column_text.column_name))
+$$;
+
+-- SQL that joins texts. A function takes a hundred arguments at most: so there is a concat of each hundred, and one of these.
+create or replace function embedder.concatenation(parts text[]) returns text
+language plpgsql immutable strict set search_path = pg_catalog, pg_temp as $$
+begin
+  if cardinality(parts) > 100 then
+    parts := array(select embedder.concatenation(parts[i + 1:i + 100]) from generate_series(0, cardinality(parts) - 1, 100) i);
+    return embedder.concatenation(parts);
+  end if;
+  return format('pg_catalog.concat(%s)', array_to_string(parts, ', '));
+end
+$$;
+
 -- The SQL expression that gives a row's input text; row_alias is the row's name in the query around it.
 -- A template whose columns are all null or blank gives null: its literals alone say nothing.
 create or replace function embedder.input_expression(source regclass, input text, row_alias text) returns text
@@ -65,12 +85,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     when count(*) = 1 and count(column_name) = 1 then min(part)
     else format(
       -- Qualified, since embedder.search puts it into statements that run under the caller's search_path.
-      'case when pg_catalog.concat(%s) operator(pg_catalog.~) %L then pg_catalog.concat(%s) end',
-      string_agg(part, ', ') filter (where column_name is not null), '\S', string_agg(part, ', '))
+      'case when %s operator(pg_catalog.~) %L then %s end',
+      embedder.concatenation(array_agg(part) filter (where column_name is not null)), '\S', embedder.concatenation(array_agg(part)))
   end
   from (
     select column_name,
-      case when column_name is null then quote_literal(literal) else format('%s.%I::text', row_alias, column_name) end as part
+      case when column_name is null then quote_literal(literal) else embedder.column_text(source, column_name, row_alias) end as part
     from embedder.parse_input(source, input)
   ) pieces
 $$;
@@ -113,8 +133,8 @@ comment on function embedder.parse_wrapping is 'What stands before and after {ch
 -- The SQL expression of a piece of a chunk template, which may be without a column.
 create or replace function embedder.literal_or_template(source regclass, piece text, row_alias text default 'source') returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select coalesce('concat(' || string_agg(
-    case when column_name is null then quote_literal(literal) else format('%s.%I::text', row_alias, column_name) end, ', ') || ')', '''''')
+  select coalesce(embedder.concatenation(array_agg(
+    case when column_name is null then quote_literal(literal) else embedder.column_text(source, column_name, row_alias) end)), '''''')
   from embedder.parse_template(source, piece)
 $$;
 
@@ -128,7 +148,7 @@ $$;
 -- SQL for what a change of a row is judged by: all that its vectors are made of.
 create or replace function embedder.watched_expression(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select case when p.chunking ? 'template' then format('row(%s, %s, %s)', i, w[1], w[2]) else i end
+  select case when p.chunking ? 'template' then format('array[%s, %s, %s]::pg_catalog.text[]', i, w[1], w[2]) else format('(%s)::pg_catalog.text', i) end || ' collate "C"'
   from embedder.input_expression(p.source, p.input, row_alias) i, embedder.chunk_wrapping(p, row_alias) w
 $$;
 

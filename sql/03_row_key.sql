@@ -4,7 +4,7 @@
 -- The columns of the primary key in their order, with the type and the equality operator of each one's index.
 -- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and a search asks often.
 create or replace function embedder.key_columns(source regclass)
-returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean)
+returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean, canonical text, collation_name text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
@@ -14,12 +14,27 @@ begin
     -- These print the same whatever DateStyle, TimeZone, bytea_output and their like are set to.
     a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype,
                    'bpchar'::regtype, 'uuid'::regtype),
-    t.typcategory in ('A', 'C')
+    t.typcategory in ('A', 'C'),
+    -- Values that are equal without being the same have one text, where there is one for them: 1.5 and 1.50, 0 and -0, a day and
+    -- 24 hours. Where there is none (see one_text), a row may be known by several.
+    case b.base
+      when 'numeric'::regtype then 'pg_catalog.trim_scale(%s)'
+      when 'float4'::regtype then '(%s operator(pg_catalog.+) 0::pg_catalog.float4)'
+      when 'float8'::regtype then '(%s operator(pg_catalog.+) 0::pg_catalog.float8)'
+      when 'interval'::regtype then 'pg_catalog.justify_interval(%s)'
+      else '%s' end,
+    -- Of a column that has another collation than its type.
+    (select format('%I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
+      where co.oid = a.attcollation and a.attcollation <> t.typcollation)
   from pg_index i
   cross join lateral unnest(i.indkey::int2[], i.indclass::oid[]) with ordinality k(attnum, opclass, place)
   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
   join pg_type t on t.oid = a.atttypid
-  join pg_opclass c on c.oid = k.opclass
+  cross join lateral (
+    with recursive bases as (
+      select t.oid, t.typbasetype union all select y.oid, y.typbasetype from bases s join pg_type y on y.oid = s.typbasetype
+    ) select s.oid as base from bases s where s.typbasetype = 0) b
+  join pg_opclass c on c.oid = k.opclass and c.opcmethod = (select m.oid from pg_am m where m.amname = 'btree')
   join pg_amop m on m.amopfamily = c.opcfamily and m.amopstrategy = 3
     and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
   join pg_operator o on o.oid = m.amopopr
@@ -35,15 +50,24 @@ create or replace function embedder.key_expression(source regclass, row_alias te
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case count(*)
     when 0 then null
-    when 1 then min(format('%s.%I::pg_catalog.text', row_alias, column_name))
+    when 1 then min(format('%s::pg_catalog.text%s', format(canonical, format('%s.%I', row_alias, column_name)),
+      case when collation_name is not null then ' collate "C"' end))
     else format('jsonb_build_object(%s)::text', string_agg(
       -- Arrays and composites go in as text: jsonb's form of them does not cast back.
-      format('%L, %s.%I%s', column_name, row_alias, column_name, case when composite then '::text' else '' end),
+      format('%L, %s%s', column_name, format(canonical, format('%s.%I', row_alias, column_name)), case when composite then '::text' else '' end),
       ', ' order by place))
   end
   from embedder.key_columns(source)
 $$;
 comment on function embedder.key_expression is 'SQL that computes the row key (text) of one row.';
+
+-- Whether each key has one text: keys of other types may be equal and yet print differently ('A' and 'a' of citext).
+create or replace function embedder.one_text(source regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(bool_and((k.plain or a.atttypid in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype))
+    and coalesce((select c.collisdeterministic from pg_collation c where c.oid = a.attcollation), true)), true)
+  from embedder.key_columns(source) k join pg_attribute a on a.attrelid = source and a.attname = k.column_name
+$$;
 
 -- SQL for the typed value of each key column, taken out of a row key: 'id::bigint'.
 create or replace function embedder.key_values(source regclass, row_key text) returns text
@@ -52,7 +76,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from (
     select place, case when count(*) over () = 1
       then format('(%s)::%s', row_key, type_name)
-      else format('((%s)::jsonb ->> %L)::%s', row_key, column_name, type_name) end as value
+      else format('((%s)::jsonb ->> %L)::%s', row_key, column_name, type_name) end || coalesce(' collate ' || collation_name, '') as value
     from embedder.key_columns(source)
   ) v
 $$;
@@ -66,7 +90,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select place, case when count(*) over () = 1
       then format('%s.%I %s (%s)::%s', row_alias, column_name, equals, row_key, type_name)
       else format('%s.%I %s ((%s)::jsonb ->> %L)::%s', row_alias, column_name, equals, row_key, column_name, type_name)
-      end as condition
+      end || coalesce(' collate ' || collation_name, '') as condition
     from embedder.key_columns(source)
   ) v
 $$;

@@ -17,8 +17,8 @@ begin
     ('job', 'job', 'pipeline_id', 'pipeline_id, row_key, fresh, version, due_at, attempts, leased_by, last_error',
       'select, delete, insert (row_key, fresh), update (version, due_at, attempts, leased_by, last_error, fresh)'),
     ('dead_letter', 'dead_letter', 'pipeline_id', 'pipeline_id, row_key', 'select, delete'),
-    ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done',
-      'select, delete, insert (source_rows, embedded_rows, done)'),
+    ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done, recount',
+      'select, delete, insert (source_rows, embedded_rows, done, recount)'),
     ('self', 'pipeline', 'id', 'id, name, trigger_error', 'select, update (trigger_error)')) b(book, of_table, id, columns, rights)
   loop
     execute format('create or replace view %s as select %s from embedder.%I where %I = %s',

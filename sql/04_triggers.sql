@@ -59,33 +59,39 @@ declare
   new_key text := embedder.key_expression(p.source, 'n');
   old_key text := embedder.key_expression(p.source, 'o');
   filtered text := embedder.and_filter(p);
-  -- A deferrable key can be double for a moment inside a transaction, and ON CONFLICT takes each key once.
-  distinct_rows text := (
-    select case when indimmediate then '' else 'distinct' end from pg_index where indrelid = p.source and indisprimary
-  );
+  -- A deferrable key can be double for a moment inside a transaction: ON CONFLICT takes each key once, and a job cannot stand for
+  -- two new rows. So these are counted at once.
+  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  distinct_rows text := case when doubles then 'distinct' else '' end;
   -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
   everything text := format('select %s %s', distinct_rows, new_key);
-  inserted text := format('select %s %s, true from new_rows n where true%s', distinct_rows, new_key, filtered);
+  inserted text := format('select %s %s, %s from new_rows n where true%s', distinct_rows, new_key, (not doubles)::text, filtered);
+  counted text := case when doubles then format(e'\n    insert into %s (source_rows) select count(*) from new_rows n where true%s having count(*) > 0;',
+      embedder.book(p, 'tally'), filtered) else '' end
+    || case when p.sidecar then '' else
+      embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', embedder.has_result(p, 'n'))) end;
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
   perform embedder.generate_trigger(p, 'inserted', '',
-    format(e'\n    insert into %s (row_key, fresh) %s;%s', embedder.book(p, 'job'), inserted, embedder.wake_statement())
-      || case when p.sidecar then '' else
-        embedder.tally_vectors(p, format('(select pg_catalog.count(*) from new_rows n where %s)', embedder.has_result(p, 'n'))) end,
-    embedder.enqueue_statement(p, inserted),
-    case when p.filter is not null then embedder.enqueue_statement(p, everything || ', true from new_rows n') end);
+    format(e'\n    insert into %s (row_key, fresh) %s;%s', embedder.book(p, 'job'), inserted, embedder.wake_statement()) || counted,
+    embedder.enqueue_statement(p, inserted) || counted,
+    case when p.filter is not null then embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p) end);
 
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
   perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
     embedder.forget_gone(p, filtered)
     || embedder.enqueue_statement(p, format(
-      'select %s new.row_key, old.row_key is null '
+      'select %s new.row_key, %s and old.row_key is null '
       'from (select %s as row_key, %s as input from new_rows n where true%s) new '
       'left join (select %s as row_key, %s as input from old_rows o where true%s) old on old.row_key = new.row_key '
       'where old.row_key is null or new.input is distinct from old.input',
-      distinct_rows, new_key, embedder.watched_expression(p, 'n'), filtered,
+      distinct_rows, (not doubles)::text, new_key, embedder.watched_expression(p, 'n'), filtered,
       old_key, embedder.watched_expression(p, 'o'), filtered))
+    || case when doubles then format($f$
+    insert into %s (source_rows)
+    select count(*) from new_rows n where not exists (select from old_rows o where %s = %s%s)%s having count(*) > 0;$f$,
+      embedder.book(p, 'tally'), old_key, new_key, filtered, filtered) else '' end
     || case when p.sidecar then '' else
       -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
       case when p.filter is null then '' else embedder.enqueue_statement(p, format(
@@ -94,15 +100,14 @@ begin
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
-    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(p, everything
-      || format(', not exists (select from old_rows o where %s = %s) from new_rows n', old_key, new_key)));
+    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p));
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
     perform embedder.%I(array(select %s from old_rows o where true%s));$f$,
     format('pipeline_%s_forget', p.id), old_key, filtered)
     || case when p.sidecar then '' else
       embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
-    null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key));
+    null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key) || embedder.recount_statement(p));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
     -- A parent of an old-style inheritance can be truncated alone.
@@ -112,9 +117,11 @@ begin
     end if;
     delete from embedder.pipeline_%1$s_job;
     delete from embedder.pipeline_%1$s_dead_letter;
-    delete from embedder.pipeline_%1$s_tally;%2$s$f$,
+    delete from embedder.pipeline_%1$s_tally;%2$s
+    -- What came after its snapshot it does not see: the jobs find their rows gone.
+    if current_setting('transaction_isolation') not like 'read%%' then%4$s end if;$f$,
     p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end,
-    format('pipeline_%s_prune', p.id)));
+    format('pipeline_%s_prune', p.id), embedder.recount_statement(p)));
 
   perform embedder.generate_trigger(p, 'pruned', '', format($f$
     perform embedder.%I();$f$, format('pipeline_%s_prune', p.id)));
@@ -148,7 +155,17 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, embedder.book(p, 'tally'), change)
 $$;
 
--- forget takes rows off the books that are gone or have left the filter: their number may be more than once in the list.
+-- The statement that has a worker count anew.
+create or replace function embedder.recount_statement(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select format(e'\n    insert into %s (recount) values (true);', embedder.book(p, 'tally'))
+$$;
+
+-- forget takes rows off the books that are gone or have left the filter: a key may be more than once in the list. One that a row
+-- has all the same (a deferrable key was double for a moment, or went to another row) is queued instead.
+--
+-- Above READ COMMITTED all of them are queued as well. What came after the snapshot is invisible there: a job then makes
+-- PostgreSQL raise 40001, and a result is emptied when a worker finds the row gone.
 create or replace function embedder.generate_forget(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -158,20 +175,29 @@ begin
 declare
   uncounted bigint;
   vectors bigint := 0;
+  kept text[];
 begin
   -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
   delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
   with gone as (
     delete from embedder.pipeline_%1$s_job j where j.row_key = any ($1) returning j.fresh
-  ) select count(*) filter (where gone.fresh) into uncounted from gone;%2$s
+  ) select count(*) filter (where gone.fresh) into uncounted from gone;
+  -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
+  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
+  kept := array(select distinct row.row_key from unnest($1) gone(row_key)
+    cross join lateral (select %3$s as row_key from %4$s source where %5$s%6$s) row);%2$s
   if cardinality($1) > uncounted or vectors > 0 then
     insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
   end if;
+  if current_setting('transaction_isolation') not like 'read%%' then kept := array(select gone.row_key from unnest($1) gone(row_key) union select unnest(kept)); end if;
+  if cardinality(kept) > 0 then perform embedder.pipeline_%1$s_enqueue(kept); end if;
 end$f$, p.id, case when p.sidecar then format($f$
   with gone as (
-    delete from %s t using unnest($1) gone(row_key) where %s returning t.chunk
+    delete from %s t using unnest($1) gone(row_key) where %s and not exists (select from %s source where %s%s) returning t.chunk
   ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
-    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key'), embedder.check_sight(p.target_table)) else '' end));
+    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key'),
+    p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p), embedder.check_sight(p.target_table)) else '' end,
+    embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p)));
 
   -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
   perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
@@ -190,17 +216,19 @@ begin
 end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't'), embedder.check_tables(p)));
 
   -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
-  perform embedder.create_function(p, 'recount', '() returns void', '', format($f$
+  perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), format($f$
 begin
+  if current_setting('transaction_isolation') not like 'read%%' then%2$s return; end if;
   -- In one statement, and so of one moment.
   insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows)
   select c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
   from embedder.pipeline_%1$s_count() c,
     (select coalesce(sum(source_rows), 0) as source_rows, coalesce(sum(embedded_rows), 0) as embedded_rows
       from embedder.pipeline_%1$s_tally) t,
-    (select count(*) as fresh from embedder.pipeline_%1$s_job where fresh) j
+    (select count(*) as fresh from embedder.pipeline_%1$s_job j
+      where j.fresh and exists (select from %3$s source where %4$s%5$s)) j
   where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows;
-end$f$, p.id));
+end$f$, p.id, embedder.recount_statement(p), p.source, embedder.key_matches(p.source, 'source', 'j.row_key'), embedder.and_filter(p)));
 
   perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(e'\nbegin%s\nend',
     embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key')));

@@ -133,7 +133,7 @@ begin%3$s
   perform set_config('synchronous_commit', 'off', true);
   return query
   with held as materialized (
-    select k.row_key, k.source_hash, %4$s, job.fresh
+    select %10$sk.row_key, k.source_hash, %4$s, job.fresh
     from %5$s
     cross join lateral (
       select j.fresh from embedder.pipeline_%1$s_job j where j.row_key = k.row_key and j.version = k.version
@@ -161,7 +161,9 @@ end$f$, p.id, writes, embedder.check_tables(p),
           (select string_agg(format('v%s', c.place), ', ' order by c.place) from unnest(columns) c))
         else 'unnest($1, $2, $4) with ordinality k(row_key, version, source_hash, place)' end,
       case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
-      p.source, embedder.key_matches(p.source, 'source', 'held.row_key'), embedder.and_filter(p)));
+      p.source, embedder.key_matches(p.source, 'source', 'held.row_key'), embedder.and_filter(p),
+      -- Of jobs of one key under several texts one is done at a time: the others are tried again after it.
+      case when embedder.one_text(p.source) then '' else format('distinct on (%s) ', embedder.key_values(p.source, 'k.row_key')) end));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
   -- above is safe without: each name is qualified or pg_catalog's own.
   execute format('alter function embedder.%I reset search_path', name);

@@ -69,6 +69,12 @@ begin
     problem := 'is not a table';
   elsif c.relnamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'embedder'::regnamespace) then
     problem := 'belongs to the system';
+  elsif exists (
+    select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+    where i.indrelid = p.source and i.indisprimary and m.amname <> 'btree'
+  ) then
+    problem := 'has a primary key "without overlaps", by which one row cannot be told from another';
+    advice := 'Make a key of plain columns the primary one, and the other a unique constraint.';
   elsif not exists (select from embedder.key_columns(p.source)) then
     problem := 'has no primary key';
     advice := format('Add one: alter table %s add column id bigint generated always as identity primary key;', p.source);

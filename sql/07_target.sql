@@ -120,7 +120,7 @@ begin
 
   execute format('create table %s (%s, primary key (%s, chunk))', table_name,
     (select string_agg(definition, ', ') from (
-      select format('%I %s not null', column_name, type_name) as definition from embedder.key_columns(p.source)
+      select format('%I %s%s not null', column_name, type_name, ' collate ' || collation_name) as definition from embedder.key_columns(p.source)
       union all
       select format('%I %s%s', column_name, type_name, rest) from embedder.sidecar_columns(p)) d),
     embedder.key_list(p.source));

@@ -32,15 +32,29 @@ language sql immutable set search_path = pg_catalog, pg_temp
 return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else total end::bigint;
 
 -- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
+-- Counts anew what is to be counted anew.
 create or replace function embedder.fold_tally() returns void
-language sql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+  id int;
+begin
+  for id in select distinct t.pipeline_id from embedder.tally t where t.recount loop
+    begin
+      delete from embedder.tally t where t.pipeline_id = id and t.recount;
+      perform embedder.correct_tally(id);
+    exception when others then
+      null; -- Its tables are just being changed, or cannot be read: one pipeline's counts, and at the next time again.
+    end;
+  end loop;
   with old as (
     delete from embedder.tally where ctid in (
-      select t.ctid from embedder.tally t where t.at < now() - interval '90 seconds' for update skip locked)
+      select t.ctid from embedder.tally t where t.at < now() - interval '90 seconds' and not t.recount for update skip locked)
     returning pipeline_id, source_rows, embedded_rows, done
   )
   insert into embedder.tally (pipeline_id, at, source_rows, embedded_rows, done)
-  select pipeline_id, '-infinity', embedder.bounded(sum(source_rows)), embedder.bounded(sum(embedded_rows)), embedder.bounded(sum(done)) from old group by pipeline_id
+  select pipeline_id, '-infinity', embedder.bounded(sum(source_rows)), embedder.bounded(sum(embedded_rows)), embedder.bounded(sum(done)) from old group by pipeline_id;
+end
 $$;
 
 -- What the queue says of each pipeline. Reads neither source nor target. A view, and nobody's but of those below: whoever reads

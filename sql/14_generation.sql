@@ -254,6 +254,8 @@ begin
     due_at = case when j.leased_by is null then j.due_at else now() end
   where j.pipeline_id = p.id;
   if p.filter is not null then
+    perform embedder.act_as_owner(p, format('delete from %s d where exists (select from %s source where %s and (%s) is not true)',
+      embedder.book(p, 'dead_letter'), p.source, embedder.key_matches(p.source, 'source', 'd.row_key'), p.filter));
     if p.sidecar then
       perform embedder.act_as_owner(p, format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
         embedder.keys_equal(p.source, 'source', 't'),

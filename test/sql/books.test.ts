@@ -77,7 +77,7 @@ describe('the version of a job', () => {
     await database.query(`delete from embedder.job where row_key = '1'`);
     await client.query(`update doc set body = 'B' where id = 1`);
     const done = await database.query(
-      `select embedder.pipeline_${await id()}_complete($1::text[], $2::bigint[], 'm', array[array_fill(0.5, array[384])::vector])`,
+      `select embedder.pipeline_${await id()}_complete($1::text[], $2::bigint[], 'm', array[null::uuid], array[array_fill(0.5, array[384])::vector])`,
       [[rows[0]!.row_key], [rows[0]!.version]],
     );
     expect(done.rows).toEqual([]);
