@@ -200,6 +200,7 @@ describe('columns of a target', () => {
       column,
       await made(column, '_score'),
       await made(column, '_detail'),
+      await made(column, '_hash'),
     ]);
   });
 
