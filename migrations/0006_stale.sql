@@ -17,3 +17,13 @@ begin
   end loop;
 end
 $$;
+
+alter table embedder.pipeline add column marks text;
+comment on column embedder.pipeline.marks is 'Of the tables, as far as it changes with changes that fire no trigger (embedder.marks_of), when all rows were last to be looked at.';
+
+-- A crash of the server empties it, and unlogged tables of users with it.
+create unlogged table embedder.since_crash (
+  the_only boolean primary key default true check (the_only),
+  id uuid not null default gen_random_uuid()
+);
+comment on table embedder.since_crash is 'One row, of another id after each crash of the server.';

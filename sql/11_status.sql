@@ -130,7 +130,8 @@ select
   n.generation as next_generation, n.model as next_model,
   case when n.id is not null then coalesce(nc.error, case when n.filled_at is null then 'filling' else 'filled' end) end as next_state,
   round((nc.embedded_rows - ns.stale_rows)::numeric / nullif(nc.source_rows, 0), 4) as next_coverage,
-  p.target_table, p.target_column, p.created_at, p.filled_at
+  p.target_table, p.target_column, p.created_at, p.filled_at,
+  embedder.warning_of(p) as warning
 from embedder.pipeline p
 -- offset 0: counted for the pipelines that are shown, one by one.
 cross join lateral (select * from embedder.queue_count q where q.pipeline_id = p.id offset 0) c
@@ -152,6 +153,7 @@ comment on column embedder.status.oldest_due_age is 'How long the oldest job tha
 comment on column embedder.status.rows_per_second is 'Jobs done a second, over the last minute.';
 comment on column embedder.status.backfill_rows_estimate is 'About how many rows backfills have yet to look at.';
 comment on column embedder.status.time_left_estimate is 'Jobs and backfill rows by the present rate; null while nothing moves.';
+comment on column embedder.status.warning is 'What keeps changes of the source from being queued: disabled triggers, logical replication into it.';
 comment on column embedder.status.index_state is 'none, waiting (for the first filling), building with its progress, built, or what went wrong.';
 
 drop function if exists embedder.count_rows(int);

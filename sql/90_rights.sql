@@ -76,7 +76,7 @@ begin
         'create_pipeline', 'alter_pipeline', 'drop_pipeline', 'pause_pipeline', 'resume_pipeline', 'cutover', 'drop_next_generation',
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'find_target', 'sidecar_place', 'hidden', 'is_hidden', 'hash_column', 'written_columns',
-        'may_manage', 'may_see', 'is_member', 'state_of', 'stale_rows', 'index_state', 'target_indexes',
+        'may_manage', 'may_see', 'is_member', 'state_of', 'warning_of', 'stale_rows', 'index_state', 'target_indexes',
         'worker_timeout', 'rows_per_range', 'most_ranges', 'members_of', 'bounded',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
@@ -112,7 +112,7 @@ begin
     for f in
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
         and proname in ('claim_jobs', 'claim_suspects', 'suspects_wait', 'claim_backfill', 'begin_batch', 'deregister', 'leased_elsewhere', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
-          'set_pipeline_error', 'mark_filled', 'end_backfills', 'missing_indexes', 'begin_build', 'end_build', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
+          'set_pipeline_error', 'mark_filled', 'end_backfills', 'follow_unseen', 'missing_indexes', 'begin_build', 'end_build', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
           'queue_metrics', 'claim_requests', 'answer_requests', 'refuse_requests', 'release_requests', 'tidy_requests')
     loop
       execute format('alter function %s security definer', f);

@@ -135,6 +135,7 @@ export function formatStatus(rows: readonly StatusRow[]): string[] {
   if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
   return formatTable(rows, COLUMNS, (row) => [
     ...(row.error === null ? [] : [colours.red(`  ${oneLine(row.error, 1_000)}`)]),
+    ...(row.warning === null ? [] : [colours.yellow(`  ${oneLine(row.warning, 1_000)}`)]),
     ...(row.index_state.startsWith('building') ? [colours.cyan(`  index: ${row.index_state}`)] : []),
     ...(row.next_generation === null
       ? []

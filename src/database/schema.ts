@@ -117,6 +117,7 @@ interface StatusView {
   index: string;
   created_at: Date;
   filled_at: Date | null;
+  warning: string | null;
 }
 
 interface WorkerView {

@@ -112,11 +112,30 @@ export class Housekeeping {
       }
     }
     if (changed.length > 0) await this.#registry.reload();
+    await this.#lookForUnseen();
   }
 
   /** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
   async #endBackfills(): Promise<void> {
     await persist(this.#context, () => sql`select embedder.end_backfills()`.execute(this.#context.database));
+  }
+
+  /** Has rows looked at that may have changed while no trigger saw it. */
+  async #lookForUnseen(): Promise<void> {
+    const { database, logger } = this.#context;
+    const { rows } = await persist(this.#context, () =>
+      sql<{
+        name: string;
+        problem: string | null;
+      }>`select name, problem from embedder.follow_unseen()`.execute(database),
+    );
+    for (const { name: pipeline, problem: reason } of rows) {
+      if (reason !== null)
+        logger.warn({ pipeline, reason }, 'could not look for changes that no trigger saw');
+      else
+        logger.info({ pipeline }, 'its table may have changed while no trigger saw it: results are compared');
+      if (reason === null) this.#followed = true;
+    }
   }
 
   /** Notes which pipelines have ended their first filling. */

@@ -8,6 +8,7 @@ interface PipelineState {
   name: string;
   paused: boolean;
   error: string | null;
+  warning: string | null;
   failed: number;
   source: string;
   owner: string | null;
@@ -19,7 +20,7 @@ interface PipelineState {
 /** Each pipeline's state and the rights on its tables, and whether a worker lives. */
 export async function checkPipelines({ database }: Session, add: Report): Promise<void> {
   const { rows } = await sql<PipelineState>`
-    select p.name, p.paused, coalesce(p.trigger_error, p.error) as error, p.source::text,
+    select p.name, p.paused, coalesce(p.trigger_error, p.error) as error, embedder.warning_of(p) as warning, p.source::text,
       (select count(*) from embedder.dead_letter d where d.pipeline_id = p.id) as failed,
       c.relowner::regrole::text as owner, pg_has_role(c.relowner, 'USAGE') as owned,
       has_table_privilege(p.source, 'select') as may_read,
@@ -41,6 +42,7 @@ function checkPipeline(pipeline: PipelineState, add: Report): void {
   const {
     name,
     error,
+    warning,
     paused,
     failed,
     source,
@@ -51,6 +53,8 @@ function checkPipeline(pipeline: PipelineState, add: Report): void {
   } = pipeline;
   if (error !== null)
     add(fail('pipeline', `${name}: ${error}`, `When it is mended: pgembedder pipeline resume ${name}`));
+  if (warning !== null)
+    add(warn('pipeline', `${name}: ${warning}`, 'docs/operations.md, Changes that no trigger sees'));
   if (mayRead === false || mayWrite === false)
     add(
       fail(

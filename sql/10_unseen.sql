@@ -1,0 +1,69 @@
+-- Changes of source and target that fire no trigger of ours, as far as they leave a mark in the catalogs: a stale backfill then finds
+-- which rows they concern.
+
+-- What changes with them, and neither with VACUUM, ANALYZE or an index, nor with rows: of the source and its partitions
+--   when each was attached (a partition may be written while it is detached for a moment)
+--   when our triggers were last made, disabled or enabled
+--   their files, and the target's: alter column ... type ... using, set logged, truncate under replica, cluster, a target replaced
+--   what generated columns are computed by; and, where a table is unlogged, the last crash, which has emptied it
+create or replace function embedder.marks_of(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select md5(concat_ws(' ',
+    (select string_agg(concat(i.inhrelid, ':', i.inhparent, ':', i.xmin), ',' order by i.inhrelid, i.inhparent)
+      from pg_inherits i where i.inhrelid = any (m.members)),
+    (select string_agg(concat(t.oid, ':', t.xmin, ':', t.tgenabled), ',' order by t.oid)
+      from pg_trigger t where t.tgrelid = any (m.members) and t.tgname ~ format('^embedder_%s_', p.id)),
+    (select string_agg(concat(c.oid, ':', c.relfilenode), ',' order by c.oid) from pg_class c where c.oid = any (p.target_table || m.members)),
+    (select string_agg(concat(d.adrelid, ':', d.adnum, ':', d.adbin), ',' order by d.adrelid, d.adnum)
+      from pg_attrdef d join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+      where a.attrelid = any (m.members) and a.attgenerated <> '' and p.columns ? a.attname),
+    (select s.id from embedder.since_crash s
+      where exists (select from pg_class c where c.oid = any (p.target_table || m.members) and c.relpersistence = 'u'))))
+  from (select embedder.members_of(p.source) as members) m
+$$;
+
+-- Begins a stale backfill for each pipeline whose marks have changed. Called by workers; a pipeline that is in error, or whose functions
+-- are to be made again first, is left for later.
+create or replace function embedder.follow_unseen() returns table (name text, problem text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+  p embedder.pipeline;
+begin
+  insert into embedder.since_crash default values on conflict do nothing;
+  for p in
+    select * from embedder.pipeline e
+    where e.error is null and e.fingerprint = embedder.fingerprint_of(e) and e.marks is distinct from embedder.marks_of(e)
+    order by e.id for update skip locked
+  loop
+    name := p.name;
+    problem := null;
+    begin
+      -- Null: of a pipeline that is new, or that an earlier version has made.
+      if p.marks is not null then
+        perform embedder.start_backfill(p, stale => true, anew => true);
+        return next;
+      end if;
+      update embedder.pipeline e set marks = embedder.marks_of(e) where e.id = p.id;
+    exception when others then
+      problem := sqlerrm;
+      return next;
+    end;
+  end loop;
+end
+$$;
+comment on function embedder.follow_unseen is 'Has rows looked at that may have changed while no trigger saw it. Called by workers.';
+
+-- What keeps changes from a pipeline and can be known beforehand; null where nothing does.
+create or replace function embedder.warning_of(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select nullif(concat_ws('; ',
+    (select format('triggers of pgembedder on %s are disabled, so that changes there are not queued: alter table %s enable trigger user',
+        string_agg(distinct t.tgrelid::regclass::text, ', '), min(t.tgrelid::regclass::text))
+      from pg_trigger t where t.tgrelid = any (m.members) and t.tgenabled in ('D', 'R') and t.tgname ~ format('^embedder_%s_', p.id)
+      having count(*) > 0),
+    (select format('logical replication writes %s, which fires no trigger: let pg_cron call embedder.backfill(%L, stale => true)',
+        string_agg(s.srrelid::regclass::text, ', ' order by s.srrelid), p.name)
+      from pg_subscription_rel s where s.srrelid = any (m.members) having count(*) > 0)), '')
+  from (select embedder.members_of(p.source) as members) m
+$$;
