@@ -11,7 +11,8 @@ begin
   elsif input is null or input !~ '[{}]' then
     raise exception 'column "%" of table % does not exist', input, source
       using errcode = 'undefined_column',
-        hint = format('input is a column or a template such as ''{title}\n{body}''. Columns: %s.', embedder.column_names(source));
+        hint = format('%sinput is a column or a template such as ''{title}\n{body}''. Columns: %s.',
+          embedder.did_you_mean(input, string_to_array(embedder.column_names(source), ', ')), embedder.column_names(source));
   elsif replace(replace(input, '{{', ''), '}}', '') !~ '[{}]' then
     raise exception 'the template % names no column', quote_literal(input)
       using errcode = 'invalid_parameter_value', hint = format('Write {column}. Columns: %s.', embedder.column_names(source));
@@ -47,7 +48,8 @@ begin
         select from pg_attribute where attrelid = source and attname = piece and attnum > 0 and not attisdropped
       ) then
         raise exception 'the template % names column "%", which table % does not have', quote_literal(template), piece, source
-          using errcode = 'undefined_column', hint = format('Columns: %s.', embedder.column_names(source));
+          using errcode = 'undefined_column', hint = format('%sColumns: %s.',
+            embedder.did_you_mean(piece, string_to_array(embedder.column_names(source), ', ')), embedder.column_names(source));
       end if;
       return query select null::text, piece;
     else

@@ -47,7 +47,7 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   if task is null or task not in ('feature-extraction', 'text-classification', 'zero-shot-classification', 'token-classification') then
     raise exception 'there is no task "%"', task using errcode = 'invalid_parameter_value',
-      hint = 'Use feature-extraction, text-classification, zero-shot-classification or token-classification.';
+      hint = embedder.did_you_mean(task, '{feature-extraction,text-classification,zero-shot-classification,token-classification}') || 'Use feature-extraction, text-classification, zero-shot-classification or token-classification.';
   end if;
 end
 $$;
@@ -65,6 +65,15 @@ begin
   elsif c.relispartition then
     problem := 'is a partition';
     advice := 'Name the partitioned table itself; its partitions come with it.';
+  elsif c.relkind in ('v', 'm') then
+    raise exception '% is a % view: nothing tells when its rows change', p.source, case c.relkind when 'm' then 'materialized' else 'mere' end
+      using errcode = 'wrong_object_type', hint = format('Make the pipeline on a table under it%s.', (
+        select ': ' || string_agg(distinct d.refobjid::regclass::text, ', ') from pg_rewrite w
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.source
+        where w.ev_class = p.source));
+  elsif c.relkind = 'f' then
+    raise exception '% is a foreign table: nothing here tells when its rows change', p.source
+      using errcode = 'wrong_object_type', hint = 'Make the pipeline in the database that the table is in.';
   elsif c.relkind not in ('r', 'p') then
     problem := 'is not a table';
   elsif c.relnamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'embedder'::regnamespace) then
@@ -138,7 +147,8 @@ begin
     expected := (select k.wanted from embedder.known_options(task) k where k.option = option.key);
     if expected is null then
       raise exception '% has no option "%"', task, option.key using errcode = 'invalid_parameter_value',
-        hint = format('Its options: %s.', (select string_agg(k.option, ', ') from embedder.known_options(task) k));
+        hint = format('%sIts options: %s.', embedder.did_you_mean(option.key, array(select k.option from embedder.known_options(task) k)),
+          (select string_agg(k.option, ', ') from embedder.known_options(task) k));
     elsif not (case option.key
         when 'pooling' then option.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
         when 'vector_type' then option.text in ('vector', 'halfvec')
@@ -184,7 +194,7 @@ begin
   select min(key) into unknown from jsonb_object_keys(chunking) key where key not in ('strategy', 'size', 'overlap', 'separators', 'template');
   if unknown is not null then
     raise exception 'chunking has no "%"', unknown using errcode = 'invalid_parameter_value',
-      hint = 'It has strategy, size, overlap, separators, template.';
+      hint = embedder.did_you_mean(unknown, '{strategy,size,overlap,separators,template}') || 'It has strategy, size, overlap, separators, template.';
   elsif coalesce(chunking ->> 'strategy', '') not in ('tokens', 'recursive', 'markdown') then
     raise exception 'chunking has no strategy "%"', chunking ->> 'strategy' using errcode = 'invalid_parameter_value',
       hint = 'Use tokens, recursive or markdown.';
@@ -228,8 +238,8 @@ begin
     return null;
   elsif m.name is null and wanted is null then
     raise exception 'nobody knows the model "%" yet', model using errcode = 'undefined_object',
-      hint = format('Known: %s. For another one say the length of its vectors: options => ''{"dimensions": 384}''.',
-        (select string_agg(e.name, ', ' order by e.name) from embedder.model e where e.task = model_dimensions.task));
+      hint = format('%sKnown: %s. For another one say the length of its vectors: options => ''{"dimensions": 384}''.',
+        embedder.did_you_mean(model, array(select e.name from embedder.model e where e.task = model_dimensions.task)), (select string_agg(e.name, ', ' order by e.name) from embedder.model e where e.task = model_dimensions.task));
   elsif wanted > m.dimensions then
     raise exception 'model "%" gives vectors of % dimensions, not of %', model, m.dimensions, wanted
       using errcode = 'invalid_parameter_value', hint = 'Fewer are possible: the vectors are cut, as Matryoshka models allow.';
@@ -247,7 +257,7 @@ declare
   most int := case when p.options ->> 'vector_type' = 'halfvec' then 4000 else 2000 end;
 begin
   if p.index is null or p.index not in ('hnsw', 'ivfflat', 'none') then
-    raise exception 'there is no index "%"', p.index using errcode = 'invalid_parameter_value', hint = 'Use hnsw, ivfflat or none.';
+    raise exception 'there is no index "%"', p.index using errcode = 'invalid_parameter_value', hint = embedder.did_you_mean(p.index, '{hnsw,ivfflat,none}') || 'Use hnsw, ivfflat or none.';
   elsif p.task <> 'feature-extraction' then
     return 'none';
   elsif p.index <> 'none' and p.dimensions > most then
@@ -268,7 +278,8 @@ begin
   for option in select key, value, value #>> '{}' as text from jsonb_each(coalesce(p.index_options, '{}')) loop
     if not option.key = any (allowed) then
       raise exception 'index % has no option "%"', p.index, option.key using errcode = 'invalid_parameter_value',
-        hint = case when p.index = 'none' then null else format('Its options: %s.', array_to_string(allowed, ', ')) end;
+        hint = case when p.index = 'none' then null
+          else format('%sIts options: %s.', embedder.did_you_mean(option.key, allowed), array_to_string(allowed, ', ')) end;
     elsif option.key = 'operator_class' then
       if not exists (select from pg_opclass o join pg_am a on a.oid = o.opcmethod join pg_type t on t.oid = o.opcintype
           where o.opcname = option.text and a.amname = p.index and t.typname = embedder.vector_kind(p)) then

@@ -152,9 +152,13 @@ begin
   select * into p from embedder.pipeline e where e.name = find_pipeline.name and e.live;
   if not found then
     raise exception 'there is no pipeline "%"', name using errcode = 'undefined_object',
-      hint = coalesce(
-        (select 'There are: ' || string_agg(e.name, ', ' order by e.name) || '.' from embedder.pipeline e where e.live),
-        'Make one: select embedder.create_pipeline(''articles'', ''body'');');
+      hint = concat(
+        embedder.did_you_mean(name, array(select e.name from embedder.pipeline e where e.live)),
+        coalesce((select 'There are: ' || string_agg(e.name, ', ' order by e.name) || '.' from embedder.pipeline e where e.live),
+          'Make one: select embedder.create_pipeline(''articles'', ''body'');'),
+        -- Not more: whether there is one is for those who may read its table.
+        case when row_security_active('embedder.pipeline') then format(
+          ' Pipelines of tables that %s may not read are not among them: their owners grant it by embedder.grant_search.', current_user) end);
   end if;
   return p;
 end

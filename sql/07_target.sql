@@ -190,7 +190,9 @@ begin
     select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source') then
     return;
   end if;
-  execute format('drop policy if exists pgembedder_source on %s', p.target_table);
+  if exists (select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source') then
+    execute format('drop policy pgembedder_source on %s', p.target_table);
+  end if;
   if wanted then
     execute format('create policy pgembedder_source on %s for select using (exists (select from %s source where %s))',
       p.target_table, p.source, embedder.keys_equal(p.source, 'source', quote_ident(target.relname)));

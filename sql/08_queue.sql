@@ -26,6 +26,7 @@ declare
   p embedder.pipeline;
   key text;
   waiting boolean := true;
+  there jsonb;
 begin
   -- Every generation of it.
   for p in select * from embedder.pipeline e where e.name = pipeline loop
@@ -45,12 +46,15 @@ begin
       select from embedder.job j
       where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
     execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
+    -- Queued all the same where it is not: what is left of it goes.
+    execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into there using
+      format('select to_jsonb(exists (select from %s source where %s))', p.source, embedder.key_matches(p.source, 'source', quote_literal(key)));
   end loop;
-  return not waiting;
+  return not waiting and there = 'true';
 end
 $$;
 comment on function embedder.enqueue_embed(text, text) is
-  'Queues one row. True: it was put on the queue; false: it was already waiting there.';
+  'Queues one row. True: it was put on the queue; false: it was already waiting there, or is no row of the table.';
 
 create or replace function embedder.enqueue_embed(pipeline text, row_key anyelement) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$

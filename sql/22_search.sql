@@ -83,8 +83,8 @@ comment on function embedder.search_statement is
 create or replace function embedder.check_k(k int) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
-  if k is null or k < 1 then
-    raise exception 'k is %, and must be 1 or more', k using errcode = 'invalid_parameter_value';
+  if k is null or k not between 1 and 1000000 then
+    raise exception 'k is %, and must be from 1 to 1,000,000', k using errcode = 'invalid_parameter_value';
   end if;
 end
 $$;
@@ -130,6 +130,47 @@ begin
 end
 $$;
 
+-- Raises what a search has raised, in a sentence about what the caller has given, and not about the statement that is made of it.
+-- Without a search_path of its own, as search.
+create or replace function embedder.search_failed(pipeline text, filter text, state text, message text) returns void
+language plpgsql stable as $$
+declare
+  p embedder.pipeline := embedder.find_searchable(pipeline);
+  relation pg_catalog.regclass;
+  one record;
+begin
+  if state operator(pg_catalog.=) '42501' then
+    foreach relation in array array[p.source, p.target_table] loop
+      perform embedder.may_read(relation);
+    end loop;
+  end if;
+  if filter is not null and state operator(pg_catalog.<>) '42501' then
+    begin
+      -- By a cursor, as in search: one statement and no more.
+      for one in execute pg_catalog.format(e'select from %s where (%s\n) limit 0', p.source, filter) loop end loop;
+    exception when others then
+      raise exception 'the filter % does not work on %: %', pg_catalog.quote_literal(filter), p.source, sqlerrm using errcode = state,
+        hint = 'It is a condition on one row of the table, as after "where", with your rights: for example published and lang = ''en''.';
+    end;
+  end if;
+  raise exception '%', message using errcode = state;
+end
+$$;
+
+create or replace function embedder.may_read(relation regclass) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  schema name := (select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation);
+  wanted text := case when not has_schema_privilege(schema, 'usage') then format('usage on schema %I', schema)
+    when not has_table_privilege(relation, 'select') then format('select on %s', relation) end;
+begin
+  if wanted is not null then
+    raise exception 'role % may not read %', current_user, relation using errcode = 'insufficient_privilege',
+      hint = format('grant %s to %I; or all that a search needs: select * from embedder.grant_search(%L);', wanted, current_user, current_user);
+  end if;
+end
+$$;
+
 -- search has no search_path of its own: the filter's names are found where its writer's are. All other names are
 -- qualified. It reads by a cursor (for ... in execute), which takes one statement and no more, and being stable it may
 -- not change data, whatever the filter says.
@@ -141,12 +182,18 @@ begin
   perform embedder.create_function(format(head, embedder.vector_type()), 'stable', $f$
 declare
   before jsonb;
+  statement text;
 begin
   if $2 is null then return; end if;
+  statement := embedder.search_statement($1, $3, $4);
   before := embedder.exchange_settings(embedder.search_settings(embedder.find_searchable($1), $3));
-  for row_key, key, chunk, similarity, input in execute embedder.search_statement($1, $3, $4) using $2 loop
-    return next;
-  end loop;
+  begin
+    for row_key, key, chunk, similarity, input in execute statement using $2 loop
+      return next;
+    end loop;
+  exception when others then
+    perform embedder.search_failed($1, $4, sqlstate, sqlerrm);
+  end;
   perform embedder.exchange_settings(before);
 end$f$);
   execute format('alter function embedder.search(text, %s, int, text) reset search_path', embedder.vector_type());

@@ -33,18 +33,56 @@ $$;
 comment on function embedder.full_text_index is
   'The statement that makes the index which serves the words of embedder.hybrid_search in this language.';
 
--- SQL for the rows or chunks with the words of $2, the best first: key columns, _chunk, _weight.
+-- A query that asks for fewer of the words: of those that must be there, any `enough` together. Phrases and words that must not be
+-- there stay as they are; so does a query with an "or" of its own, and one that has no more words.
+create or replace function embedder.some_words(words tsquery, enough int) returns tsquery
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+declare
+  terms text[] := regexp_split_to_array(words::text, ' & ');
+  wanted text[] := array(select t from unnest(terms) t where t not like '!%');
+  unwanted text[] := array(select '& ' || t from unnest(terms) t where t like '!%');
+begin
+  if words::text ~ '[|(]' or cardinality(wanted) <= enough then
+    return words;
+  elsif enough = 2 then
+    -- Of a long text the first dozen, since each is paired with each.
+    wanted := array(select format('%s & %s', a.term, b.term)
+      from unnest(wanted[:12]) with ordinality a(term, place) join unnest(wanted[:12]) with ordinality b(term, place) on a.place < b.place);
+  end if;
+  return format('(%s) %s', array_to_string(wanted, ' | '), array_to_string(unwanted, ' '))::tsquery;
+end
+$$;
+
+-- SQL for the rows or chunks with the words of $2, the best first: key columns, _chunk, _weight. Those with all words come
+-- first; where these are fewer than k, those with two of them; and only where there is none at all, up to 5,000 with any. So what an
+-- index has to find, and what has to be ranked, stays small in a large table (docs/decisions.md).
 create or replace function embedder.words_statement(p embedder.pipeline, k int, language regconfig, filter text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   of text := case when embedder.is_chunked(p) then 'target' else 'source' end;
   words text := embedder.full_text_expression(p, of || '.', language);
   wanted text := format('pg_catalog.websearch_to_tsquery(%L::pg_catalog.regconfig, $2)', language);
+  rows text := case of when 'target' then embedder.filtered_target(p, filter) else embedder.filtered_source(p, filter) || ' source' end;
+  keys text := embedder.key_list(p.source, of);
+  chunk text := case of when 'target' then 'target.chunk' else '0' end;
 begin
-  return format('select %s, %s as _chunk, pg_catalog.ts_rank_cd(%s, %s) as _weight from %s where %3$s operator(pg_catalog.@@) %4$s '
-    'order by _weight desc, %1$s, _chunk limit %6$s',
-    embedder.key_list(p.source, of), case of when 'target' then 'target.chunk' else '0' end, words, wanted,
-    case of when 'target' then embedder.filtered_target(p, filter) else embedder.filtered_source(p, filter) || ' source' end, k);
+  return format($f$with every as materialized (
+    select %1$s, %2$s as _chunk, 2 operator(pg_catalog.+) pg_catalog.ts_rank_cd(%3$s, %4$s, 32) as _weight from %5$s
+    where %3$s operator(pg_catalog.@@) %4$s order by _weight desc, %1$s, _chunk limit %6$s
+  ), two as materialized (
+    select %1$s, %2$s as _chunk, 1 operator(pg_catalog.+) pg_catalog.ts_rank(%3$s, embedder.some_words(%4$s, 1), 32) as _weight from %5$s
+    where (select pg_catalog.count(*) from every) operator(pg_catalog.<) %6$s and %3$s operator(pg_catalog.@@) embedder.some_words(%4$s, 2)
+    order by _weight desc, %1$s, _chunk limit %6$s
+  ), one as (
+    select %7$s, _chunk, pg_catalog.ts_rank(_words, embedder.some_words(%4$s, 1), 32) as _weight from (
+      select %1$s, %2$s as _chunk, %3$s as _words from %5$s
+      where not exists (select from every) and not exists (select from two) and %3$s operator(pg_catalog.@@) embedder.some_words(%4$s, 1)
+      limit 5000) candidate
+    order by _weight desc, %7$s, _chunk limit %6$s
+  )
+  select %7$s, _chunk, pg_catalog.max(_weight) as _weight from (table every union all table two union all table one) hit
+  group by %7$s, _chunk order by _weight desc, %7$s, _chunk limit %6$s$f$,
+    keys, chunk, words, wanted, rows, k, embedder.key_list(p.source));
 end
 $$;
 
@@ -126,14 +164,18 @@ begin
   perform embedder.create_function(format(head, 'query_vector ' || embedder.vector_type() || ','), 'stable', $f$
 declare
   before jsonb;
+  statement text;
 begin
   if $2 is null or $3 is null then return; end if;
+  statement := embedder.hybrid_statement($1, $4, $5, $6, $7, $8, $9);
   before := embedder.exchange_settings(embedder.search_settings(embedder.find_searchable($1), embedder.fusion_depth($4)));
-  for row_key, key, chunk, score, similarity, vector_rank, full_text_rank, input in
-    execute embedder.hybrid_statement($1, $4, $5, $6, $7, $8, $9) using $3, $2
-  loop
-    return next;
-  end loop;
+  begin
+    for row_key, key, chunk, score, similarity, vector_rank, full_text_rank, input in execute statement using $3, $2 loop
+      return next;
+    end loop;
+  exception when others then
+    perform embedder.search_failed($1, $9, sqlstate, sqlerrm);
+  end;
   perform embedder.exchange_settings(before);
 end$f$);
   execute format('alter function embedder.hybrid_search(text, text, %s, %s) reset search_path', embedder.vector_type(), others);

@@ -100,6 +100,8 @@ function namedArguments(given: Partial<PipelineDefinition & PipelineChange>) {
     .map(([key, value]) => {
       const name = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       const type = TYPES[key as keyof typeof TYPES];
+      // Says which table was meant, where it is not there.
+      if (key === 'source') return sql`source => embedder.table_named(${value})`;
       const text = type === 'jsonb' ? JSON.stringify(value) : value;
       return sql`${sql.ref(name)} => ${text}::text::${sql.raw(type)}`;
     });

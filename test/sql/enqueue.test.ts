@@ -39,9 +39,13 @@ describe('enqueue_embed', () => {
     ]);
   });
 
-  it('takes a row that is not there', async () => {
-    expect(await enqueue(`enqueue_embed('doc', 404)`)).toBe(true);
+  it('says so of a row that is not there, and has what is left of it removed', async () => {
+    await database.query(`insert into doc_embedding (id, embedding, model) select 404, embedding, 'x' from
+      (select ('[' || string_agg('1', ',') || ']')::vector as embedding from generate_series(1, 384)) e`);
+    expect(await enqueue(`enqueue_embed('doc', 404)`)).toBe(false);
     expect(await queued(database, 'doc')).toEqual(['404']);
+    await drain(database);
+    expect((await database.query('select from doc_embedding where id = 404')).rowCount).toBe(0);
   });
 
   it('of a row that somebody is deleting waits, so that no vector stays behind', async () => {
@@ -61,7 +65,7 @@ describe('enqueue_embed', () => {
       );
       expect(await drain(database)).toMatchObject({ embedded: 0 });
       await holder.query('commit');
-      expect(await queuing).toBe(true);
+      expect(await queuing).toBe(false);
     } finally {
       holder.release();
     }

@@ -187,7 +187,7 @@ describe('the filter', () => {
     for (const stacked of [`${begin}; delete from doc; ${end}`, `${begin}; ${end}`]) {
       await expect(keys(`, 10, $q$${stacked}$q$`), stacked).rejects.toMatchObject({
         code: '42P11',
-        message: expect.stringContaining('multi-query plan'),
+        message: expect.stringMatching(/^the filter '.*' does not work on /),
       });
     }
     await expect(keys(`, 10, 'true; delete from doc'`)).rejects.toMatchObject({ code: '42601' });

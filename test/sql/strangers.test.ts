@@ -153,7 +153,12 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'operation text': `'insert'`,
     'message text': `'forged'`,
     'error text': `'forged'`,
+    'wanted text': `'bdoy'`,
+    // Tables are in PostgreSQL's own catalog.
+    'relation text': `'doc'`,
+    'state text': `'42501'`,
     'k integer': '3',
+    'enough integer': '2',
     'rrf_k integer': '60',
     'generation integer': '2',
     'priority integer': '1',
@@ -166,6 +171,10 @@ function argument(name: string, type: string, there: boolean, declared: string):
     boolean: 'true',
     vector: `(select ('[' || pg_catalog.string_agg('1', ',') || ']')::vector from pg_catalog.generate_series(1, 384))`,
     regconfig: `'english'`,
+    numeric: '1',
+    bigint: '1',
+    'timestamp with time zone': 'now()',
+    tsquery: `'secret1'`,
     'double precision': '1',
     anyelement: `'secret1'::text`,
     'text[]': name === 'pipelines' ? `array[${pipeline}]` : `'{secret1}'`,
@@ -238,5 +247,43 @@ describe('somebody without rights', () => {
     );
     // embed reads the cache, and asks workers.
     expect(rows.map(({ f }) => f)).toEqual(['embed']);
+  });
+
+  it('has no table or view of ours to lock: neither whole nor by its rows', async () => {
+    const { rows } = await database.query<{ name: string; kind: string }>(
+      `select oid::regclass::text as name, relkind as kind from pg_class where relnamespace = 'embedder'::regnamespace and relkind in ('r', 'v') order by 1`,
+    );
+    const taken: string[] = [];
+    for (const { name, kind } of rows) {
+      for (const mode of [
+        'share update exclusive',
+        'share',
+        'share row exclusive',
+        'exclusive',
+        'access exclusive',
+      ])
+        await stranger.query(`begin; lock table ${name} in ${mode} mode nowait; rollback`).then(
+          () => taken.push(`${name} ${mode}`),
+          () => stranger.query('rollback'),
+        );
+      if (kind === 'r') {
+        const { held } = await attempt(`select from ${name} for update`);
+        taken.push(...held);
+      }
+    }
+    expect(taken).toEqual([]);
+  });
+
+  it('sees no row that a view leaves out, be her function ever so cheap', async () => {
+    await database.query(`grant create on schema public to ${mallory.name}`);
+    const heard: string[] = [];
+    stranger.on('notice', ({ message }) => heard.push(message!));
+    await stranger.query(
+      `create function public.leak(t text) returns boolean language plpgsql cost 0.0000001 as $$ begin raise notice '%', t; return true; end $$`,
+    );
+    for (const view of ['status', 'failed_job'])
+      await stranger.query(`select from embedder.${view} where public.leak(pipeline || coalesce(error, ''))`);
+    await stranger.query('drop function public.leak(text)');
+    expect(heard).toEqual([]);
   });
 });

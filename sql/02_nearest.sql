@@ -1,0 +1,53 @@
+-- Names that were meant: for the hints of errors about names that are not there.
+
+-- How many letters must be put in, left out, exchanged or swapped with their neighbour to make one name of another.
+create or replace function embedder.distance(one text, other text) returns int
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+  before int[];
+  above int[] := array(select generate_series(0, length(other)));
+  row int[];
+begin
+  for i in 1..length(one) loop
+    row := array[i];
+    for j in 1..length(other) loop
+      row := row || least(row[j] + 1, above[j + 1] + 1, above[j] + (substr(one, i, 1) <> substr(other, j, 1))::int,
+        case when i > 1 and j > 1 and substr(one, i, 1) = substr(other, j - 1, 1) and substr(one, i - 1, 1) = substr(other, j, 1) then before[j - 1] + 1 end);
+    end loop;
+    before := above;
+    above := row;
+  end loop;
+  return above[length(other) + 1];
+end
+$$;
+
+-- 'Did you mean "title"? ', or nothing where no name is near: a third of its letters may be wrong, or it is the beginning.
+create or replace function embedder.did_you_mean(wanted text, names text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select coalesce((
+    select format('Did you mean "%s"? ', name) from (
+      select name, embedder.distance(lower(left(wanted, 63)), lower(left(name, 63))) as far
+      from unnest(names) name where abs(length(name) - length(wanted)) <= 3 or lower(name) like lower(replace(wanted, '_', '\_')) || '%'
+      limit 200) near
+    where far <= greatest(1, length(wanted) / 3) order by far, name limit 1), '')
+$$;
+comment on function embedder.did_you_mean is 'The beginning of a hint: the name that is nearest to one that is not there.';
+
+-- The table of this name, as the caller's search_path finds it. Raises undefined_table with the nearest name.
+create or replace function embedder.table_named(relation text) returns regclass
+language plpgsql stable as $$
+declare
+  found pg_catalog.regclass := pg_catalog.to_regclass(relation);
+begin
+  if found is null then
+    raise exception 'table "%" does not exist', relation using errcode = 'undefined_table',
+      hint = pg_catalog.concat(embedder.did_you_mean(relation, array(
+        select case when pg_catalog.pg_table_is_visible(c.oid) then c.relname::pg_catalog.text else c.oid::pg_catalog.regclass::pg_catalog.text end
+        from pg_catalog.pg_class c
+        where c.relkind operator(pg_catalog.=) any ('{r,p}') and c.relnamespace::pg_catalog.regnamespace::pg_catalog.text operator(pg_catalog.!~) '^(pg_|information_schema$|embedder$)')),
+        'Write schema.table where it is not in the search_path.');
+  end if;
+  return found;
+end
+$$;
+comment on function embedder.table_named is 'The table of a name. Raises undefined_table, with the name that was meant.';
