@@ -185,14 +185,10 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted boolean := (select relrowsecurity from pg_class where oid = p.source);
   target pg_class := (select c from pg_class c where c.oid = p.target_table);
+  there boolean := exists (select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source');
 begin
-  if not p.sidecar or target.relrowsecurity = wanted or not wanted and not exists (
-    select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source') then
-    return;
-  end if;
-  if exists (select from pg_policy where polrelid = p.target_table and polname = 'pgembedder_source') then
-    execute format('drop policy pgembedder_source on %s', p.target_table);
-  end if;
+  if not p.sidecar or wanted = there and (target.relrowsecurity or not wanted) then return; end if;
+  if there then execute format('drop policy pgembedder_source on %s', p.target_table); end if;
   if wanted then
     execute format('create policy pgembedder_source on %s for select using (exists (select from %s source where %s))',
       p.target_table, p.source, embedder.keys_equal(p.source, 'source', quote_ident(target.relname)));

@@ -99,6 +99,8 @@ begin
     return;
   end if;
   execute format('create or replace function embedder.%I() returns table (%s) language sql stable as %L', rows_function, columns, body);
+  -- Also where PUBLIC is given no function by default.
+  execute format('grant execute on function embedder.%I() to public', rows_function);
   definition := format('view %s as select * from embedder.%I()', name, rows_function);
   begin
     execute 'create or replace ' || definition;

@@ -197,7 +197,11 @@ begin
   end if;
   foreach c in array embedder.result_columns(p) loop
     actual := embedder.column_type(p.target_table, c.column_name);
-    if actual is null then
+    if actual is null and p.sidecar and c.column_name in ('embedding', 'detail') then
+      -- Its other columns are worth nothing without it, and would count as a result.
+      return format('column %I of %s is gone. Empty that table and add it again: truncate %s; alter table %s add column %I %s not null',
+        c.column_name, p.target_table, p.target_table, p.target_table, c.column_name, c.type_name);
+    elsif actual is null then
       return format('column %I of %s is gone. Add it again: alter table %s add column %I %s',
         c.column_name, p.target_table, p.target_table, c.column_name, c.type_name);
     elsif not embedder.fits(actual, c) then

@@ -10,7 +10,7 @@ $$;
 -- What the functions of a pipeline were made from. When it changes they are made again.
 create or replace function embedder.fingerprint_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select md5(concat_ws(' ', embedder.functions_version(), p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
+  select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
     (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
     (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
       from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped)))

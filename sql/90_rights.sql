@@ -5,7 +5,7 @@
 -- for, by embedder.command (sql/16_command.sql). Nobody has a right on a whole table that would let them lock it: that is,
 -- none to update or to delete. So no function here may be everybody's and have the schema owner's rights, but for those that
 -- test/sql/strangers.test.ts knows. Three roles are made
--- where the migrating role may make roles, and are used where they are there:
+-- where the migrating role may make roles (sql/89_roles.sql), and are used where they are there:
 --   embedder_admin    manages every pipeline
 --   embedder_worker   what a worker needs, and no right on anybody's tables
 --   embedder_reader   sees every pipeline in embedder.status and embedder.failed_job
@@ -13,21 +13,8 @@
 
 do $do$
 declare
-  role_name text;
   t text;
 begin
-  foreach role_name in array array['embedder_admin', 'embedder_worker', 'embedder_reader'] loop
-    if not exists (select from pg_roles where rolname = role_name) then
-      begin
-        execute format('create role %I nologin', role_name);
-      exception
-        when insufficient_privilege then
-          raise notice 'no role %: % may not create roles', role_name, current_user;
-        when duplicate_object or unique_violation then null; -- Another database of the server was quicker.
-      end;
-    end if;
-  end loop;
-
   grant usage on schema embedder to public;
   revoke execute on all functions in schema embedder from public;
 
@@ -84,7 +71,7 @@ begin
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'query_options',
         'grant_search', 'revoke_search', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
-        'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'view_problem', 'made_name', 'sidecar_name')
+        'vector_type', 'vector_kind', 'result_columns', 'sidecar_columns', 'known_options', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'functions_owner', 'view_problem', 'pipeline_gaps', 'catalog_objects', 'lost_objects', 'made_name', 'sidecar_name')
       or proname like 'check\_%'
       or proname ~ '^pipeline_\d+_rows_')
   loop
@@ -120,6 +107,6 @@ begin
     end loop;
   end if;
   -- These show each role what it may see.
-  grant select on embedder.status, embedder.failed_job, embedder.worker, embedder.applied_file to public;
+  grant select on embedder.status, embedder.failed_job, embedder.worker, embedder.applied_file, embedder.applied_object to public;
 end
 $do$;

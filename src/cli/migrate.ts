@@ -19,13 +19,16 @@ async function run(options: DatabaseOptions & { json?: boolean }): Promise<void>
   const environment = readEnvironment();
   await withDatabase(options, environment, async ({ database }) => {
     const models = knownModels(environment.store, environment.logger);
-    const { migrations, functions, failed } = await migrate(database, models);
-    if (options.json) return printJson({ migrations, functions, failed });
+    const { migrations, functions, mended, other, failed } = await migrate(database, models);
+    if (options.json) return printJson({ migrations, functions, mended, other, failed });
     for (const name of migrations) print(`${colours.green('applied')}  ${name}`);
     if (functions.length > 0)
       print(`${colours.green('applied')}  ${plural(functions.length, 'file')} of sql/`);
+    for (const line of mended) print(`${colours.green('mended')}   ${line}`);
+    for (const line of other) print(`${colours.red('differs')}  ${line}`);
     for (const { pipeline, problem } of failed)
       print(`${colours.red('failed')}   pipeline ${pipeline}: ${problem}. A worker tries it again.`);
-    if (migrations.length + functions.length + failed.length === 0) print('up to date');
+    if (migrations.length + functions.length + mended.length + other.length + failed.length === 0)
+      print('up to date');
   });
 }

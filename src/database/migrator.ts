@@ -7,6 +7,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
 import type { Database } from './database.ts';
 import { codeOf } from './errors.ts';
+import { mend, OBJECTS, recordObjects, startMending } from './mending.ts';
 import type { Schema } from './schema.ts';
 import { settleStatement } from './sessions.ts';
 
@@ -14,6 +15,10 @@ import { settleStatement } from './sessions.ts';
 export interface MigrationResult {
   migrations: string[];
   functions: string[];
+  /** What was missing or different and is as it must be again, one line each. */
+  mended: string[];
+  /** Columns that somebody has made other ones than they must be, one line each: that is for a person to mend. */
+  other: string[];
   /** Pipelines whose own functions could not be made again, and why; workers try it again. */
   failed: { pipeline: string; problem: string }[];
 }
@@ -30,6 +35,8 @@ export interface KnownModel {
 const LOCK = 7_306_372_118;
 /** The file of sql/ that says who may call what. */
 const RIGHTS = 'sql/90_rights.sql';
+/** The file of sql/ that is run as whoever has called migrate. */
+const ROLES = 'sql/89_roles.sql';
 /** SQLSTATE of a wait for a lock that took too long. */
 const LOCK_NOT_AVAILABLE = '55P03';
 /** A lock is waited for so long, and then tried again: whoever comes meanwhile stands behind it. */
@@ -42,7 +49,7 @@ const OLDEST_POSTGRES = 140_000;
  * Brings schema `embedder` up to date: each new file of migrations/ in a transaction of its own, then the files of
  * sql/ that have changed, in one. Safe to run twice and by several processes at once: an advisory lock lets one work
  * at a time, and the next finds nothing to do. Pipelines get their functions made again when sql/ has changed, each in a
- * transaction of its own. No writer waits behind it for more than a moment.
+ * transaction of its own. What of the schema is missing or was changed is made again. No writer waits behind it for more than a moment.
  * @throws UserError when PostgreSQL or pgvector is missing or too old, a right is missing, or somebody keeps a table locked.
  */
 export async function migrate(database: Database, models: KnownModel[] = []): Promise<MigrationResult> {
@@ -52,12 +59,13 @@ export async function migrate(database: Database, models: KnownModel[] = []): Pr
     const applied = await inLockedTransaction(database, (transaction) => applyMigration(transaction, name));
     if (applied) migrations.push(name);
   }
-  const functions = await inLockedTransaction(database, async (transaction) => {
-    const changed = await applyFunctions(transaction);
+  const { functions, mended, other } = await inLockedTransaction(database, async (transaction) => {
+    const done = await applyFunctions(transaction);
     await saveModels(transaction, models);
-    return changed;
+    return done;
   });
-  return { migrations, functions, failed: await followPipelines(database) };
+  const failed = await followPipelines(database, mended);
+  return { migrations, functions, mended, other, failed };
 }
 
 /** The number of the newest migration applied to this database, and whether sql/ is as this version has it. */
@@ -97,15 +105,27 @@ async function prepare(database: Database): Promise<void> {
       hint: 'pgembedder needs 14 or later.',
     });
   }
+  await inLockedTransaction(database, ensurePgvector, false);
   await inLockedTransaction(database, async (transaction) => {
-    await ensurePgvector(transaction);
     await run(transaction, sql`create schema if not exists embedder`);
     await run(
       transaction,
       sql`create table if not exists embedder.applied_file (
         name text primary key, sha256 text not null, applied_at timestamptz not null default now())`,
     );
+    await adopt(transaction);
   });
+}
+
+/** Where the list of files is lost and the tables are there, they count as made: what they lack is found by comparing. */
+async function adopt(transaction: Transaction<Schema>): Promise<void> {
+  const { rows } = await sql<{ lost: boolean }>`
+    select to_regclass('embedder.job') is not null and not exists (select from embedder.applied_file) as lost`.execute(
+    transaction,
+  );
+  if (!rows[0]!.lost) return;
+  for (const name of await sqlFiles('migrations')) await saveApplied(transaction, name, await readSql(name));
+  await saveApplied(transaction, OBJECTS, 'lost');
 }
 
 async function ensurePgvector(transaction: Transaction<Schema>): Promise<void> {
@@ -142,22 +162,47 @@ async function applyMigration(transaction: Transaction<Schema>, name: string): P
   return true;
 }
 
-async function applyFunctions(transaction: Transaction<Schema>): Promise<string[]> {
+async function applyFunctions(
+  transaction: Transaction<Schema>,
+): Promise<{ functions: string[]; mended: string[]; other: string[] }> {
   const applied = await appliedFiles(transaction);
   const names = await sqlFiles('sql');
   const texts = new Map(await Promise.all(names.map(async (name) => [name, await readSql(name)] as const)));
   const changed = names.filter((name) => applied.get(name) !== hash(texts.get(name)!));
-  if (changed.length === 0) return [];
   // A function may call one of a later file; bodies are checked when they run.
   await run(transaction, sql`set local check_function_bodies = off`);
-  // The rights last and each time: a function that a file has made is everybody's until they say whose it is.
-  const files = [...changed.filter((name) => name !== RIGHTS), RIGHTS];
-  for (const name of files) {
-    await run(transaction, sql.raw(texts.get(name)!));
-    await saveApplied(transaction, name, texts.get(name)!);
+  await run(transaction, sql.raw(texts.get(OBJECTS)!));
+  const lost = await startMending(
+    transaction,
+    names.some((name) => applied.has(name)),
+  );
+  if (changed.length === 0 && lost.length === 0) return { functions: [], mended: [], other: [] };
+  const rest = async () => {
+    // The rights last and each time: a function that a file has made is everybody's until they say whose it is.
+    const files = [...(lost.length > 0 ? names : changed).filter((name) => name !== RIGHTS), RIGHTS];
+    for (const name of files) {
+      if (name === ROLES) await asCaller(transaction, texts.get(name)!);
+      else await run(transaction, sql.raw(texts.get(name)!));
+      await saveApplied(transaction, name, texts.get(name)!);
+    }
+  };
+  let done: { mended: string[]; other: string[] } = { mended: [], other: [] };
+  if (lost.length > 0) {
+    done = await mend(transaction, lost, await readAll(await sqlFiles('migrations')), rest);
+  } else {
+    await rest();
+    await recordObjects(transaction);
   }
   await run(transaction, sql`select pg_notify('embedder_job', 'pipeline')`);
-  return changed;
+  return { functions: changed, ...done };
+}
+
+/** Runs a statement as whoever has called migrate, and goes on as the schema's owner. */
+async function asCaller(transaction: Transaction<Schema>, text: string): Promise<void> {
+  const { rows } = await sql<{ role: string }>`select quote_ident(current_user) as role`.execute(transaction);
+  await sql`reset role`.execute(transaction);
+  await run(transaction, sql.raw(text));
+  await sql.raw(`set local role ${rows[0]!.role}`).execute(transaction);
 }
 
 async function saveModels(transaction: Transaction<Schema>, models: KnownModel[]): Promise<void> {
@@ -176,20 +221,34 @@ async function saveModels(transaction: Transaction<Schema>, models: KnownModel[]
 }
 
 /** Makes the functions of the pipelines that were made from other files of sql/. */
-async function followPipelines(database: Database): Promise<MigrationResult['failed']> {
+async function followPipelines(database: Database, mended: string[]): Promise<MigrationResult['failed']> {
   const failed: MigrationResult['failed'] = [];
-  const { rows } = await sql<{ id: number; name: string }>`
-    select p.id, p.name from embedder.changed_pipelines() c join embedder.pipeline p on p.id = c
-    where exists (select from pg_class where oid = p.source)`.execute(database);
-  for (const { id, name } of rows) {
+  const { rows } = await sql<{ id: number; name: string; gaps: string[]; lost: boolean }>`
+    select p.id, p.name, g.gaps, g.lost from embedder.pipeline p
+    cross join lateral (select coalesce(array_agg(g), '{}') as gaps, coalesce(bool_or(g like '%has no trigger%'), false) as lost from embedder.pipeline_gaps(p) g) g
+    where exists (select from pg_class where oid = p.source)
+      and (g.gaps <> '{}' or p.id in (select embedder.changed_pipelines())) order by p.id`.execute(database);
+  for (const { id, name, gaps, lost } of rows) {
     try {
       const problem = await followPipeline(database, id);
       if (problem) failed.push({ pipeline: name, problem });
+      else if (gaps.length > 0) {
+        mended.push(...gaps.map((gap) => `pipeline ${name}: ${gap}`));
+        if (lost) mended.push(await findMissed(database, id, name));
+      }
     } catch (error) {
       failed.push({ pipeline: name, problem: messageOf(error) });
     }
   }
   return failed;
+}
+
+/** Rows that were written while a trigger was missing. */
+async function findMissed(database: Database, id: number, name: string): Promise<string> {
+  await sql`select embedder.start_backfill(p, stale => true) from embedder.pipeline p where id = ${id}`.execute(
+    database,
+  );
+  return `pipeline ${name}: rows that were written without its triggers are looked for`;
 }
 
 async function followPipeline(database: Database, id: number): Promise<string | null> {
@@ -207,6 +266,7 @@ async function followPipeline(database: Database, id: number): Promise<string | 
 function inLockedTransaction<Result>(
   database: Database,
   work: (transaction: Transaction<Schema>) => Promise<Result>,
+  asOwner = true,
 ): Promise<Result> {
   // As PostgreSQL has it, whatever the role's own settings are: what they would end or change is not a person's statement.
   return afterLocks(() =>
@@ -218,9 +278,30 @@ function inLockedTransaction<Result>(
         await sql.raw(settleStatement('transaction')).execute(transaction);
         await sql`select pg_advisory_xact_lock(${LOCK})`.execute(transaction);
         await sql.raw(`set local lock_timeout = '${LOCK_TIMEOUT}'`).execute(transaction);
+        if (asOwner) await becomeOwner(transaction);
         return work(transaction);
       }),
   );
+}
+
+/**
+ * Works as the owner of schema embedder, whoever has called migrate: what a superuser makes would be the superuser's, and
+ * run with a superuser's rights.
+ */
+async function becomeOwner(transaction: Transaction<Schema>): Promise<void> {
+  const { rows } = await sql<{ owner: string; may: boolean }>`
+    select quote_ident(r.rolname) as owner,
+      pg_has_role(r.oid, case when current_setting('server_version_num')::int < 160000 then 'MEMBER' else 'SET' end) as may
+    from pg_namespace n join pg_roles r on r.oid = n.nspowner
+    where n.nspname = 'embedder' and r.rolname <> current_user`.execute(transaction);
+  const [other] = rows;
+  if (!other) return;
+  if (!other.may) {
+    throw new UserError(`schema embedder belongs to ${other.owner}, and this role is no member of it`, {
+      hint: `Run migrate as ${other.owner} or as a superuser`,
+    });
+  }
+  await sql.raw(`set local role ${other.owner}`).execute(transaction);
 }
 
 /** Does it again for a while when somebody has locked what it needs. */
@@ -279,6 +360,10 @@ async function sqlFiles(folder: string): Promise<string[]> {
     .filter((file) => file.endsWith('.sql'))
     .sort()
     .map((file) => `${folder}/${file}`);
+}
+
+function readAll(names: readonly string[]): Promise<string[]> {
+  return Promise.all(names.map(readSql));
 }
 
 function readSql(name: string): Promise<string> {

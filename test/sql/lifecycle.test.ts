@@ -302,8 +302,8 @@ describe('when the tables change', () => {
     ],
     [
       'alter table doc_embedding drop column embedding',
-      /^column embedding of public\.doc_embedding is gone\. Add it again: alter table public\.doc_embedding add column embedding public\.vector\(384\)/,
-      `alter table doc_embedding add column embedding vector(384); select embedder.backfill('doc', force => true)`,
+      /^column embedding of public\.doc_embedding is gone\. Empty that table and add it again: truncate public\.doc_embedding; alter table public\.doc_embedding add column embedding public\.vector\(384\) not null/,
+      `truncate doc_embedding; alter table doc_embedding add column embedding vector(384) not null`,
     ],
     [
       'drop table doc_embedding cascade',

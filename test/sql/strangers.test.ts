@@ -136,6 +136,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'new_name text': `'other'`,
     'base text': `'doc'`,
     'suffix text': `'_x'`,
+    'space text': `'embedder'`,
     'what text': `'pipeline'`,
     'verb text': `'drop'`,
     'target_column text': 'null',
@@ -171,7 +172,6 @@ function argument(name: string, type: string, there: boolean, declared: string):
     boolean: 'true',
     vector: `(select ('[' || pg_catalog.string_agg('1', ',') || ']')::vector from pg_catalog.generate_series(1, 384))`,
     regconfig: `'english'`,
-    numeric: '1',
     bigint: '1',
     'timestamp with time zone': 'now()',
     tsquery: `'secret1'`,
@@ -181,6 +181,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'name[]': `'{secret1}'`,
     bytea: `'\\x00'`,
     interval: `'1 second'`,
+    numeric: '1',
     uuid: `'00000000-0000-0000-0000-000000000000'`,
     name: `'${alice.name}'`,
   };

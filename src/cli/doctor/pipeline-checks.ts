@@ -13,8 +13,10 @@ interface PipelineState {
   source: string;
   owner: string | null;
   owned: boolean | null;
-  may_read: boolean | null;
-  may_write: boolean | null;
+  /** Whether a worker of this role may call what works on it. */
+  served: boolean;
+  gaps: string[];
+  view_problem: string | null;
 }
 
 /** Each pipeline's state and the rights on its tables, and whether a worker lives. */
@@ -23,13 +25,10 @@ export async function checkPipelines({ database }: Session, add: Report): Promis
     select p.name, p.paused, coalesce(p.trigger_error, p.error) as error, embedder.warning_of(p) as warning, p.source::text,
       (select count(*) from embedder.dead_letter d where d.pipeline_id = p.id) as failed,
       c.relowner::regrole::text as owner, pg_has_role(c.relowner, 'USAGE') as owned,
-      has_table_privilege(p.source, 'select') as may_read,
-      case when p.sidecar
-        then has_table_privilege(p.target_table, 'select') and has_table_privilege(p.target_table, 'insert')
-          and has_table_privilege(p.target_table, 'update') and has_table_privilege(p.target_table, 'delete')
-        else has_column_privilege(p.target_table,
-          (select attnum from pg_attribute where attrelid = p.target_table and attname = p.target_column), 'update')
-      end as may_write
+      -- Its functions run with the rights of the table's owner: a worker needs none on the tables.
+      (select count(*) = 2 from pg_proc f where f.pronamespace = 'embedder'::regnamespace
+        and f.proname in (format('pipeline_%s_read', p.id), format('pipeline_%s_complete', p.id)) and has_function_privilege(f.oid, 'execute')) as served,
+      array(select embedder.pipeline_gaps(p)) as gaps, embedder.view_problem(p) as view_problem
     from embedder.pipeline p left join pg_class c on c.oid = p.source
     order by p.name`.execute(database);
   for (const pipeline of rows) checkPipeline(pipeline, add);
@@ -39,28 +38,18 @@ export async function checkPipelines({ database }: Session, add: Report): Promis
 }
 
 function checkPipeline(pipeline: PipelineState, add: Report): void {
-  const {
-    name,
-    error,
-    warning,
-    paused,
-    failed,
-    source,
-    owner,
-    owned,
-    may_read: mayRead,
-    may_write: mayWrite,
-  } = pipeline;
+  const { name, error, paused, failed, source, owner, owned, served, gaps, warning } = pipeline;
   if (error !== null)
     add(fail('pipeline', `${name}: ${error}`, `When it is mended: pgembedder pipeline resume ${name}`));
+  for (const gap of gaps) add(fail('pipeline', `${name}: ${gap}`, 'Run: pgembedder migrate'));
   if (warning !== null)
     add(warn('pipeline', `${name}: ${warning}`, 'docs/operations.md, Changes that no trigger sees'));
-  if (mayRead === false || mayWrite === false)
+  if (!served && gaps.length === 0 && error === null)
     add(
       fail(
         'pipeline',
-        `${name}: ${mayRead ? 'this role may not write its target' : `this role may not read ${source}`}`,
-        `Run the worker as ${owner}, or grant it the right`,
+        `${name}: a worker of this role may not work on it`,
+        `Run the worker as ${owner} or a member of embedder_worker`,
       ),
     );
   else if (owned === false)
@@ -69,6 +58,14 @@ function checkPipeline(pipeline: PipelineState, add: Report): void {
         'pipeline',
         `${name}: ${source} belongs to ${owner}: this role can fill the pipeline, and not build its index`,
         `Run the worker as ${owner} or a member of it`,
+      ),
+    );
+  if (pipeline.view_problem !== null)
+    add(
+      warn(
+        'pipeline',
+        `${name} has no view: ${pipeline.view_problem}`,
+        `When it is mended: pgembedder pipeline resume ${name}`,
       ),
     );
   if (failed > 0)
@@ -80,8 +77,8 @@ function checkPipeline(pipeline: PipelineState, add: Report): void {
       ),
     );
   if (paused) add(warn('pipeline', `${name} is paused`, `pgembedder pipeline resume ${name}`));
-  if (error === null && mayRead && mayWrite && owned && failed === 0 && !paused)
-    add(ok('pipeline', `${name} works`));
+  const sound = error === null && gaps.length === 0 && warning === null;
+  if (sound && served && owned && failed === 0 && !paused) add(ok('pipeline', `${name} works`));
 }
 
 async function checkWorkers(database: Database, needed: boolean, add: Report): Promise<void> {

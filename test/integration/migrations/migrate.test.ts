@@ -56,12 +56,20 @@ describe('migrate', () => {
     expect(await migrate(kysely, knownModels())).toEqual({
       migrations: files('migrations'),
       functions: files('sql'),
+      mended: [],
+      other: [],
       failed: [],
     });
     expect(await migrationState(kysely)).toBe('current');
     const before = await objects();
     expect(before.length).toBeGreaterThan(40);
-    expect(await migrate(kysely, knownModels())).toEqual({ migrations: [], functions: [], failed: [] });
+    expect(await migrate(kysely, knownModels())).toEqual({
+      migrations: [],
+      functions: [],
+      mended: [],
+      other: [],
+      failed: [],
+    });
     expect(await objects()).toEqual(before);
     const { rows } = await database.query(
       `select name, task, dimensions, max_tokens from embedder.model where name = 'all-MiniLM-L6-v2'`,
@@ -94,7 +102,13 @@ describe('migrate', () => {
       update embedder.applied_file set sha256 = 'of an older version' where name = 'sql/01_settings.sql'`);
     expect(await migrationState(kysely)).toBe('old');
     await expect(drain(database)).rejects.toThrow(UserError);
-    expect(await migrate(kysely)).toEqual({ migrations: [], functions: ['sql/01_settings.sql'], failed: [] });
+    expect(await migrate(kysely)).toEqual({
+      migrations: [],
+      functions: ['sql/01_settings.sql'],
+      mended: ['function wake_statement() is not as migrate has left it'],
+      other: [],
+      failed: [],
+    });
     const { rows } = await database.query('select embedder.wake_statement() as statement');
     expect(rows).toEqual([{ statement: expect.stringMatching(/pg_notify/) }]);
     expect(await drain(database)).toMatchObject({ embedded: 1, failing: [] });

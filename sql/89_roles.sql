@@ -1,0 +1,20 @@
+-- The roles that sql/90_rights.sql gives rights to. migrate runs this file as whoever has called it, and not as the schema's
+-- owner, who may not make roles as a rule.
+
+do $do$
+declare
+  role_name text;
+begin
+  foreach role_name in array array['embedder_admin', 'embedder_worker', 'embedder_reader'] loop
+    if not exists (select from pg_roles where rolname = role_name) then
+      begin
+        execute format('create role %I nologin', role_name);
+      exception
+        when insufficient_privilege then
+          raise notice 'no role %: % may not create roles', role_name, current_user;
+        when duplicate_object or unique_violation then null; -- Another database of the server was quicker.
+      end;
+    end if;
+  end loop;
+end
+$do$;

@@ -1,0 +1,136 @@
+import { sql } from 'kysely';
+import type { Database } from '../../database/database.ts';
+import { codeOf } from '../../database/errors.ts';
+import { lostObjects } from '../../database/mending.ts';
+import { migrationState } from '../../database/migrator.ts';
+import { messageOf } from '../../errors.ts';
+import { fail, ok, type Report, warn } from './check.ts';
+import { quoteIdentifier, type Role } from './role.ts';
+
+/** So many differences are told one by one. */
+const TOLD = 12;
+
+/** Whether schema embedder is there, of this version, and as migrate has left it. False: nothing that needs it can be checked. */
+export async function checkSchema(database: Database, role: Role, add: Report): Promise<boolean> {
+  try {
+    const state = await migrationState(database);
+    if (state === 'none') add(fail('schema', 'there is no schema embedder yet', firstAdvice(role)));
+    else if (state === 'old') add(fail('schema', 'embedder is of another version', migrateAdvice(role)));
+    else await checkObjects(database, role, add);
+    return state === 'current';
+  } catch (error) {
+    if (codeOf(error) !== '42501') throw error;
+    add(fail('schema', messageOf(error), migrateAdvice(role)));
+    return false;
+  }
+}
+
+async function checkObjects(database: Database, role: Role, add: Report): Promise<void> {
+  let lost: string[];
+  try {
+    lost = await lostObjects(database);
+  } catch (error) {
+    // The functions that compare are gone themselves.
+    if (!/^(42|3F)/.test(codeOf(error))) throw error;
+    lost = [messageOf(error)];
+  }
+  for (const line of lost.slice(0, TOLD)) add(fail('schema', line, migrateAdvice(role)));
+  if (lost.length > TOLD)
+    add(fail('schema', `and ${lost.length - TOLD} more are missing or different`, migrateAdvice(role)));
+  if (lost.length === 0) add(ok('schema', 'embedder is as this version has it'));
+  await checkStrayTriggers(database, role, add);
+}
+
+/** Only whoever sees all pipelines can tell whose triggers they are. */
+async function checkStrayTriggers(database: Database, role: Role, add: Report): Promise<void> {
+  if (!role.runsMigrate) return;
+  const { rows } = await sql<{ source: string; pipeline_id: number }>`
+    select source::text, pipeline_id from embedder.stray_triggers()`.execute(database);
+  for (const { source, pipeline_id: id } of rows) {
+    add(
+      fail(
+        'schema',
+        `${source} has triggers of a pipeline that is not there any more (number ${id})`,
+        `Declare it again by embedder.create_pipeline, which takes its sidecar over, and remove these: select embedder.drop_functions(${id});`,
+      ),
+    );
+  }
+}
+
+/** What makes the schema: by this role, or what somebody else has to do first. */
+function firstAdvice({ name, database, superuser, creates, hasVector }: Role): string {
+  const needed = [
+    ...(hasVector ? [] : ['create extension vector;']),
+    ...(creates
+      ? []
+      : [`grant create on database ${quoteIdentifier(database)} to ${quoteIdentifier(name)};`]),
+  ];
+  if (superuser || needed.length === 0) return 'Run: pgembedder migrate';
+  return `As a superuser, type in this database: ${needed.join(' ')} Then run: pgembedder migrate`;
+}
+
+function migrateAdvice({ owner, runsMigrate }: Role): string {
+  return runsMigrate
+    ? 'Run: pgembedder migrate'
+    : `As ${owner ?? 'its owner'} or a superuser, run: pgembedder migrate`;
+}
+
+/** Whether a worker can run as this role. */
+export async function checkRights(database: Database, role: Role, add: Report): Promise<void> {
+  const { rows } = await sql<{ allowed: boolean; found: boolean }>`
+    select has_table_privilege('embedder.worker_process', 'insert')
+      and exists (select from pg_proc where pronamespace = 'embedder'::regnamespace and proname = 'claim_jobs'
+        and has_function_privilege(oid, 'execute')) as allowed,
+      exists (select from pg_roles where rolname = 'embedder_worker') as found`.execute(database);
+  const { allowed, found } = rows[0]!;
+  if (allowed) return add(ok('rights', 'a worker can run as this role'));
+  const grant = `grant embedder_worker to ${quoteIdentifier(role.name)};`;
+  add(
+    fail(
+      'rights',
+      'a worker cannot run as this role',
+      found
+        ? `As a superuser, type: ${grant}`
+        : `As a superuser, run pgembedder migrate, which makes the role embedder_worker, and type: ${grant}`,
+    ),
+  );
+}
+
+/** Whether embedder.embed, and so a search by text in SQL, gets through to the workers for this role: tried, up to the queue. */
+export async function checkTextSearch(database: Database, add: Report): Promise<void> {
+  const { rows } = await sql<{ installed: boolean; standby: boolean }>`
+    select exists (select from pg_extension where extname = 'dblink') as installed, pg_is_in_recovery() as standby`.execute(
+    database,
+  );
+  const { installed, standby } = rows[0]!;
+  if (standby)
+    return add(ok('dblink', 'on a standby embedder.search takes vectors, and texts that are in the cache'));
+  if (!installed) {
+    return add(
+      warn(
+        'dblink',
+        'is missing: embedder.search in SQL takes vectors only, no texts',
+        'As a superuser, type in this database: create extension dblink;',
+      ),
+    );
+  }
+  try {
+    await database.transaction().execute(async (transaction) => {
+      await sql`set local embedder.embed_timeout = '1ms'`.execute(transaction);
+      await sql`select embedder.embed(${`pgembedder doctor ${Date.now()}`})`.execute(transaction);
+    });
+  } catch (error) {
+    // No worker, or none that was so quick: the text came as far as the queue.
+    if (!['55000', '58000'].includes(codeOf(error))) {
+      const { hint } = error as { hint?: string };
+      return add(
+        warn(
+          'dblink',
+          `texts cannot be searched for in SQL: ${messageOf(error)}`,
+          hint ?? 'See docs/search.md',
+        ),
+      );
+    }
+  }
+  add(ok('dblink', 'works: texts can be searched for in SQL'));
+}

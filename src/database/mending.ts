@@ -1,0 +1,78 @@
+import { sql, type Transaction } from 'kysely';
+import type { Database } from './database.ts';
+import type { Schema } from './schema.ts';
+
+/** The file of sql/ that compares what there is with what there must be. */
+export const OBJECTS = 'sql/18_objects.sql';
+
+/**
+ * What of schema embedder is not as migrate has left it, one line each.
+ * @param known whether there is anything to compare with: not in a new database
+ */
+export async function startMending(transaction: Transaction<Schema>, known: boolean): Promise<string[]> {
+  if (!known) return [];
+  const { rows } = await sql<{ found: boolean }>`
+    select to_regclass('embedder.applied_object') is not null as found`.execute(transaction);
+  const recorded =
+    rows[0]!.found &&
+    (await sql`select from embedder.applied_object limit 1`.execute(transaction)).rows.length > 0;
+  if (!recorded) return [NO_RECORD];
+  return [...(await lostObjects(transaction)), ...(await missingRoles(transaction))];
+}
+
+/** A version before this one kept no record: all is compared and made again, and nothing is said of it. */
+const NO_RECORD = 'there is no record of what migrate has made';
+
+/** What of schema embedder is missing, or not as migrate has left it. */
+export async function lostObjects(database: Database): Promise<string[]> {
+  const { rows } = await sql<{ line: string }>`select embedder.lost_objects() as line`.execute(database);
+  return rows.map(({ line }) => line);
+}
+
+/** Roles that are not there, and that the role which runs migrate could make. */
+export async function missingRoles(database: Database): Promise<string[]> {
+  const { rows } = await sql<{ name: string }>`
+    select name from unnest(array['embedder_admin', 'embedder_worker', 'embedder_reader']) name
+    where not exists (select from pg_roles where rolname = name)
+      and (select rolsuper or rolcreaterole from pg_roles where rolname = session_user)`.execute(database);
+  return rows.map(({ name }) => `role ${name} is missing`);
+}
+
+/** Writes down what there is now. */
+export async function recordObjects(transaction: Transaction<Schema>): Promise<void> {
+  await sql`select embedder.record_objects()`.execute(transaction);
+}
+
+/**
+ * Makes again what is missing: tables and columns out of a schema that all migrations are run in, then the files of sql/,
+ * then the declarations that are lost, then constraints and indexes, which need the rows.
+ * @param applyFiles runs all files of sql/
+ * @returns what was mended, and columns that are other ones than they must be
+ */
+export async function mend(
+  transaction: Transaction<Schema>,
+  lost: readonly string[],
+  migrations: readonly string[],
+  applyFiles: () => Promise<void>,
+): Promise<{ mended: string[]; other: string[] }> {
+  await sql`alter schema embedder rename to embedder_kept`.execute(transaction);
+  await sql`create schema embedder`.execute(transaction);
+  for (const text of migrations) await sql.raw(text).execute(transaction);
+  await sql`alter schema embedder rename to embedder_fresh`.execute(transaction);
+  await sql`alter schema embedder_kept rename to embedder`.execute(transaction);
+  await sql`select embedder.mend_tables('embedder_fresh')`.execute(transaction);
+  await applyFiles();
+  const { rows } = await sql<{ line: string }>`select embedder.restore_declarations() as line`.execute(
+    transaction,
+  );
+  await sql`select embedder.mend_constraints()`.execute(transaction);
+  await sql`select embedder.record_objects()`.execute(transaction);
+  const other = await sql<{ line: string }>`
+    select embedder.note_other_columns() as line`.execute(transaction);
+  await sql`set local client_min_messages = warning`.execute(transaction);
+  await sql`drop schema embedder_fresh cascade`.execute(transaction);
+  return {
+    mended: [...lost.filter((line) => line !== NO_RECORD), ...rows.map(({ line }) => line)],
+    other: other.rows.map(({ line }) => line),
+  };
+}
