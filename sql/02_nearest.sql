@@ -27,9 +27,9 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select coalesce((
     select format('Did you mean "%s"? ', name) from (
       select name, embedder.distance(lower(left(wanted, 63)), lower(left(name, 63))) as far
-      from unnest(names) name where abs(length(name) - length(wanted)) <= 3 or lower(name) like lower(replace(wanted, '_', '\_')) || '%'
+      from unnest(names) name where abs(length(name) - length(wanted)) <= 3 or wanted <> '' and lower(name) like lower(replace(wanted, '_', '\_')) || '%'
       limit 200) near
-    where far <= greatest(1, length(wanted) / 3) order by far, name limit 1), '')
+    where far <= greatest(1, length(wanted) / 3) and far < length(wanted) order by far, name limit 1), '')
 $$;
 comment on function embedder.did_you_mean is 'The beginning of a hint: the name that is nearest to one that is not there.';
 

@@ -119,6 +119,19 @@ end
 $$;
 comment on function embedder.make_view is 'Makes the view that joins the source to the live generation, or makes it again.';
 
+-- Grants on a relation what others than the owner could do with the one that it takes the place of.
+create or replace function embedder.give_rights(rights aclitem[], owner oid, relation text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  r record;
+begin
+  for r in select * from aclexplode(rights) where grantee <> owner loop
+    execute format('grant %s on %s to %s%s', r.privilege_type, relation,
+      case r.grantee when 0 then 'public' else r.grantee::regrole::text end, case when r.is_grantable then ' with grant option' else '' end);
+  end loop;
+end
+$$;
+
 -- Drops a view whose columns have become others, and makes it anew; who could read it still can.
 create or replace function embedder.remake_view(view regclass, definition text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -126,14 +139,10 @@ declare
   name text := view::text;
   rights aclitem[] := (select relacl from pg_class where oid = view);
   owner oid := (select relowner from pg_class where oid = view);
-  r record;
 begin
   execute format('drop view %s', view);
   execute 'create ' || definition;
-  for r in select * from aclexplode(rights) where grantee <> owner loop
-    execute format('grant %s on %s to %s%s', r.privilege_type, name,
-      case r.grantee when 0 then 'public' else r.grantee::regrole::text end, case when r.is_grantable then ' with grant option' else '' end);
-  end loop;
+  perform embedder.give_rights(rights, owner, name);
 exception when dependent_objects_still_exist then
   raise exception 'view % needs other columns, and something stands on it', name using errcode = 'dependent_objects_still_exist',
     detail = sqlerrm, hint = 'Drop what stands on it, and make it again afterwards.';

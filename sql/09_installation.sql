@@ -74,6 +74,12 @@ begin
   if row_security_active('embedder.pipeline') and not embedder.may_manage(new.source) then
     raise exception 'table % is not yours', new.source using errcode = 'insufficient_privilege',
       hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';
+  elsif row_security_active('embedder.pipeline') and new.priority not between -100 and 100 and not embedder.is_member('embedder_admin')
+    -- It has it already, or the generation before it.
+    and not exists (select from embedder.pipeline e
+      where (e.id = new.id or e.name = new.name) and e.source = new.source and e.priority = new.priority) then
+    raise exception 'priority is %, and the owner of a table gives -100 to 100', new.priority using errcode = 'invalid_parameter_value',
+      hint = 'embedder_admin gives any, so that no owner comes before what it puts first.';
   end if;
   return new;
 end
@@ -100,7 +106,7 @@ $$;
 
 select embedder.assure('trigger', t.name, 'embedder.pipeline', format('%s on embedder.pipeline for each row %s', t.event, t.action))
 from (values
-  ('allow_pipeline', 'before insert', 'execute function embedder.allow_pipeline()'),
+  ('allow_pipeline', 'before insert or update of priority', 'execute function embedder.allow_pipeline()'),
   ('assure_pipeline', 'before insert or update of name, source, index, index_options', 'execute function embedder.check_row()'),
   ('before_pipeline', 'before insert', 'execute function embedder.before_pipeline()'),
   ('after_pipeline', 'after insert', 'execute function embedder.after_pipeline()'),
@@ -138,10 +144,16 @@ begin
         raise exception 'role % may not act for %, the owner of %', current_user, owner::regrole, p.source
           using errcode = 'insufficient_privilege', hint = format('grant %s to %I;', owner::regrole, current_user);
       end if;
-      -- To own a function in a schema asks for the right to create there; it is taken back at once.
-      execute format('grant create on schema embedder to %s', owner::regrole);
-      execute format('alter function %s owner to %s', f.name, owner::regrole);
-      execute format('revoke create on schema embedder from %s', owner::regrole);
+      if has_schema_privilege(owner, 'embedder', 'create') or (select rolsuper from pg_roles where rolname = current_user) then
+        execute format('alter function %s owner to %s', f.name, owner::regrole);
+      else
+        -- To own a function in a schema asks for the right to create there; it is taken back at once. One at a time: of two
+        -- who write the schema's row, the second would fail. Any number, as long as it is always this one.
+        perform pg_advisory_xact_lock(7306372120);
+        execute format('grant create on schema embedder to %s', owner::regrole);
+        execute format('alter function %s owner to %s', f.name, owner::regrole);
+        execute format('revoke create on schema embedder from %s', owner::regrole);
+      end if;
     end if;
     -- Also what an owner before this one has granted: it would let others act for this one.
     for grantee in

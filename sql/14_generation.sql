@@ -188,6 +188,10 @@ begin
     update embedder.pipeline e set target_column = embedder.numbered(old.target_column, old.generation) where e.id = old.id;
     next.target_column := old.target_column;
   end if;
+  if old.sidecar and next.sidecar then
+    -- Who could search the old one can search this one.
+    perform embedder.give_rights(c.relacl, c.relowner, next.target_table::text) from pg_class c where c.oid = old.target_table;
+  end if;
   update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
   -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
   if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
