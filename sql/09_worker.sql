@@ -10,6 +10,12 @@ begin
 end
 $$;
 
+-- Notes what keeps a worker from claiming; null: nothing.
+create or replace function embedder.note_worker(worker int, note text) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.worker_process w set note = note_worker.note where w.id = worker
+$$;
+
 create or replace function embedder.set_idle(worker int, is_idle boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -165,6 +171,7 @@ $$;
 
 create or replace view embedder.worker as
 select w.id, w.hostname, w.pid, w.version, w.listening, w.idle, w.started_at, w.beat_at,
-  w.beat_at >= now() - embedder.worker_timeout() as alive
+  w.beat_at >= now() - embedder.worker_timeout() as alive, w.note
 from embedder.worker_process w;
+comment on column embedder.worker.note is 'What keeps the worker from claiming; null when nothing does.';
 comment on view embedder.worker is 'Running workers; alive is false when the heartbeat is overdue.';

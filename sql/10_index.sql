@@ -37,7 +37,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     array(select format('drop index concurrently if exists %s', i.index) from embedder.target_indexes(p) i) || embedder.index_statement(p),
     embedder.memory_advice(p)
   from embedder.pipeline p
-  where p.index <> 'none' and p.filled_at is not null and p.error is null and p.index_error is null
+  where p.index <> 'none' and p.filled_at is not null and p.error is null and (p.index_error is null or p.index_retry_at <= now())
     and exists (select from pg_class c where c.oid = p.target_table)
     and not exists (select from embedder.target_indexes(p) i where i.valid)
     and not exists (select from pg_stat_progress_create_index g where g.relid = p.target_table and g.datname = current_database())
@@ -84,9 +84,22 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       pg_size_bytes(current_setting('maintenance_work_mem')) as given) m
 $$;
 
+-- Notes why an index could not be built, and when it is tried again: after 30 s, and then after twice as long each time, up
+-- to an hour. Null: it was built.
 create or replace function embedder.set_index_error(pipeline int, message text) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  update embedder.pipeline p set index_error = message where p.id = set_index_error.pipeline
+  update embedder.pipeline p set
+    index_error = message,
+    index_tries = case when message is null then 0 else p.index_tries + 1 end,
+    index_retry_at = case when message is not null then now() + least(interval '30 seconds' * power(2, least(p.index_tries, 10)), interval '1 hour') end
+  where p.id = set_index_error.pipeline and (message is not null or p.index_error is not null)
+$$;
+
+-- Whether the build of a pipeline's index waits for other transactions.
+create or replace function embedder.build_waits(pipeline int) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from pg_stat_progress_create_index g join embedder.pipeline p on p.target_table = g.relid
+    where p.id = build_waits.pipeline and g.datname = current_database() and g.phase like 'waiting%')
 $$;
 
 -- What there is to say of a pipeline's index. How far a build is, its own role sees and whoever may read all statistics.
@@ -97,7 +110,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     when exists (select from embedder.target_indexes(p) i where i.valid) then 'built'
     else coalesce(
       (select format('building: %s%s', g.phase, case when g.tuples_total > 0 then format(', %s %%', 100 * g.tuples_done / g.tuples_total)
-          when g.blocks_total > 0 then format(', %s %%', 100 * g.blocks_done / g.blocks_total) else '' end)
+          when g.blocks_total > 0 then format(', %s %%', 100 * g.blocks_done / g.blocks_total) else '' end
+          || case when g.current_locker_pid > 0 then format(', waits for session %s', g.current_locker_pid) else '' end)
         from pg_stat_progress_create_index g where g.relid = p.target_table and g.datname = current_database() limit 1),
       p.index_error,
       -- Not valid yet.

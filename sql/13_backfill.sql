@@ -271,6 +271,49 @@ end
 $$;
 comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
+-- Jobs for rows of a backfill, leased to a worker. A key that no index entry can hold is a dead letter under its beginning.
+create or replace function embedder.make_jobs(pipeline int, worker int, row_keys text[], lease interval) returns embedder.job[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  -- An entry holds 2,704 bytes. A longer key fits where it can be compressed.
+  fitting constant int := 2600;
+  made embedder.job[];
+begin
+  begin
+    with made as (
+      insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
+      select pipeline, k, worker, now() + lease, 1 from unnest(row_keys) k
+      on conflict (pipeline_id, row_key) do nothing
+      returning j
+    ) select array_agg(m.j) into made from made m;
+    return made;
+  exception when program_limit_exceeded then
+    insert into embedder.dead_letter (pipeline_id, row_key, attempts, error)
+    select pipeline, left(k, 200) || '... ' || md5(k), 0, format('its key has %s bytes, more than an index entry holds: the row is not embedded', octet_length(k))
+    from unnest(row_keys) k where octet_length(k) > fitting
+    on conflict (pipeline_id, row_key) do nothing;
+    if not found then raise; end if;
+    return embedder.make_jobs(pipeline, worker, array(select k from unnest(row_keys) k where octet_length(k) <= fitting), lease);
+  end;
+end
+$$;
+
+-- Of these pipelines those of which a backfill has something to walk, in the given order; soon: in a moment only.
+create or replace function embedder.backfills_due(pipeline_ids int[]) returns table (pipeline_id int, soon boolean)
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select p.id, r.soon
+  from unnest(pipeline_ids) with ordinality p(id, place)
+  join embedder.pipeline e on e.id = p.id and not e.paused
+  cross join lateral (select
+    case
+      when exists (select from embedder.backfill_range r join embedder.backfill_run run on run.id = r.run_id and run.error is null
+        where r.pipeline_id = p.id and coalesce(r.not_before <= now(), true)) then false
+      when exists (select from embedder.backfill_range r join embedder.backfill_run run on run.id = r.run_id and run.error is null
+        where r.pipeline_id = p.id and r.not_before <= now() + interval '1 second') then true
+    end as soon) r
+  where r.soon is not null order by p.place
+$$;
+
 -- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. walked is
 -- false where there is none.
 create or replace function embedder.walk_range(
@@ -322,12 +365,7 @@ begin
       case when r.row_keys is null then interval '200 ms' else interval '5 s' end);
   end if;
   begin
-    with made as (
-      insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-      select of_pipeline, k, worker, now() + lease, 1 from unnest(free) k where k not in (select unnest(queued))
-      on conflict (pipeline_id, row_key) do nothing
-      returning j
-    ) select array_agg(made.j) into claimed from made;
+    claimed := embedder.make_jobs(of_pipeline, worker, array(select k from unnest(free) k where k not in (select unnest(queued))), lease);
   exception when lock_not_available then
     -- A result has no row, and somebody's open transaction inserts one. In halves, so that its key is alone in the end.
     perform embedder.put_aside(r.run_id, part, interval '5 s')

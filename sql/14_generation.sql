@@ -225,7 +225,8 @@ declare
   p embedder.pipeline;
 begin
   for p in select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null loop
-    if p.index = 'none' or p.index_error is not null or embedder.embedded_rows(p.id) = 0
+    -- An index that could not be built three times is not waited for.
+    if p.index = 'none' or p.index_error is not null and p.index_tries >= 3 or embedder.embedded_rows(p.id) = 0
       or exists (select from embedder.target_indexes(p) i where i.valid) then
       begin
         perform embedder.make_live(p.id);

@@ -59,6 +59,18 @@ export async function claimBackfill(
   return { jobs, more: jobs.length < claimed.length };
 }
 
+/** Those of the given pipelines of which a backfill has something to walk, in their order; `soon`: in a moment. */
+export async function backfillsDue(
+  database: Database,
+  pipelineIds: readonly number[],
+): Promise<{ pipelineId: number; soon: boolean }[]> {
+  const { rows } = await sql<{ pipelineId: number; soon: boolean }>`
+    select pipeline_id as "pipelineId", soon from embedder.backfills_due(${pipelineIds}::int[])`.execute(
+    database,
+  );
+  return rows;
+}
+
 async function claim(
   database: Database,
   claimant: Claimant,

@@ -1,6 +1,8 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { messageOf } from '../errors.ts';
 import {
+  backfillsDue,
   claimBackfill,
   claimJobs,
   claimSuspects,
@@ -9,8 +11,10 @@ import {
   suspectsWait,
 } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
+import { describe } from './describe.ts';
 import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
+import { inTime } from './lanes.ts';
 import type { Registry } from './registry.ts';
 import { Signal } from './signal.ts';
 
@@ -25,6 +29,10 @@ const DEAF_POLL_LIMIT_MS = 1_000;
 const REFUSED_MS = 1_000;
 /** While something is always due, a group of suspects has its turn this often. */
 const SUSPECTS_MS = 5_000;
+/** How long the loop waits for rows out of a backfill before it looks for jobs again. */
+const WALK_MS = 100;
+/** How long a worker that stops waits for a walk. */
+const LAST_WALK_MS = 1_000;
 /** At the end of a drain: between two looks whether whoever holds the last rows is alive. */
 const ELSEWHERE_MS = 500;
 /** Declarations are read again this often, for the case that their notification was lost. */
@@ -61,6 +69,8 @@ export class ClaimLoop {
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
   #suspectsAt = performance.now() + SUSPECTS_MS;
+  /** Walks through backfills that are under way, by pipeline. */
+  readonly #walks = new Map<number, Promise<unknown>>();
   /** Unless 'none', nothing is claimed until nothing is held. */
   #suspects: 'none' | 'wanted' | 'under way' = 'none';
   /** Other workers that hold leases at the end of a drain, with the first sign of life that was seen of each. */
@@ -117,13 +127,14 @@ export class ClaimLoop {
       }
     }
     await this.#idleWrite;
+    if (this.#walks.size > 0) await Promise.race([Promise.all(this.#walks.values()), wait(LAST_WALK_MS)]);
   }
 
   /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
   async #step(untilEmpty: boolean): Promise<boolean> {
     await this.#reload();
     // Asked before the claim: what is given back while it runs is due, and it has not seen that.
-    const holding = this.#holdings.size > 0;
+    const holding = this.#holdings.size > 0 || this.#walks.size > 0;
     const full = this.#holdings.others(this.#context.lanes.slow()) > this.#window;
     if (full || (holding && this.#suspects !== 'none')) {
       await this.#signal.wait(RELOAD_MS);
@@ -192,7 +203,51 @@ export class ClaimLoop {
     const { database, claimant } = this.#context;
     const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
     if (jobs.length > 0 || this.#holdings.backfill > this.#window) return { jobs, more: false };
-    return persist(this.#context, () => claimBackfill(database, claimant, pipelines, this.#window));
+    const due = await persist(this.#context, () => backfillsDue(database, pipelines));
+    let more = false;
+    for (const { pipelineId, soon } of due) {
+      more ||= soon;
+      if (soon || this.#walks.has(pipelineId)) continue;
+      const walk = this.#walkBackfill(pipelineId).finally(() => {
+        this.#walks.delete(pipelineId);
+        this.#signal.give();
+      });
+      this.#walks.set(pipelineId, walk);
+      const outcome = await Promise.race([walk, wait(WALK_MS, 'slow' as const)]);
+      if (outcome === 'rows') return { jobs: [], more: true };
+      more ||= outcome !== 'none';
+    }
+    return { jobs: [], more };
+  }
+
+  /**
+   * Takes rows out of the backfill of a pipeline. Its owner has code run here, in a filter or a condition: so it is one pipeline
+   * a statement, and the loop does not wait for one that takes long.
+   */
+  async #walkBackfill(pipelineId: number): Promise<'rows' | 'none' | 'more'> {
+    const { pipelines: tables, claimant, lanes } = this.#context;
+    const begin = performance.now();
+    try {
+      const { jobs, more } = await lanes.run(pipelineId, () =>
+        persist(this.#context, () =>
+          inTime('looking for rows of its backfill', () =>
+            claimBackfill(tables, claimant, [pipelineId], this.#window),
+          ),
+        ),
+      );
+      await this.#registry.walked(pipelineId);
+      if (jobs.length === 0) return more ? 'more' : 'none';
+      // When it has stopped meanwhile, whoever is there frees them: it goes off the register.
+      if (!this.#stopping) this.#becomeBusy(jobs, performance.now() - begin);
+      return 'rows';
+    } catch (error) {
+      if (this.#context.signal.aborted) return 'none';
+      const problem = `its backfill does not go on: ${describe(error)}`;
+      await this.#registry
+        .walked(pipelineId, problem)
+        .catch((failure: unknown) => this.#context.logger.error({ reason: messageOf(failure) }, problem));
+      return 'none';
+    }
   }
 
   #becomeBusy(jobs: Job[], ms: number): void {
@@ -211,7 +266,7 @@ export class ClaimLoop {
       await this.#idleWrite;
       return;
     }
-    if (this.#registry.filling()) await this.#housekeeping.markFilled();
+    if (this.#registry.filling()) this.#housekeeping.tick();
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
     this.#pollMs = Math.min(this.#pollMs * 2, this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS);

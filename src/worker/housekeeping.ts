@@ -8,6 +8,8 @@ import type { Registry } from './registry.ts';
 const QUIET_MS = 3_000;
 /** Where there is no such gap, they are built after this. */
 const NEVER_QUIET_MS = 60_000;
+/** Whether an index is missing, or is to be tried again, is looked at this often in any case. */
+const INDEXES_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
 
@@ -30,6 +32,8 @@ export class Housekeeping {
   /** Since when indexes are to be looked after; undefined when they are as they should be. */
   #indexesDueSince: number | undefined = performance.now();
   #under: Promise<void> | undefined;
+  #building: Promise<void> | undefined;
+  #lastIndexes = performance.now();
   /** Tables were followed since a drain has last looked. */
   #followed = false;
 
@@ -51,19 +55,15 @@ export class Housekeeping {
 
   /** To be called every few seconds. */
   tick(): void {
-    this.#under ??= this.#keep()
-      .catch((error: unknown) => {
-        if (!this.#context.signal.aborted)
-          this.#context.logger.warn({ reason: messageOf(error) }, 'could not keep house');
-      })
-      .finally(() => {
-        this.#under = undefined;
-      });
+    this.#under ??= this.#keep().finally(() => {
+      this.#under = undefined;
+    });
   }
 
   /** The end of a drain: does all that is to be done. False: look for jobs once more, tables were followed. */
   async finish(): Promise<boolean> {
     await this.#under;
+    await this.#building;
     await this.#lookAfterTables();
     if (this.#followed) {
       this.#followed = false;
@@ -80,49 +80,59 @@ export class Housekeeping {
   /** Ends what is under way. */
   async stop(): Promise<void> {
     await this.#indexes.cancel();
+    await this.#building;
     await this.#under;
   }
 
   async #keep(): Promise<void> {
-    await this.#lookAfterTables();
-    await this.#endBackfills();
-    if (this.#registry.filling()) await this.markFilled();
+    await this.#try('follow the tables', () => this.#lookAfterTables());
+    await this.#try('end backfills', () => this.#endBackfills());
+    if (this.#registry.filling()) await this.#try('note what is filled', () => this.markFilled());
     const now = performance.now();
-    if (now - this.#lastFold > FOLD_MS) await this.#fold();
+    if (now - this.#lastFold > FOLD_MS) await this.#try('sum up the counts', () => this.#fold());
+    if (now - this.#lastIndexes > INDEXES_MS) this.#indexesDueSince ??= now;
     if (this.#indexesDueSince === undefined) return;
     if (now - this.#lastClaim < QUIET_MS && now - this.#indexesDueSince < NEVER_QUIET_MS) return;
     this.#indexesDueSince = undefined;
-    await this.#indexes.build();
-    await this.#cutOver();
+    this.#lastIndexes = now;
+    const cutOver = () => this.#try('make generations live', () => this.#cutOver());
+    if (this.#building) return cutOver();
+    // Beside all the rest: it may take hours, and wait for a session that somebody has left open.
+    this.#building = this.#try('build indexes', () => this.#indexes.build())
+      .then(cutOver)
+      .finally(() => {
+        this.#building = undefined;
+      });
+  }
+
+  /** What fails is said, and keeps nothing else from being done. */
+  async #try(what: string, task: () => Promise<void>): Promise<void> {
+    try {
+      await task();
+    } catch (error) {
+      if (!this.#context.signal.aborted)
+        this.#context.logger.warn({ reason: messageOf(error) }, `could not ${what}`);
+    }
   }
 
   async #lookAfterTables(): Promise<void> {
-    const { chores: database, logger } = this.#context;
+    const { chores: database } = this.#context;
     const { rows: changed } = await persist(this.#context, () =>
       sql<{ id: number }>`select id from embedder.changed_pipelines() id`.execute(database),
     );
-    for (const { id } of changed) {
-      const { rows } = await persist(this.#context, () =>
-        sql<TableChange>`select name, outcome, problem from embedder.follow_tables(${id})`.execute(database),
-      );
-      for (const { name, outcome, problem } of rows) {
-        if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
-        if (outcome === 'followed') this.#followed = true;
-        await this.#registry.settle(id, problem);
-      }
-    }
+    for (const { id } of changed) await this.#try('follow the tables of a pipeline', () => this.#follow(id));
     if (changed.length > 0) await this.#registry.reload();
-    await this.#lookForUnseen();
+    await this.#try('look for changes that no trigger saw', () => this.#lookForUnseen());
   }
 
   /** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
   async #endBackfills(): Promise<void> {
-    await persist(this.#context, () => sql`select embedder.end_backfills()`.execute(this.#context.database));
+    await persist(this.#context, () => sql`select embedder.end_backfills()`.execute(this.#context.chores));
   }
 
   /** Has rows looked at that may have changed while no trigger saw it. */
   async #lookForUnseen(): Promise<void> {
-    const { database, logger } = this.#context;
+    const { chores: database, logger } = this.#context;
     const { rows } = await persist(this.#context, () =>
       sql<{
         name: string;
@@ -135,6 +145,20 @@ export class Housekeeping {
       else
         logger.info({ pipeline }, 'its table may have changed while no trigger saw it: results are compared');
       if (reason === null) this.#followed = true;
+    }
+  }
+
+  async #follow(pipelineId: number): Promise<void> {
+    const { chores, logger } = this.#context;
+    const { rows } = await persist(this.#context, () =>
+      sql<TableChange>`select name, outcome, problem from embedder.follow_tables(${pipelineId})`.execute(
+        chores,
+      ),
+    );
+    for (const { name, outcome, problem } of rows) {
+      if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
+      if (outcome === 'followed') this.#followed = true;
+      await this.#registry.settle(pipelineId, problem);
     }
   }
 

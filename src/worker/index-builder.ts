@@ -5,10 +5,12 @@ import { codeOf } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import type { WorkerContext } from './context.ts';
 
-const QUERY_CANCELED = '57014';
 const INSUFFICIENT_PRIVILEGE = '42501';
 /** A build that has not begun when it is to end is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
+/** How long a build may wait for other transactions before the next one begins beside it, and the most of them at once. */
+const PATIENCE_MS = 10_000;
+const MOST_BUILDS = 3;
 
 interface MissingIndex {
   id: number;
@@ -19,7 +21,8 @@ interface MissingIndex {
 
 /**
  * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
- * it may not run in a transaction.
+ * it may not run in a transaction. One at a time, since each wants much memory; but one that waits for somebody's open
+ * transaction, which can be for ever, holds up no other.
  *
  * Nothing here needs a session, which a pooler in transaction mode does not keep: who builds is written on the register
  * of workers, and the statements bear a mark by which one that runs is found to be cancelled.
@@ -27,6 +30,7 @@ interface MissingIndex {
 export class IndexBuilder {
   readonly #context: WorkerContext;
   readonly #mark = `pgembedder index ${randomUUID()}`;
+  readonly #builds = new Map<number, Promise<void>>();
   #building = false;
   #cancelled = false;
 
@@ -36,16 +40,16 @@ export class IndexBuilder {
 
   /** Builds what is missing, unless another worker is at it. */
   async build(): Promise<void> {
-    const { chores: database, claimant } = this.#context;
+    const { chores, claimant } = this.#context;
     this.#building = true;
     try {
       const { rows } = await sql<{ mine: boolean }>`
-        select embedder.begin_build(${claimant.workerId}) as mine`.execute(database);
+        select embedder.begin_build(${claimant.workerId}) as mine`.execute(chores);
       if (!rows[0]?.mine) return;
       try {
         await this.#buildAll();
       } finally {
-        await sql`select embedder.end_build(${claimant.workerId})`.execute(database);
+        await sql`select embedder.end_build(${claimant.workerId})`.execute(chores);
       }
     } finally {
       this.#building = false;
@@ -57,34 +61,57 @@ export class IndexBuilder {
     this.#cancelled = true;
     while (this.#building) {
       await sql`select pg_cancel_backend(pid) from pg_stat_activity
-        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.chores);
+        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
       await wait(CANCEL_AGAIN_MS);
     }
   }
 
+  /** Goes on for as long as a build is under way: others may have become due meanwhile. */
   async #buildAll(): Promise<void> {
-    const { rows } = await sql<MissingIndex>`
-      select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(this.#context.chores);
-    for (const missing of rows) {
-      if (this.#cancelled) return;
-      await this.#buildOne(missing);
-    }
+    do {
+      const { rows } = await sql<MissingIndex>`
+        select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(
+        this.#context.chores,
+      );
+      for (const missing of rows) {
+        if (this.#cancelled || this.#builds.size >= MOST_BUILDS) break;
+        if (this.#builds.has(missing.id)) continue;
+        this.#builds.set(
+          missing.id,
+          this.#buildOne(missing).finally(() => this.#builds.delete(missing.id)),
+        );
+        while (await this.#goesOn(missing.id));
+      }
+      if (this.#builds.size > 0)
+        await Promise.race([...this.#builds.values(), wait(PATIENCE_MS, undefined, { ref: false })]);
+    } while (this.#builds.size > 0);
+  }
+
+  /** Waits for a build a while. False: it has ended, or waits for other transactions. */
+  async #goesOn(id: number): Promise<boolean> {
+    await Promise.race([this.#builds.get(id), wait(PATIENCE_MS, undefined, { ref: false })]);
+    if (!this.#builds.has(id)) return false;
+    const { rows } = await sql<{ waits: boolean }>`select embedder.build_waits(${id}) as waits`.execute(
+      this.#context.database,
+    );
+    return !rows[0]!.waits;
   }
 
   async #buildOne({ id, pipeline, statements, advice }: MissingIndex): Promise<void> {
-    const { chores: database, logger, events } = this.#context;
+    const { chores, logger, events } = this.#context;
     const begin = performance.now();
     if (advice) logger.warn({ pipeline, advice }, 'index is built with little memory');
     try {
       for (const statement of statements) {
         if (this.#cancelled) return;
-        await sql.raw(`/* ${this.#mark} */ ${statement}`).execute(database);
+        await sql.raw(`/* ${this.#mark} */ ${statement}`).execute(chores);
       }
       const seconds = Math.round(performance.now() - begin) / 1_000;
       logger.info({ pipeline, seconds }, 'index built');
       events.emit('indexed', { pipeline });
+      await this.#note(id, null);
     } catch (error) {
-      if (codeOf(error) === QUERY_CANCELED) {
+      if (this.#cancelled) {
         logger.info({ pipeline }, 'index build was cancelled');
         return;
       }
@@ -94,7 +121,11 @@ export class IndexBuilder {
           : '';
       const reason = `index could not be built: ${messageOf(error)}${way}`;
       logger.error({ pipeline, reason }, 'index could not be built');
-      await sql`select embedder.set_index_error(${id}, ${reason})`.execute(database);
+      await this.#note(id, reason).catch(() => {});
     }
+  }
+
+  async #note(id: number, error: string | null): Promise<void> {
+    await sql`select embedder.set_index_error(${id}, ${error})`.execute(this.#context.database);
   }
 }

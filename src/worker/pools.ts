@@ -34,7 +34,7 @@ export class Pools {
       answerMs: 1.25 * PIPELINE_STATEMENT_MS,
       ...settle(`; set statement_timeout = ${PIPELINE_STATEMENT_MS}`),
     });
-    this.chores = openDatabase(connection, 4, settle());
+    this.chores = openDatabase(connection, 5, settle());
   }
 
   /** Sessions are this worker's own: they get PostgreSQL's own settings. To be called while only the heart has any. */

@@ -30,6 +30,8 @@ export class Registry {
   readonly #setbacks = new Map<number, { name: string; until: number; delay: number; message: string }>();
   /** Pipelines whose model this worker does not have, or that do not fit it. */
   readonly #unservable = new Set<number>();
+  /** Pipelines whose backfill could not be walked the last time. */
+  readonly #unwalked = new Set<number>();
   #turn = 0;
 
   constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder) {
@@ -124,6 +126,13 @@ export class Registry {
     if (!served) return;
     if (problem === null) await this.succeed(served.pipeline);
     else await this.fail(served.pipeline, problem);
+  }
+
+  /** Notes how the last walk through a pipeline's backfill ended; a problem is cleared by the next that ends well. */
+  async walked(pipelineId: number, problem: string | null = null): Promise<void> {
+    if (problem === null && !this.#unwalked.delete(pipelineId)) return;
+    if (problem !== null) this.#unwalked.add(pipelineId);
+    await this.settle(pipelineId, problem);
   }
 
   /** Whether a pipeline is still in its first filling. */

@@ -1,10 +1,11 @@
-import { codeOf, hintOf } from '../database/errors.ts';
-import { messageOf, UserError } from '../errors.ts';
+import { codeOf } from '../database/errors.ts';
+import { messageOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import { refreshPipeline } from '../pipelines/pipeline.ts';
 import { failJobs, heldJobs, type Job, releaseJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
+import { describe } from './describe.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { TooSlowError } from './lanes.ts';
@@ -137,11 +138,4 @@ export class Setbacks {
     // When the worker has stopped by then, it has found another way (registration.ts).
     setTimeout(() => this.release(locked, delaySeconds).catch(() => {}), LOCKED_MS).unref();
   }
-}
-
-/** An error as one line for a person, as it is kept with the row or the pipeline. */
-function describe(error: unknown): string {
-  if (error instanceof UserError) return error.line;
-  const hint = hintOf(error);
-  return hint ? `${messageOf(error)}. ${hint}` : messageOf(error);
 }
