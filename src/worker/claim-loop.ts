@@ -135,7 +135,7 @@ export class ClaimLoop {
     await this.#reload();
     // Asked before the claim: what is given back while it runs is due, and it has not seen that.
     const holding = this.#holdings.size > 0 || this.#walks.size > 0;
-    const full = this.#holdings.others(this.#context.lanes.slow()) > this.#window;
+    const full = this.#holdings.others(this.#context.lanes.slow(), false) > this.#window;
     if (full || (holding && this.#suspects !== 'none')) {
       await this.#signal.wait(RELOAD_MS);
       return false;
@@ -202,7 +202,8 @@ export class ClaimLoop {
     if (pipelines.length === 0) return { jobs: [], more: false };
     const { database, claimant } = this.#context;
     const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
-    if (jobs.length > 0 || this.#holdings.backfill > this.#window) return { jobs, more: false };
+    if (jobs.length > 0 || this.#holdings.others(this.#context.lanes.slow(), true) > this.#window)
+      return { jobs, more: false };
     const due = await persist(this.#context, () => backfillsDue(database, pipelines));
     let more = false;
     for (const { pipelineId, soon } of due) {

@@ -11,11 +11,6 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     return this.#size;
   }
 
-  /** How many of them are a backfill's. */
-  get backfill(): number {
-    return this.#backfill;
-  }
-
   add(jobs: readonly Job[]): void {
     for (const job of jobs) {
       const ofPipeline = this.#jobs.get(job.pipelineId) ?? new Map<string, Job>();
@@ -28,10 +23,11 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     }
   }
 
-  /** How many are held that are no backfill's, of pipelines other than the given ones. */
-  others(than: ReadonlySet<number>): number {
-    let held = this.#size - this.#backfill;
-    for (const id of than) for (const job of this.#jobs.get(id)?.values() ?? []) if (!job.backfill) held--;
+  /** How many are held, of backfills or else of what is due by itself, of pipelines other than the given ones. */
+  others(than: ReadonlySet<number>, backfill: boolean): number {
+    let held = backfill ? this.#backfill : this.#size - this.#backfill;
+    for (const id of than)
+      for (const job of this.#jobs.get(id)?.values() ?? []) if (job.backfill === backfill) held--;
     return held;
   }
 
