@@ -44,7 +44,9 @@ describe('another pipeline is served', () => {
       database.query(`create or replace function endless(text) returns boolean language plpgsql immutable as
         'begin ${body} return true; end'`);
     await filter('');
-    await declare(`select embedder.create_pipeline('bad', 'body', filter => 'public.endless(body)', index => 'none')`);
+    await declare(
+      `select embedder.create_pipeline('bad', 'body', filter => 'public.endless(body)', index => 'none')`,
+    );
     await filter('perform pg_sleep(1000);');
     const worker = workerOn(database, { embedder: new FakeEmbedder(), stopSeconds: 3 });
     await worker.start();
