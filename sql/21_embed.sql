@@ -141,7 +141,10 @@ declare
   request uuid;
   answer record;
 begin
-  if dblink is null then
+  if pg_is_in_recovery() then
+    raise exception 'this is a standby, and the cache has no vector of this text' using errcode = 'read_only_sql_transaction',
+      hint = 'Ask the primary for it (its cache comes here within a moment), or give a vector: embedder.search(pipeline, vector).';
+  elsif dblink is null then
     raise exception 'embed needs the extension dblink, which this database does not have' using errcode = 'feature_not_supported',
       hint = 'As a superuser, type in this database: create extension dblink; (The embedded Postgres has none: search with pgembedder search.)';
   end if;
@@ -183,7 +186,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   dblink text := embedder.dblink_schema();
 begin
-  if dblink is null then return; end if;
+  if dblink is null or pg_is_in_recovery() then return; end if;
   perform embedder.open_loopback(dblink);
   execute format('select from %s.dblink($1, $2) as t(done text)', dblink)
     using embedder.loopback_name(), format('select embedder.touch_query_vector(%L)', digest);

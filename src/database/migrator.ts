@@ -98,8 +98,16 @@ export async function requireSchema(database: Database): Promise<void> {
 async function prepare(database: Database): Promise<void> {
   const { rows } = await sql<{
     version: number;
-  }>`select current_setting('server_version_num')::int as version`.execute(database);
-  const version = rows[0]?.version ?? 0;
+    standby: boolean;
+  }>`select current_setting('server_version_num')::int as version, pg_is_in_recovery() as standby`.execute(
+    database,
+  );
+  const { version, standby } = rows[0]!;
+  if (standby) {
+    throw new UserError('the server is a standby, where nothing can be written', {
+      hint: 'Give the address of the primary; what migrate does there comes here',
+    });
+  }
   if (version < OLDEST_POSTGRES) {
     throw new UserError(`PostgreSQL ${Math.floor(version / 10_000)} is too old`, {
       hint: 'pgembedder needs 14 or later.',

@@ -18,6 +18,8 @@ export interface ServerOptions {
   settings?: Record<string, string>;
   /** Lines of pg_hba.conf for TCP (default: trust); the socket is always open. */
   authentication?: string;
+  /** A server that this one streams from, as a hot standby. */
+  standbyOf?: TestServer;
 }
 
 /** A PostgreSQL server of the tests: own data folder, own port, trust authentication. */
@@ -75,7 +77,17 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
     '--locale=C.UTF-8',
     '--no-sync',
   ];
-  await run(program('initdb'), initArguments, spawnOptions);
+  const { standbyOf } = options;
+  if (standbyOf) {
+    const source = `host=${standbyOf.socketDirectory} port=${standbyOf.port} user=postgres`;
+    await run(
+      program('pg_basebackup'),
+      ['-D', data, '-d', source, '-R', '-X', 'stream', '-c', 'fast', '--no-sync'],
+      spawnOptions,
+    );
+  } else {
+    await run(program('initdb'), initArguments, spawnOptions);
+  }
 
   const guard = spawn('sh', ['-c', GUARD_SCRIPT, 'guard', program('pg_ctl'), data, directory], {
     ...spawnOptions,

@@ -10,11 +10,17 @@ import { checkSettings } from './session-checks.ts';
 
 /** Server, pgvector, schema, rights and LISTEN. False: nothing that needs the schema can be checked. */
 export async function checkDatabase({ database, connection }: Session, add: Report): Promise<boolean> {
-  const { rows } = await sql<{ role: string; name: string; version: string; number: number }>`
+  const { rows } = await sql<{
+    role: string;
+    name: string;
+    version: string;
+    number: number;
+    standby: boolean;
+  }>`
     select current_user as role, current_database() as name, current_setting('server_version') as version,
-      current_setting('server_version_num')::int as number`.execute(database);
-  const { role, name, version, number } = rows[0]!;
-  add(ok('database', `${name} at ${addressOf(connection)}, as ${role}`));
+      current_setting('server_version_num')::int as number, pg_is_in_recovery() as standby`.execute(database);
+  const { role, name, version, number, standby } = rows[0]!;
+  add(ok('database', `${name} at ${addressOf(connection)}, as ${role}${standby ? ', a standby' : ''}`));
   add(
     number < 140_000
       ? fail('PostgreSQL', version, 'pgembedder needs PostgreSQL 14 or later')
@@ -25,7 +31,8 @@ export async function checkDatabase({ database, connection }: Session, add: Repo
   const migrated = await checkSchema(database, asker, add);
   if (migrated) {
     await checkRights(database, asker, add);
-    await checkListen({ database, connection }, role, add);
+    // On a standby nobody can LISTEN, and no worker runs.
+    if (!standby) await checkListen({ database, connection }, role, add);
     await checkTextSearch(database, add);
   }
   return migrated;
