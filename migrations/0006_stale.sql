@@ -27,3 +27,12 @@ create unlogged table embedder.since_crash (
   id uuid not null default gen_random_uuid()
 );
 comment on table embedder.since_crash is 'One row, of another id after each crash of the server.';
+
+create table embedder.empty_row (
+  pipeline_id int not null,
+  row_key text collate "C" not null,
+  source_hash uuid not null,
+  primary key (pipeline_id, row_key)
+);
+comment on table embedder.empty_row is 'Rows of the source that a worker has looked at and that have no text: they need no result.';
+comment on column embedder.empty_row.source_hash is 'Of what it saw.';

@@ -17,6 +17,8 @@ begin
     ('job', 'job', 'pipeline_id', 'pipeline_id, row_key, fresh, version, due_at, attempts, leased_by, last_error',
       'select, delete, insert (row_key, fresh), update (version, due_at, attempts, leased_by, last_error, fresh)'),
     ('dead_letter', 'dead_letter', 'pipeline_id', 'pipeline_id, row_key', 'select, delete'),
+    ('empty_row', 'empty_row', 'pipeline_id', 'pipeline_id, row_key, source_hash',
+      'select, delete, insert (row_key, source_hash), update (source_hash)'),
     ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done, recount',
       'select, delete, insert (source_rows, embedded_rows, done, recount)'),
     ('self', 'pipeline', 'id', 'id, name, trigger_error', 'select, update (trigger_error)')) b(book, of_table, id, columns, rights)

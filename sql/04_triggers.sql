@@ -117,6 +117,7 @@ begin
     end if;
     delete from embedder.pipeline_%1$s_job;
     delete from embedder.pipeline_%1$s_dead_letter;
+    delete from embedder.pipeline_%1$s_empty_row;
     delete from embedder.pipeline_%1$s_tally;%2$s
     -- What came after its snapshot it does not see: the jobs find their rows gone.
     if current_setting('transaction_isolation') not like 'read%%' then%4$s end if;$f$,
@@ -184,6 +185,7 @@ begin
   ) select count(*) filter (where gone.fresh) into uncounted from gone;
   -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
   delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
+  delete from embedder.pipeline_%1$s_empty_row e where e.row_key = any ($1);
   kept := array(select distinct row.row_key from unnest($1) gone(row_key)
     cross join lateral (select %3$s as row_key from %4$s source where %5$s%6$s) row);%2$s
   if cardinality($1) > uncounted or vectors > 0 then
@@ -219,6 +221,7 @@ end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p,
   perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), format($f$
 begin
   if current_setting('transaction_isolation') not like 'read%%' then%2$s return; end if;
+  delete from embedder.pipeline_%1$s_empty_row e where not exists (select from %3$s source where %6$s%5$s);
   -- In one statement, and so of one moment.
   insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows)
   select c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
@@ -228,7 +231,8 @@ begin
     (select count(*) as fresh from embedder.pipeline_%1$s_job j
       where j.fresh and exists (select from %3$s source where %4$s%5$s)) j
   where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows;
-end$f$, p.id, embedder.recount_statement(p), p.source, embedder.key_matches(p.source, 'source', 'j.row_key'), embedder.and_filter(p)));
+end$f$, p.id, embedder.recount_statement(p), p.source, embedder.key_matches(p.source, 'source', 'j.row_key'), embedder.and_filter(p),
+    embedder.key_matches(p.source, 'source', 'e.row_key')));
 
   perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(e'\nbegin%s\nend',
     embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key')));

@@ -142,6 +142,15 @@ begin%3$s
   ), %2$s, revived as (
     delete from embedder.pipeline_%1$s_dead_letter d
     where d.row_key = any (array(select done.row_key from done))
+  ), textless as materialized (
+    select held.row_key, held.source_hash from held join done on done.row_key = held.row_key
+    where held.source_hash is not null and %6$s
+  ), noted as (
+    insert into embedder.pipeline_%1$s_empty_row (row_key, source_hash) select textless.row_key, textless.source_hash from textless
+    on conflict (pipeline_id, row_key) do update set source_hash = excluded.source_hash
+  ), struck as (
+    delete from embedder.pipeline_%1$s_empty_row e
+    where e.row_key = any (array(select done.row_key from done)) and e.row_key <> all (array(select textless.row_key from textless))
   ), gone as (
     -- Not to be counted: rows that were deleted, or have left the filter, behind the back of their job.
     select held.row_key from held

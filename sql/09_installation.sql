@@ -53,6 +53,7 @@ begin
   -- After the jobs: whoever fails one now has written its dead letter by then.
   delete from embedder.dead_letter d where d.pipeline_id = old.id;
   delete from embedder.tally t where t.pipeline_id = old.id;
+  delete from embedder.empty_row e where e.pipeline_id = old.id;
   -- Nothing of somebody else's, and nothing of nobody's.
   if old.drop_target and owner = (select relowner from pg_class where oid = old.target_table) then
     if old.sidecar then

@@ -67,7 +67,10 @@ select p.id as pipeline_id,
   -- An estimate.
   (select coalesce(sum(r.rows_left), 0)::bigint from embedder.backfill_range r where r.pipeline_id = p.id) as rows_left,
   coalesce(p.trigger_error, p.error, p.index_error,
-    (select format('its backfill stopped: %s', r.error) from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null limit 1)) as error
+    (select format('its backfill stopped: %s', r.error) from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null limit 1)) as error,
+  (select count(*) from embedder.empty_row e where e.pipeline_id = p.id
+    and not exists (select from embedder.job j where j.pipeline_id = p.id and j.row_key = e.row_key)
+    and not exists (select from embedder.dead_letter d where d.pipeline_id = p.id and d.row_key = e.row_key)) as empty_rows
 from embedder.pipeline p
 cross join lateral (
   select coalesce(embedder.bounded(sum(t.source_rows)), 0) as source_rows, coalesce(embedder.bounded(sum(t.embedded_rows)), 0) as embedded_rows,
@@ -122,16 +125,16 @@ select
   c.error,
   c.source_rows, c.embedded_rows, s.stale_rows,
   c.pending, c.leased, c.failed,
-  round((c.embedded_rows - s.stale_rows)::numeric / nullif(c.source_rows, 0), 4) as coverage,
+  round((c.embedded_rows - s.stale_rows + c.empty_rows)::numeric / nullif(c.source_rows, 0), 4) as coverage,
   c.oldest_due_age, c.rows_per_second, c.rows_left as backfill_rows_estimate,
   case when c.rows_per_second > 0 and c.pending + c.leased + c.rows_left > 0
     then make_interval(secs => ceil((c.pending + c.leased + c.rows_left) / c.rows_per_second)::double precision) end as time_left_estimate,
   i.state as index_state, p.index,
   n.generation as next_generation, n.model as next_model,
   case when n.id is not null then coalesce(nc.error, case when n.filled_at is null then 'filling' else 'filled' end) end as next_state,
-  round((nc.embedded_rows - ns.stale_rows)::numeric / nullif(nc.source_rows, 0), 4) as next_coverage,
+  round((nc.embedded_rows - ns.stale_rows + nc.empty_rows)::numeric / nullif(nc.source_rows, 0), 4) as next_coverage,
   p.target_table, p.target_column, p.created_at, p.filled_at,
-  embedder.warning_of(p) as warning
+  embedder.warning_of(p) as warning, c.empty_rows
 from embedder.pipeline p
 -- offset 0: counted for the pipelines that are shown, one by one.
 cross join lateral (select * from embedder.queue_count q where q.pipeline_id = p.id offset 0) c
@@ -145,7 +148,7 @@ comment on view embedder.status is 'One row a pipeline, with exact counts; an es
 comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in.';
 comment on column embedder.status.embedded_rows is 'Rows that have a result.';
 comment on column embedder.status.stale_rows is 'Rows with a result whose text has changed since: queued or failed.';
-comment on column embedder.status.coverage is 'Share of the source rows that have an up-to-date result: (embedded_rows - stale_rows) / source_rows.';
+comment on column embedder.status.coverage is 'Share of the source rows that are done: (embedded_rows - stale_rows + empty_rows) / source_rows.';
 comment on column embedder.status.pending is 'Jobs that wait: due now, or after a backoff. Rows of a backfill are no jobs yet.';
 comment on column embedder.status.leased is 'Jobs that a worker holds.';
 comment on column embedder.status.failed is 'Dead letters.';
@@ -153,6 +156,7 @@ comment on column embedder.status.oldest_due_age is 'How long the oldest job tha
 comment on column embedder.status.rows_per_second is 'Jobs done a second, over the last minute.';
 comment on column embedder.status.backfill_rows_estimate is 'About how many rows backfills have yet to look at.';
 comment on column embedder.status.time_left_estimate is 'Jobs and backfill rows by the present rate; null while nothing moves.';
+comment on column embedder.status.empty_rows is 'Rows without text, which need no result: those that a worker has looked at.';
 comment on column embedder.status.warning is 'What keeps changes of the source from being queued: disabled triggers, logical replication into it.';
 comment on column embedder.status.index_state is 'none, waiting (for the first filling), building with its progress, built, or what went wrong.';
 

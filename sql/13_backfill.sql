@@ -152,13 +152,11 @@ $$;
 -- tables would begin anew with each range.
 create or replace function embedder.lacks_result(p embedder.pipeline, stale boolean) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format(' and not (%s) and (%s or %s) and not exists (select from %s d where d.row_key = %s offset 0)',
+  select format(' and not (%1$s) and not exists (select from %2$s e where e.row_key = %3$s and e.source_hash = %4$s offset 0)'
+    ' and not exists (select from %5$s d where d.row_key = %3$s offset 0)',
     case when p.sidecar then format('exists (select from %s and %s offset 0)', there, good) else format('%s and %s', has, good) end,
-    -- A row without text needs a job only to have its result taken away.
-    embedder.has_text(p, 'source'),
-    case when not stale then 'false' when p.sidecar then format('exists (select from %s offset 0)', there) else has end,
-    -- Those wait for a person.
-    embedder.book(p, 'dead_letter'), embedder.key_expression(p.source, 'source'))
+    -- Not those that are known to have no text, nor those that wait for a person.
+    embedder.book(p, 'empty_row'), embedder.key_expression(p.source, 'source'), embedder.hash_expression(p, 'source'), embedder.book(p, 'dead_letter'))
   from (select case when p.sidecar then 't' else 'source' end as target) v
   cross join lateral embedder.has_result(p, v.target) has
   cross join lateral (select
@@ -168,12 +166,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       -- A sidecar may be one that a pipeline of another model has left.
       when p.sidecar then format('t.model = %L', p.model)
       else 'true' end as good) c
-$$;
-
--- SQL for whether a row has text at all.
-create or replace function embedder.has_text(p embedder.pipeline, row_alias text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('coalesce(%s ~ %L, false)', embedder.input_expression(p.source, p.input, row_alias), '\S')
 $$;
 
 -- next puts its statement together: rows of the source, and results whose row is gone or has left the filter, both bounded by

@@ -118,6 +118,7 @@ interface StatusView {
   created_at: Date;
   filled_at: Date | null;
   warning: string | null;
+  empty_rows: number | null;
 }
 
 interface WorkerView {

@@ -477,11 +477,10 @@ describe('create_pipeline refuses', () => {
 describe('create_pipeline', () => {
   afterEach(() => database.query('select embedder.drop_pipeline(name, true) from embedder.pipeline'));
 
-  it('names the pipeline and its sidecar after the table and queues every row with text', async () => {
+  it('names the pipeline and its sidecar after the table and queues every row', async () => {
     const { rows } = await database.query(`select embedder.create_pipeline('article', 'body') as name`);
     expect(rows).toEqual([{ name: 'article' }]);
-    // The second row has no text.
-    expect(await queued(database, 'article')).toEqual(['1']);
+    expect(await queued(database, 'article')).toEqual(['1', '2']);
     const { rows: columns } = await database.query(
       `select attname as name, format_type(atttypid, atttypmod) as type, attnotnull as required
        from pg_attribute where attrelid = 'public.article_embedding'::regclass and attnum > 0 order by attnum`,

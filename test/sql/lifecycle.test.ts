@@ -177,7 +177,7 @@ describe('status', () => {
       stale_rows: '0',
       pending: '0',
       backfill_rows_estimate: '0',
-      coverage: '0.6667',
+      coverage: '1.0000',
       oldest_due_age: null,
       index_state: 'built',
       filled_at: expect.any(Date),
@@ -205,7 +205,7 @@ describe('status', () => {
       source_rows: '5',
       embedded_rows: '2',
       stale_rows: '0',
-      coverage: '0.4000',
+      coverage: '1.0000',
     });
     expect(Number((await status()).rows_per_second)).toBeGreaterThan(0);
   });
@@ -254,7 +254,7 @@ describe('status', () => {
       target_column: 'e',
     });
     await drain(database);
-    expect(await status()).toMatchObject({ source_rows: '5', embedded_rows: '1', coverage: '0.2000' });
+    expect(await status()).toMatchObject({ source_rows: '5', embedded_rows: '1', coverage: '0.8000' });
     await database.query('truncate doc');
     expect(await status()).toMatchObject({ source_rows: '0', embedded_rows: '0', coverage: null });
   });

@@ -202,14 +202,14 @@ describe('a million rows', () => {
 });
 
 describe('which rows', () => {
-  it('those without a result; blank ones and dead letters not again', async () => {
+  it('those without a result; dead letters not, and blank ones once', async () => {
     await make(10);
     await database.query(`alter table doc disable trigger user; update doc set body = e' \\t\\n' where id = 3; update doc set body = null where id = 4;
       alter table doc enable trigger user;
       insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '5', 5, 'e' from embedder.pipeline`);
     await backfill();
     const embedder = new FakeEmbedder();
-    expect(await drain(database, { embedder })).toMatchObject({ embedded: 7, emptied: 0 });
+    expect(await drain(database, { embedder })).toMatchObject({ embedded: 7, emptied: 2 });
     await backfill();
     expect(await drain(database, { embedder })).toMatchObject({ embedded: 0, emptied: 0 });
     expect(await count('embedder.dead_letter')).toBe(1);

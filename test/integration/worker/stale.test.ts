@@ -166,7 +166,7 @@ describe('a stale backfill finds what no trigger saw, and embeds nothing else', 
     ['text', `'k' || i`],
     ['text collate "C"', `case i % 2 when 0 then 'ä' when 1 then ' "x",' else '''' end || i`],
     ['uuid', 'md5(i::text)::uuid'],
-    ['numeric', 'i / 7.0'],
+    ['numeric', "(i || '.25')::numeric"],
   ])('of keys of type %s, in steps that do not divide the ranges', async (type, key) => {
     await rangesOf(10);
     await database.query(`create table doc (id ${type} primary key, n int, body text);
@@ -229,6 +229,60 @@ describe('a stale backfill finds what no trigger saw, and embeds nothing else', 
     expect(await work()).toHaveLength(6);
     await backfill(', stale => true');
     expect(await work()).toEqual([]);
+  });
+});
+
+describe('coverage', () => {
+  const coverage = async () => {
+    const { rows } = await database.query(
+      'select coverage::float8, empty_rows::int as empty from embedder.status',
+    );
+    return rows[0]!;
+  };
+
+  it.each([
+    ['a sidecar', ''],
+    ['a column', `, target_column => 'embedding'`],
+    ['chunks', `, chunking => '{"strategy": "recursive"}'`],
+  ])('of %s reaches 1: rows without text that were looked at are done', async (_, rest) => {
+    await database.query(`create table doc (id int primary key, body text);
+      insert into doc values (1, 'text 1'), (2, null), (3, ' '), (4, e'\u00a0'), (5, 'out');
+      select embedder.create_pipeline('doc', 'body', index => 'none', filter => 'body is distinct from ''out'''${rest})`);
+    await work();
+    expect(await coverage()).toEqual({ coverage: 1, empty: 3 });
+    await backfill(', stale => true');
+    const { emptied } = await drain(database, { embedder: new FakeEmbedder() });
+    expect(emptied).toBe(0);
+    await database.query(
+      `update doc set body = 'text 2' where id = 2; update doc set body = '' where id = 1; delete from doc where id = 3; update doc set body = 'out' where id = 4`,
+    );
+    expect(await coverage()).toMatchObject({ empty: 0 });
+    await work();
+    expect(await coverage()).toEqual({ coverage: 1, empty: 1 });
+    await database.query('truncate doc; insert into doc values (1, null)');
+    expect(await coverage()).toEqual({ coverage: 0, empty: 0 });
+    await work();
+    expect(await coverage()).toEqual({ coverage: 1, empty: 1 });
+  });
+
+  it('counts no row that nobody has looked at, and none that has gone or got text unseen', async () => {
+    await database.query(
+      `create table doc (id int primary key, body text); insert into doc values (1, null), (2, null), (3, null)`,
+    );
+    await database.query(
+      `select embedder.create_pipeline('doc', 'body', index => 'none', enqueue_existing => false)`,
+    );
+    await work();
+    expect(await coverage()).toEqual({ coverage: 0, empty: 0 });
+    await backfill();
+    await work();
+    expect(await coverage()).toEqual({ coverage: 1, empty: 3 });
+    await unseen(`update doc set body = 'text 1' where id = 1; delete from doc where id = 2`);
+    await backfill(', stale => true');
+    expect(await work()).toEqual(['text 1']);
+    expect(await coverage()).toEqual({ coverage: 1, empty: 1 });
+    await database.query(`select embedder.drop_pipeline('doc')`);
+    expect((await database.query('select from embedder.empty_row')).rowCount).toBe(0);
   });
 });
 
