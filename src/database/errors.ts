@@ -50,12 +50,12 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
- * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), or a trigger of the
+ * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), a limit such as that of an index entry (54), or a trigger of the
  * user's that raised (P0, 45 or a class of letters that PostgreSQL has not taken). Then the rest of the batch can be
  * written without that row.
  */
 export function isRowError(error: unknown): boolean {
-  return /^(22|23|45|P0|[I-OQ-WYZ][0-9A-Z])...$/.test(codeOf(error)) && error instanceof pg.DatabaseError;
+  return /^(22|23|45|54|P0|[I-OQ-WYZ][0-9A-Z])...$/.test(codeOf(error)) && error instanceof pg.DatabaseError;
 }
 
 /** PostgreSQL's hint for an error, if it gave one. */

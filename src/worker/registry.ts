@@ -1,10 +1,13 @@
+import { sql } from 'kysely';
 import { parseChunking } from '../chunking/parse-chunking.ts';
 import type { Chunking } from '../chunking/types.ts';
+import { migrationState } from '../database/migrator.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import type { ModelDescription } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
+import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
 
 /** A pipeline that this worker can serve, and the model it does it with. */
@@ -21,6 +24,8 @@ export interface ServedPipeline {
 const RETRY_MS = 5_000;
 const RETRY_LIMIT_MS = 60_000;
 
+const OUTDATED = 'the schema in the database is of another version than this worker';
+
 /** Which pipelines there are, which of them this worker serves, and which it leaves alone for a while after an error. */
 export class Registry {
   readonly #context: WorkerContext;
@@ -33,6 +38,7 @@ export class Registry {
   /** Pipelines whose backfill could not be walked the last time. */
   readonly #unwalked = new Set<number>();
   #turn = 0;
+  #outdated = false;
 
   constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder) {
     this.#context = context;
@@ -42,6 +48,7 @@ export class Registry {
 
   /** Reads the pipelines again; to be called when a declaration has changed. */
   async reload(): Promise<void> {
+    if (await this.checkVersion()) return;
     const pipelines = await persist(this.#context, () => loadPipelines(this.#context.database));
     for (const id of this.#setbacks.keys()) {
       if (!pipelines.some((pipeline) => pipeline.id === id)) this.#setbacks.delete(id);
@@ -66,6 +73,29 @@ export class Registry {
     this.#context.events.emit('pipelines', names);
   }
 
+  /**
+   * Whether the schema has become another version's: then this worker claims nothing, until it fits again. Its calls could
+   * mean something else there.
+   */
+  async checkVersion(): Promise<boolean> {
+    const { database, claimant, logger } = this.#context;
+    const outdated = (await persist(this.#context, () => migrationState(database))) !== 'current';
+    if (outdated === this.#outdated) return outdated;
+    this.#outdated = outdated;
+    if (outdated) logger.warn({ version }, `${OUTDATED}: claims nothing until it fits`);
+    else logger.info('the schema fits this worker again');
+    const note = outdated ? OUTDATED : null;
+    await persist(this.#context, () =>
+      sql`select embedder.note_worker(${claimant.workerId}, ${note})`.execute(database),
+    ).catch((error: unknown) => logger.warn({ reason: messageOf(error) }, 'could not write the note'));
+    return outdated;
+  }
+
+  /** Whether the schema was another version's when it was last looked at. */
+  get outdated(): boolean {
+    return this.#outdated;
+  }
+
   /** A served pipeline; undefined when it was dropped meanwhile. */
   find(pipelineId: number): ServedPipeline | undefined {
     return this.#served.get(pipelineId);
@@ -76,6 +106,7 @@ export class Registry {
    * no full queue keeps its neighbours waiting.
    */
   claimable(): number[] {
+    if (this.#outdated) return [];
     const slow = this.#context.lanes.slow();
     const open = [...this.#served.values()].filter(
       ({ pipeline }) => !pipeline.paused && !this.isAside(pipeline.id) && !slow.has(pipeline.id),

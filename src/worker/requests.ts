@@ -43,12 +43,21 @@ export class Requests {
   readonly #store: ModelStore;
   readonly #embedder: TextEmbedder;
   readonly #listening: () => boolean;
+  readonly #able: () => boolean;
   readonly #signal = new Signal();
   readonly #batches = new Set<Promise<void>>();
   #running: Promise<void> | undefined;
   #stopping = false;
 
-  constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder, listening: () => boolean) {
+  /** @param able whether requests are to be claimed now */
+  constructor(
+    context: WorkerContext,
+    store: ModelStore,
+    embedder: TextEmbedder,
+    listening: () => boolean,
+    able: () => boolean,
+  ) {
+    this.#able = able;
     this.#context = context;
     this.#store = store;
     this.#embedder = embedder;
@@ -79,7 +88,7 @@ export class Requests {
   async #run(): Promise<void> {
     let pollMs = DEAF_POLL_MS;
     while (!this.#stopping) {
-      const requests = this.#batches.size < LANES ? await this.#claim() : [];
+      const requests = this.#able() && this.#batches.size < LANES ? await this.#claim() : [];
       if (requests.length > 0) {
         pollMs = DEAF_POLL_MS;
         const batch = this.#answer(requests).finally(() => {

@@ -85,7 +85,7 @@ export class Setbacks {
     let delaySeconds = RELEASE_DELAY_SECONDS;
     if (error instanceof EngineError || error instanceof TooSlowError) {
       await this.#registry.fail(pipeline, error.line);
-    } else if (codeOf(error) !== LOCK_NOT_AVAILABLE) {
+    } else if (codeOf(error) !== LOCK_NOT_AVAILABLE && !(await this.#registry.checkVersion())) {
       const problem = await this.findProblem(served);
       if (problem != null || (problem === null && this.#refreshed.has(pipeline.id))) {
         await this.#registry.fail(pipeline, problem ?? describe(error));

@@ -193,7 +193,7 @@ class PipelineWorker implements Worker {
       take: (jobs) => this.#work(runner, jobs),
       listening,
     });
-    const requests = new Requests(context, store, embedder, listening);
+    const requests = new Requests(context, store, embedder, listening, () => !registry.outdated);
     this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
     await heartbeat.rescue();
     heartbeat.start();
