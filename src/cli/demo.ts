@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { migrate } from '../database/migrator.ts';
-import { variantOrder } from '../inference/devices/device.ts';
+import { type Device, variantOrder } from '../inference/devices/device.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
 import { knownModels } from '../models/known-models.ts';
 import { findSearchable } from '../search/search.ts';
@@ -9,14 +10,24 @@ import { answer, type Dictionary } from './demo/answer.ts';
 import { CountingEmbedder } from './demo/counting-embedder.ts';
 import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
-import { awaitLeases, countRows, prepareTable, readFilling, TABLE } from './demo/table.ts';
+import { awaitLeases, countRows, type Filling, prepareTable, readFilling, TABLE } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
 import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
 import { formatCount } from './format.ts';
 import { say } from './output.ts';
 import { parseCount } from './search.ts';
-import { EMBEDDED_DIRECTORY, type Environment, openStore, readEnvironment, withDatabase } from './session.ts';
+import {
+  EMBEDDED_DIRECTORY,
+  EmbeddedEnded,
+  type Environment,
+  openStore,
+  readEnvironment,
+  withDatabase,
+} from './session.ts';
 import { StopSignals } from './signals.ts';
+
+/** How long another command's embedded Postgres has to go before this one starts its own. */
+const TAKEOVER_MS = 500;
 
 /** Glosses that two cores embed and index in about half a minute. */
 const DEFAULT_ROWS = 10_000;
@@ -67,11 +78,6 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
   const device = await openDevice(settings, options);
   const environment = { ...settings, store: openStore(settings.config, variantOrder(device)) };
   const signals = new StopSignals();
-  const engine = createEngine(environment, device);
-  const embedder = new CountingEmbedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
-  const database = options.databaseUrl
-    ? { databaseUrl: options.databaseUrl }
-    : { embedded: options.embedded };
   signals.signal.addEventListener('abort', () => {
     // After those who hear it too: a progress bar has to go first.
     queueMicrotask(() => say('\nStopping ... (a second Ctrl-C ends at once)'));
@@ -81,17 +87,18 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
     reading ??= readGlosses();
     return reading;
   };
-  // The embedded Postgres takes a second to start and more in a new directory: model and glosses are read meanwhile.
-  warmUp(embedder, environment);
-  if (!options.databaseUrl && !existsSync(options.embedded)) glosses().catch(() => {});
   try {
-    await withDatabase(database, environment, (session) =>
-      play(
-        { ...session, environment, engine, embedder, glosses, signal: signals.signal },
+    for (let told = false; ; told = true) {
+      const ended = await playOnce(
+        { environment, device, glosses, signals },
         words.join(' ').trim(),
         options,
-      ),
-    );
+      );
+      if (!ended) break;
+      if (!told) say('The command that ran the embedded Postgres has ended; this one goes on by itself.');
+      // It is not quite gone yet.
+      await wait(TAKEOVER_MS, undefined, { signal: signals.signal });
+    }
   } catch (error) {
     if (!signals.stopped) throw error;
     say('Stopped; what is done is kept, and the next run goes on from here.');
@@ -99,6 +106,43 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
     process.exit(0);
   } finally {
     signals.dispose();
+  }
+}
+
+/** What stays the same when the demo has to begin anew. */
+interface Setting {
+  environment: Environment;
+  device: Device;
+  glosses(): Promise<Gloss[]>;
+  signals: StopSignals;
+}
+
+/** Plays the demo. @returns whether the embedded Postgres has ended, with the other command that had started it */
+async function playOnce(setting: Setting, query: string, options: DemoOptions): Promise<boolean> {
+  const { environment, device, glosses, signals } = setting;
+  const engine = createEngine(environment, device);
+  const embedder = new CountingEmbedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
+  const database = options.databaseUrl
+    ? { databaseUrl: options.databaseUrl }
+    : { embedded: options.embedded };
+  const gone = new AbortController();
+  const signal = AbortSignal.any([signals.signal, gone.signal]);
+  // The embedded Postgres takes a second to start and more in a new directory: model and glosses are read meanwhile.
+  warmUp(embedder, environment);
+  if (!options.databaseUrl && !existsSync(options.embedded)) glosses().catch(() => {});
+  try {
+    await withDatabase(database, environment, async (session) => {
+      session.ended.then((error) => gone.abort(error));
+      await play({ ...session, environment, engine, embedder, glosses, signal }, query, options);
+      gone.signal.throwIfAborted();
+    });
+    return false;
+  } catch (thrown) {
+    // What was aborted says so in words of its own.
+    const error = gone.signal.aborted && !signals.stopped ? gone.signal.reason : thrown;
+    if (error instanceof EmbeddedEnded && error.joined) return true;
+    throw error;
+  } finally {
     await engine.stop();
   }
 }
@@ -106,6 +150,22 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
 /** Has the model loaded; what goes wrong shows when it is wanted. */
 function warmUp(embedder: CountingEmbedder, { store }: Environment): void {
   embedder.embedTexts(store.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
+}
+
+/** Until all rows have their vectors, whoever embeds them: another demo on the same folder may. */
+async function fillAll(stage: Stage): Promise<Filling> {
+  const { database, signal } = stage;
+  for (let before: Filling | undefined; ; ) {
+    signal.throwIfAborted();
+    await awaitLeases(database, signal, () =>
+      say('Waiting for rows that a run before this one, or another worker, has in hand ...'),
+    );
+    const filling = await readFilling(database);
+    const stuck = filling.waiting === before?.waiting && filling.finished === before.finished;
+    if ((filling.finished && filling.waiting === 0) || stuck) return filling;
+    await fill(stage, filling);
+    before = filling;
+  }
 }
 
 async function play(stage: Stage, query: string, options: DemoOptions): Promise<void> {
@@ -116,12 +176,7 @@ async function play(stage: Stage, query: string, options: DemoOptions): Promise<
   const rows = options.all ? GLOSS_COUNT : options.rows;
   if ((await countRows(database)) < rows) await load(stage, rows);
   signal.throwIfAborted();
-  await awaitLeases(database, signal, () =>
-    say('Waiting for rows that a run before this one, or another worker, has in hand ...'),
-  );
-  const filling = await readFilling(database);
-  if (!filling.finished || filling.waiting > 0) await fill(stage, filling);
-  signal.throwIfAborted();
+  const filling = await fillAll(stage);
 
   const dictionary: Dictionary = {
     database,

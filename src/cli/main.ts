@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CommanderError } from 'commander';
+import { endWithNpx } from './end-with-npx.ts';
 import { type ErrorReport, reportError } from './errors.ts';
 import { errorColours, printJson } from './output.ts';
 import { createProgram } from './program.ts';
@@ -13,6 +14,7 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+endWithNpx();
 const program = createProgram();
 try {
   await program.parseAsync();

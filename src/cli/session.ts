@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config.ts';
 import { settleSsl } from '../database/connection-url.ts';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
+import { isConnectionError } from '../database/errors.ts';
 import { migrate } from '../database/migrator.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
 import { UserError } from '../errors.ts';
@@ -65,12 +67,24 @@ export function openStore(config: Config, variants?: readonly Variant[]): ModelS
   });
 }
 
+/** The embedded Postgres has ended under a command. */
+export class EmbeddedEnded extends UserError {
+  /** Whether another command had started it, and has ended. */
+  readonly joined: boolean;
+
+  constructor(directory: string, joined: boolean) {
+    const what = joined ? 'the command that ran the embedded Postgres' : 'the embedded Postgres';
+    super(`${what} in ${directory} has ended`, { hint: 'Run this again: what was committed is kept' });
+    this.joined = joined;
+  }
+}
+
 /** An open database. */
 export interface Session {
   readonly connection: Connection;
   readonly database: Database;
-  /** Resolves when an embedded Postgres of this process has ended by itself; else never. */
-  readonly ended: Promise<void>;
+  /** Resolves when the embedded Postgres has ended, though nobody here has ended it; else never. */
+  readonly ended: Promise<EmbeddedEnded>;
 }
 
 /**
@@ -105,13 +119,16 @@ async function withEmbedded<Result>(
   const directory = given === true ? EMBEDDED_DIRECTORY : given;
   // Before the start, which takes some seconds in a new directory.
   notice(`Embedded Postgres in ${directory}: for trying out, not for production.`);
+  if (!existsSync(directory)) notice('It is made now, which takes some seconds ...');
   const embedded = await startEmbedded(directory, { logger: environment.logger });
-  const { connection, ended } = embedded;
+  const { connection, owner } = embedded;
+  const ended = embedded.ended.then(() => new EmbeddedEnded(directory, !owner));
   const database = openDatabase(connection);
   try {
     await migrate(database, knownModels(environment.store, environment.logger));
     return await use({ connection, database, ended });
   } catch (error) {
+    if (!owner && isConnectionError(error)) throw new EmbeddedEnded(directory, true);
     throw explainConnection(error, connection);
   } finally {
     await database.destroy();

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { type Config, describeSettings } from '../config.ts';
-import { messageOf, UserError } from '../errors.ts';
+import { messageOf } from '../errors.ts';
 import { httpAddress } from '../http/address.ts';
 import { startHttpServer } from '../http/server.ts';
 import { pinnedVariants } from '../models/choice.ts';
@@ -125,8 +125,8 @@ async function serve(
     address && (await startHttpServer({ worker, connection: session.connection, address, token, logger }));
   try {
     await worker.start();
-    const ended = session.ended.then(() => {
-      throw new UserError('the embedded Postgres has ended', { hint: 'Start the worker again' });
+    const ended = session.ended.then((error) => {
+      throw error;
     });
     await Promise.race([signals.wait(), ended]);
   } finally {

@@ -1,3 +1,6 @@
+/** The name that libpq and pg derive from the folder (`host`) and the default port. */
+export const SOCKET_NAME = '.s.PGSQL.5432';
+
 /** What the embedded server's process tells the one that started it. */
 export type ServerReport =
   /** This process serves the directory. */

@@ -1,11 +1,12 @@
 /**
- * The process of the embedded Postgres: `server-process.js DIRECTORY`, started by start-embedded.ts. PGlite runs a
+ * The process of the embedded Postgres: `server-process.js DIRECTORY PARENT`, started by start-embedded.ts. PGlite runs a
  * statement without letting go of its thread, so it has a process to itself.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { vector } from '@electric-sql/pglite-pgvector';
 import { messageOf, UserError } from '../errors.ts';
@@ -17,11 +18,9 @@ import {
   putAsideIncomplete,
 } from './data-folder.ts';
 import { lockDirectory } from './directory-lock.ts';
-import type { ServerOrder, ServerReport } from './server-messages.ts';
+import { explainFolder, makeFolder } from './folder.ts';
+import { type ServerOrder, type ServerReport, SOCKET_NAME } from './server-messages.ts';
 import { SocketServer } from './socket-server.ts';
-
-/** The name that libpq and pg derive from the folder (`host`) and the default port. */
-const SOCKET_NAME = '.s.PGSQL.5432';
 
 /**
  * A recursion without end (a trigger that fires itself) shall be a plain error. PostgreSQL counts its own stack and
@@ -32,6 +31,10 @@ const START_PARAMETERS = [...PGlite.defaultStartParams, '-c', 'max_stack_depth=5
 
 // Ctrl-C goes to every process of the terminal's group, and a closed terminal to all of its own; the parent decides.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+
+new Worker(new URL('watchdog.js', import.meta.url), {
+  workerData: { parent: Number(process.argv[3]) },
+}).unref();
 
 let server: SocketServer | undefined;
 let socketDirectory: string;
@@ -44,14 +47,15 @@ process.on('disconnect', () => void stop());
 
 try {
   await serve(process.argv[2]!);
-} catch (error) {
+} catch (thrown) {
+  const error = explainFolder(thrown, process.argv[2]!);
   const hint = error instanceof UserError ? error.hint : undefined;
   report({ type: 'failed', message: messageOf(error), ...(hint && { hint }) }, () => process.exit(1));
 }
 
 async function serve(directory: string): Promise<void> {
   const start = performance.now();
-  await mkdir(directory, { recursive: true });
+  await makeFolder(directory);
   // From here on all paths are relative: a unix socket's path must be short, and a user's directory may not be.
   process.chdir(directory);
   const lock = await lockDirectory();

@@ -2,11 +2,12 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { UserError } from '../errors.ts';
 import { packageRoot } from '../package-root.ts';
-import type { ServerOrder, ServerReport } from './server-messages.ts';
+import { type ServerOrder, type ServerReport, SOCKET_NAME } from './server-messages.ts';
 
 /** V8's stack in kB, well below the 8 MB that systems give a process, and above what PostgreSQL's limit lets it use. */
 const STACK_KB = 3_900;
@@ -22,7 +23,7 @@ export interface EmbeddedPostgres {
   connection: { host: string; port: number; user: string; database: string };
   /** Whether this process started it. If not, another one did, and it ends with that one. */
   owner: boolean;
-  /** Resolves when the server has ended, asked or not; never, for a server of another process. */
+  /** Resolves when the server has ended, asked or not, be it of this process or of another. */
   ended: Promise<void>;
   /** Ends open connections, closes the database and waits for its process; nothing for a server of another process. */
   stop(): Promise<void>;
@@ -49,7 +50,7 @@ export async function startEmbedded(
   requirePglite();
   const program = join(packageRoot, 'dist', 'embedded', 'server-process.js');
   if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build`);
-  const child = fork(program, [resolve(directory)], {
+  const child = fork(program, [resolve(directory), String(process.pid)], {
     execArgv: [`--stack-size=${STACK_KB}`],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
@@ -79,13 +80,23 @@ export async function startEmbedded(
     url: `postgresql://postgres@${encodeURIComponent(host)}:5432/postgres`,
     connection: { host, port: 5432, user: 'postgres', database: 'postgres' },
     owner,
-    ended: owner ? ended : new Promise(() => {}),
+    ended: owner ? ended : endOf(join(host, SOCKET_NAME)),
     async stop() {
       stopping = true;
       if (!owner) return;
       await stopChild(child, ended);
     },
   };
+}
+
+/** Resolves when the server of another process has ended, which ends its connections: this one asks for nothing. */
+function endOf(path: string): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = connect(path).unref();
+    // What it says at the end has to be read for the end to be seen.
+    socket.on('error', () => {}).resume();
+    socket.once('close', () => resolve());
+  });
 }
 
 /** @throws UserError where PGlite was left out: the images for containers have none */

@@ -5,6 +5,8 @@ import { errorColours as colours, say } from '../output.ts';
 /** How often a line is printed where there is no terminal. */
 const LINE_MS = 2_000;
 const FRAMES_PER_SECOND = 10;
+/** The share before which a rate says little of the time that is left: models are loaded, batches tried. */
+const SETTLED = 0.05;
 
 /** Shows how far something is, on stderr: a bar on a terminal, now and then a line elsewhere. */
 export class Progress {
@@ -43,7 +45,8 @@ export class Progress {
   /** How much is done, all in all. @param tokensPerRow 0: there are none to tell of */
   update(done: number, tokensPerRow = 0): void {
     this.#done = done;
-    const facts = describe(this.#total - done, this.rate, tokensPerRow);
+    const settled = done - this.#before >= SETTLED * (this.#total - this.#before);
+    const facts = describe(settled ? this.#total - done : 0, this.rate, tokensPerRow);
     const now = performance.now();
     if (this.#bar) {
       this.#bar.update(done, { share: percent(done, this.#total), rest: facts.join('  ') });
