@@ -5,10 +5,10 @@ import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrator.ts';
 import type { Schema } from '../database/schema.ts';
 import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
-import { colours, print, printJson } from './output.ts';
+import { colours, print, printJson, width } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { StopSignals } from './signals.ts';
-import { type Column, formatTable } from './table.ts';
+import { type Column, fitColumns, formatTable } from './table.ts';
 
 type StatusRow = Selectable<Schema['embedder.status']>;
 
@@ -37,7 +37,7 @@ async function run(options: StatusOptions): Promise<void> {
     if (options.watch) return watch(database, options.json ?? false);
     const rows = await readStatus(database);
     if (options.json) printJson(rows.map(toJson));
-    else for (const line of formatStatus(rows)) print(line);
+    else for (const line of formatStatus(rows, room())) print(line);
   });
 }
 
@@ -50,7 +50,11 @@ async function watch(database: Database, json: boolean): Promise<void> {
       if (json) {
         print(JSON.stringify(rows.map(toJson)));
       } else {
-        const lines = formatStatus(rows);
+        // What goes beyond the terminal's end cannot be drawn over.
+        const lines = formatStatus(rows, room(), room()).slice(
+          0,
+          (process.stdout.rows || Number.POSITIVE_INFINITY) - 1,
+        );
         // Over the last picture, line by line: clearing the screen first would flicker.
         if (process.stdout.isTTY && drawn > 0) process.stdout.write(`\x1b[${drawn}A\x1b[J`);
         print(lines.join('\n'));
@@ -64,6 +68,11 @@ async function watch(database: Database, json: boolean): Promise<void> {
   } finally {
     signals.dispose();
   }
+}
+
+/** Columns of the terminal; a pipe has no end. */
+function room(): number {
+  return process.stdout.isTTY ? width() : Number.POSITIVE_INFINITY;
 }
 
 /** The view, in the order of the pipelines' names. */
@@ -89,8 +98,13 @@ const STATE_COLOURS = {
   error: colours.red,
 } as const;
 
-const count = (title: string, get: (row: StatusRow) => number | null): Column<StatusRow> => ({
+const count = (
+  title: string,
+  get: (row: StatusRow) => number | null,
+  dispensable?: number,
+): Column<StatusRow> => ({
   title,
+  ...(dispensable === undefined ? {} : { dispensable }),
   align: 'right',
   text: (row) => {
     const value = get(row);
@@ -100,13 +114,13 @@ const count = (title: string, get: (row: StatusRow) => number | null): Column<St
 });
 
 const COLUMNS: Column<StatusRow>[] = [
-  { title: 'pipeline', text: (row) => row.pipeline, paint: (text) => colours.bold(text) },
+  { title: 'pipeline', text: (row) => oneLine(row.pipeline, 40), paint: (text) => colours.bold(text) },
   { title: 'state', text: (row) => row.state, paint: (text, row) => STATE_COLOURS[row.state](text) },
   count('source rows', (row) => row.source_rows),
   count('embedded', (row) => row.embedded_rows),
-  count('stale', (row) => row.stale_rows),
+  count('stale', (row) => row.stale_rows, 5),
   count('pending', (row) => row.pending),
-  count('leased', (row) => row.leased),
+  count('leased', (row) => row.leased, 3),
   {
     ...count('failed', (row) => row.failed),
     paint: (text, row) => (row.failed > 0 ? colours.red(text) : colours.dim(text)),
@@ -119,29 +133,47 @@ const COLUMNS: Column<StatusRow>[] = [
   {
     title: 'oldest due',
     align: 'right',
+    dispensable: 1,
     text: (row) => (row.oldest_due_age === null ? '-' : formatSeconds(intervalSeconds(row.oldest_due_age))),
   },
-  { title: 'rows/s', align: 'right', text: (row) => formatCount(Number(row.rows_per_second)) },
+  {
+    title: 'rows/s',
+    align: 'right',
+    dispensable: 2,
+    text: (row) => formatCount(Number(row.rows_per_second)),
+  },
   {
     title: 'left',
     align: 'right',
+    dispensable: 4,
     text: (row) =>
       row.time_left_estimate === null ? '-' : `~${formatSeconds(intervalSeconds(row.time_left_estimate))}`,
   },
 ];
 
-/** The table for people, an error on a line of its own under its pipeline. */
-export function formatStatus(rows: readonly StatusRow[]): string[] {
+/**
+ * The table for people, an error on a line of its own under its pipeline.
+ * @param columns of the terminal: of the table's columns those stay that fit
+ * @param longest an error is cut there
+ */
+export function formatStatus(
+  rows: readonly StatusRow[],
+  columns = Number.POSITIVE_INFINITY,
+  longest = 1_000,
+): string[] {
   if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
-  return formatTable(rows, COLUMNS, (row) => [
-    ...(row.error === null ? [] : [colours.red(`  ${oneLine(row.error, 1_000)}`)]),
-    ...(row.warning === null ? [] : [colours.yellow(`  ${oneLine(row.warning, 1_000)}`)]),
-    ...(row.index_state.startsWith('building') ? [colours.cyan(`  index: ${row.index_state}`)] : []),
+  const line = (text: string) => `  ${oneLine(text, Math.min(longest, 1_000) - 2)}`;
+  return formatTable(rows, fitColumns(rows, COLUMNS, columns), (row) => [
+    ...(row.error === null ? [] : [colours.red(line(row.error))]),
+    ...(row.warning === null ? [] : [colours.yellow(line(row.warning))]),
+    ...(row.index_state.startsWith('building') ? [colours.cyan(line(`index: ${row.index_state}`))] : []),
     ...(row.next_generation === null
       ? []
       : [
           colours.cyan(
-            `  generation ${row.next_generation}, ${row.next_model}: ${oneLine(row.next_state ?? '', 200)}, ${formatShare(Number(row.next_coverage ?? 0))}`,
+            line(
+              `generation ${row.next_generation}, ${row.next_model}: ${formatShare(Number(row.next_coverage ?? 0))}, ${row.next_state ?? ''}`,
+            ),
           ),
         ]),
   ]);

@@ -6,9 +6,33 @@ export interface Column<Row> {
   /** Numbers stand to the right. */
   align?: 'right';
   text(row: Row): string;
+  /** Left out where there is no room, the lowest first; without it never. */
+  dispensable?: number;
   /** Paints the padded text. */
   paint?(text: string, row: Row): string;
 }
+
+/** The columns that fit into so much room. */
+export function fitColumns<Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  room: number,
+): readonly Column<Row>[] {
+  const widths = columns.map((column) =>
+    Math.max(column.title.length, ...rows.map((row) => column.text(row).length)),
+  );
+  const width = widths.reduce((sum, each) => sum + each + GAP.length, -GAP.length);
+  const least = Math.min(...columns.map(({ dispensable = Number.POSITIVE_INFINITY }) => dispensable));
+  if (width <= room || !Number.isFinite(least)) return columns;
+  return fitColumns(
+    rows,
+    columns.filter(({ dispensable }) => dispensable !== least),
+    room,
+  );
+}
+
+/** Between two columns. */
+const GAP = '  ';
 
 /**
  * Rows as lines under a head, two blanks between the columns.
@@ -31,7 +55,7 @@ export function formatTable<Row>(
           columns[i]!.align === 'right' ? text.padStart(widths[i]!) : last ? text : text.padEnd(widths[i]!);
         return paint(padded, i);
       })
-      .join('  ');
+      .join(GAP);
   const head = join(
     columns.map(({ title }) => title),
     (text) => colours.dim(text),

@@ -1,12 +1,12 @@
 import { createInterface } from 'node:readline';
 import { errorColours as colours, say } from '../output.ts';
 
-/** Riddles for those who can think of none. */
+/** Riddles for those who can think of none; each is answered right from the glosses that a demo has by default. */
 export const EXAMPLES = [
   'a person who studies insects',
-  'a building where aeroplanes are kept',
-  'fear of being in closed spaces',
-  'walk slowly and without any aim',
+  'someone who repairs water pipes',
+  'a doctor who treats animals',
+  'the hot season of the year',
 ];
 
 /**

@@ -32,7 +32,7 @@ async function doctor(url: string): Promise<string[]> {
   const add = (check: Parameters<typeof formatCheck>[0]) =>
     void said.push(stripVTControlCharacters(formatCheck(check)).replace(/\s+/g, ' '));
   try {
-    const session = { database: kysely, connection: url, ended: new Promise<void>(() => {}) };
+    const session = { database: kysely, connection: url, ended: new Promise<never>(() => {}) };
     if (await checkDatabase(session, add)) await checkPipelines(session, add);
   } finally {
     await kysely.destroy();

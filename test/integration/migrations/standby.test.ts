@@ -103,7 +103,7 @@ describe('a standby', () => {
     const said: string[] = [];
     const add = ({ state, name, found }: { state: string; name: string; found: string }) =>
       void said.push(`${state} ${name} ${found}`);
-    const session = { database: replica, connection: url, ended: new Promise<void>(() => {}) };
+    const session = { database: replica, connection: url, ended: new Promise<never>(() => {}) };
     expect(await checkDatabase(session, add)).toBe(true);
     await checkPipelines(session, add);
     expect(said.filter((line) => line.startsWith('fail'))).toEqual([]);
