@@ -2,7 +2,8 @@
 -- They are made again whenever the pipeline changes, and by every migration, and run with the rights of the source's
 -- owner: what the input, the filter or a type of the user's own may do there, its owner may do. Here: what the triggers on
 -- the source run.
---   inserted, updated, deleted, truncated   one trigger each, once a statement
+--   inserted, deleted, truncated            one trigger each, once a statement
+--   changed, counted; or updated            for updates (04_updates.sql)
 --   pruned                                  instead of truncated on a partition or child
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
@@ -77,37 +78,14 @@ begin
     embedder.enqueue_statement(p, inserted) || counted,
     case when p.filter is not null then embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p) end);
 
-  -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
-  -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
-  perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
-    embedder.forget_gone(p, filtered)
-    || embedder.enqueue_statement(p, format(
-      'select %s new.row_key, %s and old.row_key is null '
-      'from (select %s as row_key, %s as input from new_rows n where true%s) new '
-      'left join (select %s as row_key, %s as input from old_rows o where true%s) old on old.row_key = new.row_key '
-      'where old.row_key is null or new.input is distinct from old.input',
-      distinct_rows, (not doubles)::text, new_key, embedder.watched_expression(p, 'n'), filtered,
-      old_key, embedder.watched_expression(p, 'o'), filtered))
-    || case when doubles then format($f$
-    insert into %s (source_rows)
-    select count(*) from new_rows n where not exists (select from old_rows o where %s = %s%s)%s having count(*) > 0;$f$,
-      embedder.book(p, 'tally'), old_key, new_key, filtered, filtered) else '' end
-    || case when p.sidecar then '' else
-      -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
-      case when p.filter is null then '' else embedder.enqueue_statement(p, format(
-        'select %s %s, false from new_rows n where (%s) is not true and %s',
-        distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
-      || embedder.tally_vectors(p, format(
-        '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
-        embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
-    null, embedder.forget_gone(p, '') || embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p));
+  perform embedder.generate_updates(p);
 
   perform embedder.generate_trigger(p, 'deleted', '', format($f$
     perform embedder.%I(array(select %s from old_rows o where true%s));$f$,
     format('pipeline_%s_forget', p.id), old_key, filtered)
     || case when p.sidecar then '' else
       embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
-    null, format('perform embedder.%I(array(select %s from old_rows o));', format('pipeline_%s_forget', p.id), old_key) || embedder.recount_statement(p));
+    null, embedder.enqueue_statement(p, format('select distinct %s, false from old_rows o', old_key)) || embedder.recount_statement(p));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
     -- A parent of an old-style inheritance can be truncated alone.
@@ -130,16 +108,6 @@ begin
 end
 $$;
 comment on function embedder.generate_triggers is 'Makes, or makes again, the functions that a pipeline''s triggers run.';
-
--- The statements that forget the rows whose key has become another, or that have left the filter.
-create or replace function embedder.forget_gone(p embedder.pipeline, filtered text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format($f$
-    gone := array(select %2$s from old_rows o where true%4$s
-      and not exists (select from new_rows n where %1$s = %2$s%4$s));
-    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
-    embedder.key_expression(p.source, 'n'), embedder.key_expression(p.source, 'o'), format('pipeline_%s_forget', p.id), filtered)
-$$;
 
 -- Whether a row of the target has a result.
 create or replace function embedder.has_result(p embedder.pipeline, row_alias text) returns text
@@ -170,8 +138,9 @@ $$;
 create or replace function embedder.generate_forget(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  -- One plan for good, of lookups: it may be called for each row of a large update.
   perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
-    embedder.key_settings(p.source) || embedder.lookup_settings(),
+    embedder.key_settings(p.source) || replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off',
     format($f$
 declare
   uncounted bigint;
@@ -291,7 +260,7 @@ returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := format('pipeline_%s_%s', p.id, verb);
-  lean boolean := verb = 'inserted' and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1;
+  lean boolean := verb in ('inserted', 'changed') and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1;
   handlers text := format($f$
   when transaction_rollback or lock_not_available or insufficient_resources then raise;
   when others then
@@ -304,6 +273,9 @@ begin
     format($f$#variable_conflict use_column
 declare
   gone text[];
+  was boolean;
+  inside boolean;
+  arrives boolean;
 begin%s
   return null;
 exception%s%s
@@ -341,19 +313,28 @@ declare
   changed regclass[];
   statements text[];
 begin
+  with wanted_triggers as (
+    select m.member, t.definition, t.function,
+      -- By its name it is known whether one is as it should be.
+      format('embedder_%s_%s_%s', p.id, t.verb, left(md5(t.definition || t.function), 8)) as name
+    from unnest(wanted) m(member), lateral (
+      select v.verb, format('after %s on %s %s for each statement', v.event, m.member, v.tables) as definition,
+        format('pipeline_%s_%s', p.id, case when v.verb = 'truncated' and m.member <> p.source then 'pruned' else v.verb end) as function
+      from (values
+        ('inserted', 'insert', 'referencing new table as new_rows'),
+        ('deleted', 'delete', 'referencing old table as old_rows'),
+        ('truncated', 'truncate', '')) v(verb, event, tables)
+      union all
+      select u.verb, u.definition, format('pipeline_%s_%s', p.id, u.verb) from embedder.update_triggers(p, m.member) u) t
+  )
   select array_agg(distinct c.member), array_agg(c.statement) into changed, statements from (
     select t.tgrelid::regclass as member, format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
-    from pg_trigger t where t.tgname ~ format('^embedder_%s_', p.id) and not t.tgrelid = any (wanted)
+    from pg_trigger t
+    where t.tgname ~ format('^embedder_%s_', p.id) and not exists (select from wanted_triggers w where w.member = t.tgrelid and w.name = t.tgname)
     union all
-    select m.member, format('create trigger %I after %s on %s %s for each statement execute function embedder.%I()',
-        format('embedder_%s_%s', p.id, v.verb), v.event, m.member, v.tables,
-        format('pipeline_%s_%s', p.id, case when v.verb = 'truncated' and m.member <> p.source then 'pruned' else v.verb end))
-    from unnest(wanted) m(member), (values
-      ('inserted', 'insert', 'referencing new table as new_rows'),
-      ('updated', 'update', 'referencing old table as old_rows new table as new_rows'),
-      ('deleted', 'delete', 'referencing old table as old_rows'),
-      ('truncated', 'truncate', '')) v(verb, event, tables)
-    where not exists (select from pg_trigger t where t.tgrelid = m.member and t.tgname = format('embedder_%s_%s', p.id, v.verb))) c;
+    select w.member, format('create trigger %I %s execute function embedder.%I()', w.name, w.definition, w.function)
+    from wanted_triggers w
+    where not exists (select from pg_trigger t where t.tgrelid = w.member and t.tgname = w.name)) c;
   perform embedder.briefly(coalesce(changed, '{}'), coalesce(statements, '{}'));
   update embedder.pipeline e set members = wanted where e.id = p.id and not (e.members @> wanted and e.members <@ wanted);
 end

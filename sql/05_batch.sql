@@ -130,7 +130,7 @@ begin
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
     format($f$
 begin%3$s
-  perform set_config('synchronous_commit', 'off', true);
+  perform set_config('synchronous_commit', 'off', true), set_config('embedder.counted', '%1$s', true);
   return query
   with held as materialized (
     select %10$sk.row_key, k.source_hash, %4$s, job.fresh
@@ -162,6 +162,7 @@ begin%3$s
     from done having count(*) > 0
   )
   select done.row_key from done;%3$s
+  perform set_config('embedder.counted', '', true);
 end$f$, p.id, writes, embedder.check_tables(p),
       case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
       case when rowwise
@@ -277,10 +278,10 @@ $$;
 create or replace function embedder.write_to_column(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$locked as materialized (
-    select held.*
+    select held.*, source.had
     from held
     cross join lateral (
-      select from %2$s source where %3$s offset 0 for no key update of source skip locked
+      select (source.%8$I is not null) as had from %2$s source where %3$s offset 0 for no key update of source skip locked
     ) source
   ), settled as (
     select held.row_key from held
@@ -291,11 +292,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ), written as (
     update %2$s source set %4$s, %6$I = case when locked.v%7$s is not null then locked.source_hash end from locked where %5$s
   ), vectors as (
-    -- Counted by the update trigger, as whoever else writes the column.
-    select 0::bigint as change
+    select %9$s as change
   )$f$,
     p.id, p.target_table, embedder.key_matches(p.source, 'source', 'held.row_key'),
     string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
-    embedder.key_matches(p.source, 'source', 'locked.row_key'), embedder.hash_column(p), max(c.place))
+    embedder.key_matches(p.source, 'source', 'locked.row_key'), embedder.hash_column(p), max(c.place), embedder.result_marker(p),
+    -- What anybody else writes is counted by a trigger, which passes over this; of a partitioned table by the one for all updates.
+    case when embedder.by_row(p) then format('(select count(*) filter (where locked.v%1$s is not null) - count(*) filter (where locked.had) from locked)', max(c.place))
+      else '0::bigint' end)
   from unnest(embedder.result_columns(p)) c
 $$;

@@ -1,0 +1,165 @@
+-- What the triggers for updates do. A table's are row triggers: by their column list and their condition PostgreSQL passes over
+-- updates of other columns at no cost, and nothing is kept of the statement's rows. A partitioned table's is one for the statement,
+-- with transition tables: a row that moves to another partition has no row trigger for an update.
+
+-- Whether a pipeline's updates are seen row by row.
+create or replace function embedder.by_row(p embedder.pipeline) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select c.relkind = 'r' from pg_class c where c.oid = p.source
+$$;
+
+-- The columns whose change may ask for a new result, by their names. Of a target column only what a filter says of it.
+create or replace function embedder.watched_columns(p embedder.pipeline) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select array_agg(c.name order by c.name) from jsonb_object_keys(p.columns) c(name)
+  where p.sidecar or c.name <> p.target_column or position(p.target_column in coalesce(p.filter, '')) > 0
+$$;
+
+-- SQL for "one of these columns has changed": as text and byte by byte, since values that are equal may have other texts.
+create or replace function embedder.columns_changed(columns text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(format('old.%1$I::pg_catalog.text collate "C" is distinct from new.%1$I::pg_catalog.text collate "C"', c), ' or ') from unnest(columns) c
+$$;
+
+-- The triggers for updates of a member of a pipeline: the verb of the function that each one runs, and how it is made.
+-- A BEFORE trigger of the user's may change columns that the statement does not name: where there is one, the condition alone decides.
+create or replace function embedder.update_triggers(p embedder.pipeline, member regclass) returns table (verb text, definition text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  watched text[] := embedder.watched_columns(p);
+  marker text := embedder.result_marker(p);
+  named boolean := not exists (
+    select from pg_trigger t where t.tgrelid = member and not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 19 = 19);
+begin
+  if not embedder.by_row(p) then
+    return query select 'updated', format('after update on %s referencing old table as old_rows new table as new_rows for each statement', member);
+    return;
+  end if;
+  return query select 'changed', format('after update%s on %s for each row when (%s)',
+    case when named then (select ' of ' || string_agg(quote_ident(c), ', ') from unnest(watched) c) else '' end,
+    member, embedder.columns_changed(watched));
+  if not p.sidecar then
+    return query select 'counted', format(
+      'after update%s on %s for each row when ((old.%3$I is null) <> (new.%3$I is null) and current_setting(''embedder.counted'', true) is distinct from %4$L)',
+      case when named then format(' of %I', marker) else '' end, member, marker, p.id);
+  end if;
+end
+$$;
+
+create or replace function embedder.generate_updates(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if embedder.by_row(p) then
+    perform embedder.generate_row_updates(p);
+  else
+    perform embedder.generate_statement_updates(p);
+  end if;
+end
+$$;
+
+create or replace function embedder.generate_row_updates(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  old_key text := embedder.key_expression(p.source, 'old');
+  new_key text := embedder.key_expression(p.source, 'new');
+  moved text := format('%s operator(pg_catalog.<>) %s', embedder.key_expression(p.source, 'old'), embedder.key_expression(p.source, 'new'));
+  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  forget text := format('perform embedder.%I(array[%s]);', format('pipeline_%s_forget', p.id), old_key);
+  arrived text := case when doubles then format('insert into %s (source_rows) values (1);', embedder.book(p, 'tally')) else '' end;
+  outside text := case when p.sidecar then '' else format('elsif not inside and new.%I is not null then%s', embedder.result_marker(p),
+    embedder.enqueue_statement(p, format('select %s, false', new_key))) end;
+  -- Both keys: a worker finds out what is there.
+  blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
+begin
+  if p.filter is null then
+    perform embedder.generate_trigger(p, 'changed', '', format($f$
+    if %s then
+      %s %s
+    end if;%s$f$, moved, forget, arrived,
+      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end))));
+  else
+    perform embedder.generate_trigger(p, 'changed', '', format($f$
+    was := exists (select from (select old.*) o where (%1$s));
+    inside := exists (select from (select new.*) n where (%1$s));
+    arrives := inside and (not was or %2$s);
+    if was and (not inside or %2$s) then
+      %3$s
+    end if;
+    if arrives then
+      %4$s
+    end if;
+    if arrives or inside and (%5$s) then%6$s
+    %7$s
+    end if;$f$, p.filter, moved, forget, coalesce(nullif(arrived, ''), 'null;'),
+      coalesce(embedder.columns_changed(embedder.input_columns(p)), 'false'),
+      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)), outside),
+      null, blindly);
+  end if;
+
+  -- Somebody else than the worker has given a row a vector, or taken it. One outside the filter is to have none.
+  perform embedder.generate_trigger(p, 'counted', '', format($f$
+    insert into %1$s (embedded_rows) values (case when new.%2$I is null then -1 else 1 end);%3$s$f$,
+    embedder.book(p, 'tally'), embedder.result_marker(p),
+    case when p.filter is null then '' else format($f$
+    if new.%I is not null and not exists (select from (select new.*) n where (%s)) then%s
+    end if;$f$, embedder.result_marker(p), p.filter, embedder.enqueue_statement(p, format('select %s, false', new_key))) end))
+  where not p.sidecar;
+end
+$$;
+
+-- The columns of the source that a result is made of.
+create or replace function embedder.input_columns(p embedder.pipeline) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select array_agg(c.name) from (
+    select column_name from embedder.parse_input(p.source, p.input)
+    union select t.column_name from embedder.parse_wrapping(p.source, p.chunking ->> 'template') w,
+      unnest(array[w.before, w.after]) piece, embedder.parse_template(p.source, piece) t) c(name)
+  where c.name is not null
+$$;
+
+create or replace function embedder.generate_statement_updates(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  new_key text := embedder.key_expression(p.source, 'n');
+  old_key text := embedder.key_expression(p.source, 'o');
+  filtered text := embedder.and_filter(p);
+  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  distinct_rows text := case when doubles then 'distinct' else '' end;
+begin
+  -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
+  -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
+  perform embedder.generate_trigger(p, 'updated', 'set enable_nestloop = off set enable_hashjoin = on',
+    embedder.forget_gone(p, filtered)
+    || embedder.enqueue_statement(p, format(
+      'select %s new.row_key, %s and old.row_key is null '
+      'from (select %s as row_key, %s as input from new_rows n where true%s) new '
+      'left join (select %s as row_key, %s as input from old_rows o where true%s) old on old.row_key = new.row_key '
+      'where old.row_key is null or new.input is distinct from old.input',
+      distinct_rows, (not doubles)::text, new_key, embedder.watched_expression(p, 'n'), filtered,
+      old_key, embedder.watched_expression(p, 'o'), filtered))
+    || case when doubles then format($f$
+    insert into %s (source_rows)
+    select count(*) from new_rows n where not exists (select from old_rows o where %s = %s%s)%s having count(*) > 0;$f$,
+      embedder.book(p, 'tally'), old_key, new_key, filtered, filtered) else '' end
+    || case when p.sidecar then '' else
+      -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
+      case when p.filter is null then '' else embedder.enqueue_statement(p, format(
+        'select %s %s, false from new_rows n where (%s) is not true and %s',
+        distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
+      || embedder.tally_vectors(p, format(
+        '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
+        embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
+    null, embedder.enqueue_statement(p, format('select %s, false from new_rows n union select %s, false from old_rows o', new_key, old_key))
+      || embedder.recount_statement(p));
+end
+$$;
+
+-- The statements that forget the rows whose key has become another, or that have left the filter.
+create or replace function embedder.forget_gone(p embedder.pipeline, filtered text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format($f$
+    gone := array(select %2$s from old_rows o where true%4$s
+      and not exists (select from new_rows n where %1$s = %2$s%4$s));
+    if cardinality(gone) > 0 then perform embedder.%3$I(gone); end if;$f$,
+    embedder.key_expression(p.source, 'n'), embedder.key_expression(p.source, 'o'), format('pipeline_%s_forget', p.id), filtered)
+$$;
