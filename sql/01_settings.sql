@@ -9,7 +9,8 @@ return interval '10 seconds';
 -- embedder_job; the payload is empty for new jobs, 'pipeline' when a declaration changed, and 'request' when a query text
 -- waits (20_requests.sql). NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, 5). As text, to stand in
 -- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time. Every name has its
--- schema, since the insert trigger runs with the user's search_path.
+-- schema, since the insert trigger runs with the user's search_path. A transaction that has notified cannot be prepared: where the
+-- server has prepared transactions none is sent, and workers look more often (src/worker/claim-loop.ts).
 create or replace function embedder.wake_statement() returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$
@@ -17,7 +18,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
       select from embedder.worker_process
       where idle and listening
         and beat_at operator(pg_catalog.>) (pg_catalog.now() operator(pg_catalog.-) %L::pg_catalog.interval)
-    ) then
+    ) and pg_catalog.current_setting('max_prepared_transactions') operator(pg_catalog.=) '0' then
       perform pg_catalog.pg_notify('embedder_job', '');
     end if;$f$, embedder.worker_timeout())
 $$;

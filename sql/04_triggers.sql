@@ -3,7 +3,7 @@
 -- owner: what the input, the filter or a type of the user's own may do there, its owner may do. Here: what the triggers on
 -- the source run.
 --   inserted, deleted, truncated            one trigger each, once a statement
---   changed, counted; or updated            for updates (04_updates.sql)
+--   changed, once a row; or updated          for updates (04_updates.sql)
 --   pruned                                  instead of truncated on a partition or child
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
@@ -155,8 +155,13 @@ begin
   -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
   delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
   delete from embedder.pipeline_%1$s_empty_row e where e.row_key = any ($1);
-  kept := array(select distinct row.row_key from unnest($1) gone(row_key)
-    cross join lateral (select %3$s as row_key from %4$s source where %5$s%6$s) row);%2$s
+  begin
+    kept := array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %3$s source where %4$s%5$s));
+  exception when undefined_table then
+    -- It has another name now.
+    execute format('select array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %%s source where %%s))',
+      %6$s::regclass, %7$L) into kept using $1;
+  end;%2$s
   if cardinality($1) > uncounted or vectors > 0 then
     insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
   end if;
@@ -164,11 +169,12 @@ begin
   if cardinality(kept) > 0 then perform embedder.pipeline_%1$s_enqueue(kept); end if;
 end$f$, p.id, case when p.sidecar then format($f$
   with gone as (
-    delete from %s t using unnest($1) gone(row_key) where %s and not exists (select from %s source where %s%s) returning t.chunk
+    delete from %s t using unnest($1) gone(row_key) where %s and gone.row_key <> all (kept) returning t.chunk
   ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
     p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key'),
-    p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p), embedder.check_sight(p.target_table)) else '' end,
-    embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p)));
+    embedder.check_sight(p.target_table)) else '' end,
+    p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p),
+    p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p)));
 
   -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
   perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
@@ -315,8 +321,7 @@ declare
 begin
   with wanted_triggers as (
     select m.member, t.definition, t.function,
-      -- By its name it is known whether one is as it should be.
-      format('embedder_%s_%s_%s', p.id, t.verb, left(md5(t.definition || t.function), 8)) as name
+      format('embedder_%s_%s', p.id, t.verb) as name
     from unnest(wanted) m(member), lateral (
       select v.verb, format('after %s on %s %s for each statement', v.event, m.member, v.tables) as definition,
         format('pipeline_%s_%s', p.id, case when v.verb = 'truncated' and m.member <> p.source then 'pruned' else v.verb end) as function
@@ -325,7 +330,10 @@ begin
         ('deleted', 'delete', 'referencing old table as old_rows'),
         ('truncated', 'truncate', '')) v(verb, event, tables)
       union all
-      select u.verb, u.definition, format('pipeline_%s_%s', p.id, u.verb) from embedder.update_triggers(p, m.member) u) t
+      select case when embedder.by_row(p) then 'changed' else 'updated' end,
+        format(case when embedder.by_row(p) then 'after update on %s for each row'
+          else 'after update on %s referencing old table as old_rows new table as new_rows for each statement' end, m.member),
+        format('pipeline_%s_%s', p.id, case when embedder.by_row(p) then 'changed' else 'updated' end)) t
   )
   select array_agg(distinct c.member), array_agg(c.statement) into changed, statements from (
     select t.tgrelid::regclass as member, format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement

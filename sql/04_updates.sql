@@ -1,6 +1,7 @@
--- What the triggers for updates do. A table's are row triggers: by their column list and their condition PostgreSQL passes over
--- updates of other columns at no cost, and nothing is kept of the statement's rows. A partitioned table's is one for the statement,
--- with transition tables: a row that moves to another partition has no row trigger for an update.
+-- What the triggers for updates do. A table has a row trigger, which keeps nothing of the statement's rows: transition tables go
+-- to temporary files, and a temp_file_limit would make updates of other columns fail. It has no column list and no condition: those
+-- would keep the owner from changing the columns' types. A partitioned table has one trigger for the statement, with transition
+-- tables: a row that moves to another partition has no row trigger for an update.
 
 -- Whether a pipeline's updates are seen row by row.
 create or replace function embedder.by_row(p embedder.pipeline) returns boolean
@@ -8,42 +9,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.relkind = 'r' from pg_class c where c.oid = p.source
 $$;
 
--- The columns whose change may ask for a new result, by their names. Of a target column only what a filter says of it.
-create or replace function embedder.watched_columns(p embedder.pipeline) returns text[]
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select array_agg(c.name order by c.name) from jsonb_object_keys(p.columns) c(name)
-  where p.sidecar or c.name <> p.target_column or position(p.target_column in coalesce(p.filter, '')) > 0
-$$;
-
 -- SQL for "one of these columns has changed": as text and byte by byte, since values that are equal may have other texts.
 create or replace function embedder.columns_changed(columns text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select string_agg(format('old.%1$I::pg_catalog.text collate "C" is distinct from new.%1$I::pg_catalog.text collate "C"', c), ' or ') from unnest(columns) c
-$$;
-
--- The triggers for updates of a member of a pipeline: the verb of the function that each one runs, and how it is made.
--- A BEFORE trigger of the user's may change columns that the statement does not name: where there is one, the condition alone decides.
-create or replace function embedder.update_triggers(p embedder.pipeline, member regclass) returns table (verb text, definition text)
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  watched text[] := embedder.watched_columns(p);
-  marker text := embedder.result_marker(p);
-  named boolean := not exists (
-    select from pg_trigger t where t.tgrelid = member and not t.tgisinternal and t.tgenabled <> 'D' and t.tgtype & 19 = 19);
-begin
-  if not embedder.by_row(p) then
-    return query select 'updated', format('after update on %s referencing old table as old_rows new table as new_rows for each statement', member);
-    return;
-  end if;
-  return query select 'changed', format('after update%s on %s for each row when (%s)',
-    case when named then (select ' of ' || string_agg(quote_ident(c), ', ') from unnest(watched) c) else '' end,
-    member, embedder.columns_changed(watched));
-  if not p.sidecar then
-    return query select 'counted', format(
-      'after update%s on %s for each row when ((old.%3$I is null) <> (new.%3$I is null) and current_setting(''embedder.counted'', true) is distinct from %4$L)',
-      case when named then format(' of %I', marker) else '' end, member, marker, p.id);
-  end if;
-end
+  select coalesce(string_agg(format(
+    'coalesce(old.%1$I::pg_catalog.text operator(pg_catalog.<>) new.%1$I::pg_catalog.text collate pg_catalog."C", (old.%1$I is null) operator(pg_catalog.<>) (new.%1$I is null))',
+    c), ' or '), 'false') from unnest(columns) c
 $$;
 
 create or replace function embedder.generate_updates(p embedder.pipeline) returns void
@@ -66,19 +37,27 @@ declare
   doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
   forget text := format('perform embedder.%I(array[%s]);', format('pipeline_%s_forget', p.id), old_key);
   arrived text := case when doubles then format('insert into %s (source_rows) values (1);', embedder.book(p, 'tally')) else '' end;
-  outside text := case when p.sidecar then '' else format('elsif not inside and new.%I is not null then%s', embedder.result_marker(p),
-    embedder.enqueue_statement(p, format('select %s, false', new_key))) end;
   -- Both keys: a worker finds out what is there.
   blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
+  marker text := embedder.result_marker(p);
+  changed text := embedder.columns_changed(embedder.input_columns(p));
+  -- Somebody else than the worker, which counts by itself, has given a row a vector or taken it.
+  counted text := case when p.sidecar then '' else format($f$
+    if (old.%1$I is null) operator(pg_catalog.<>) (new.%1$I is null) and pg_catalog.current_setting('embedder.counted', true) is distinct from %2$L then
+      insert into %3$s (embedded_rows) values (case when new.%1$I is null then -1 else 1 end);
+    end if;$f$, marker, p.id, embedder.book(p, 'tally')) end;
 begin
   if p.filter is null then
     perform embedder.generate_trigger(p, 'changed', '', format($f$
-    if %s then
-      %s %s
-    end if;%s$f$, moved, forget, arrived,
-      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end))));
-  else
-    perform embedder.generate_trigger(p, 'changed', '', format($f$
+    if %1$s then
+      %2$s %3$s
+    end if;
+    if %1$s or %4$s then%5$s
+    end if;%6$s$f$, moved, forget, arrived, changed,
+      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end)), counted));
+    return;
+  end if;
+  perform embedder.generate_trigger(p, 'changed', '', format($f$
     was := exists (select from (select old.*) o where (%1$s));
     inside := exists (select from (select new.*) n where (%1$s));
     arrives := inside and (not was or %2$s);
@@ -86,24 +65,15 @@ begin
       %3$s
     end if;
     if arrives then
-      %4$s
+      null; %4$s
     end if;
-    if arrives or inside and (%5$s) then%6$s
-    %7$s
-    end if;$f$, p.filter, moved, forget, coalesce(nullif(arrived, ''), 'null;'),
-      coalesce(embedder.columns_changed(embedder.input_columns(p)), 'false'),
-      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)), outside),
-      null, blindly);
-  end if;
-
-  -- Somebody else than the worker has given a row a vector, or taken it. One outside the filter is to have none.
-  perform embedder.generate_trigger(p, 'counted', '', format($f$
-    insert into %1$s (embedded_rows) values (case when new.%2$I is null then -1 else 1 end);%3$s$f$,
-    embedder.book(p, 'tally'), embedder.result_marker(p),
-    case when p.filter is null then '' else format($f$
-    if new.%I is not null and not exists (select from (select new.*) n where (%s)) then%s
-    end if;$f$, embedder.result_marker(p), p.filter, embedder.enqueue_statement(p, format('select %s, false', new_key))) end))
-  where not p.sidecar;
+    if arrives or inside and (%5$s) then%6$s%7$s
+    end if;%8$s$f$, p.filter, moved, forget, arrived, changed,
+      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)),
+      -- Outside the filter and with a vector: it has just left, or somebody has given it one. A job empties it.
+      case when p.sidecar then '' else format(e'\n    elsif not inside and new.%I is not null and (was or old.%1$I is null) then%s', marker,
+        embedder.enqueue_statement(p, format('select %s, false', new_key))) end,
+      counted), null, blindly);
 end
 $$;
 

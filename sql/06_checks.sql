@@ -23,6 +23,7 @@ begin
   select c.checked, c.columns into p.filter, filter_columns from embedder.check_filter(p.source, p.filter, path) c;
   p.key_columns := (select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k);
   p.columns := embedder.used_columns(p, filter_columns);
+  perform embedder.check_virtual(p);
   return p;
 end
 $$;
@@ -78,6 +79,9 @@ begin
     problem := 'is not a table';
   elsif c.relnamespace in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'embedder'::regnamespace) then
     problem := 'belongs to the system';
+  elsif embedder.foreign_below(p.source) is not null then
+    problem := format('has a foreign table below it, %s, whose rows no trigger sees', embedder.foreign_below(p.source));
+    advice := 'Detach it, or make the pipeline on a table without foreign partitions or children.';
   elsif exists (
     select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
     where i.indrelid = p.source and i.indisprimary and m.amname <> 'btree'
@@ -96,6 +100,28 @@ begin
   end if;
   if problem is not null then
     raise exception 'table % %', p.source, problem using errcode = 'wrong_object_type', hint = advice;
+  end if;
+end
+$$;
+
+-- A foreign table among the partitions or children of a table: statements through the table fail where triggers have transition tables.
+create or replace function embedder.foreign_below(source regclass) returns regclass
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with recursive below as (
+    select source::oid as member union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member
+  ) select c.oid::regclass from below b join pg_class c on c.oid = b.member and c.relkind = 'f' limit 1
+$$;
+
+-- A virtual generated column has no value where triggers run.
+create or replace function embedder.check_virtual(p embedder.pipeline) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  name text := (
+    select min(a.attname) from pg_attribute a where a.attrelid = p.source and a.attgenerated = 'v' and p.columns ? a.attname);
+begin
+  if name is not null then
+    raise exception 'column "%" of % is a virtual generated column, and triggers do not see when it changes', name, p.source
+      using errcode = 'feature_not_supported', hint = 'Make it a stored one, or name the columns that it is made of.';
   end if;
 end
 $$;

@@ -25,6 +25,8 @@ const IDLE_POLL_MS = 50;
 const IDLE_POLL_LIMIT_MS = 5_000;
 /** The longest wait where LISTEN does not work: then the poll is all there is. */
 const DEAF_POLL_LIMIT_MS = 1_000;
+/** The longest wait where the server has prepared transactions: writers then send no NOTIFY. */
+const SILENT_POLL_LIMIT_MS = 250;
 /** The wait after a look for jobs that the server refused. */
 const REFUSED_MS = 1_000;
 /** While something is always due, a group of suspects has its turn this often. */
@@ -270,7 +272,12 @@ export class ClaimLoop {
     if (this.#registry.filling()) this.#housekeeping.tick();
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
-    this.#pollMs = Math.min(this.#pollMs * 2, this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS);
+    this.#pollMs = Math.min(this.#pollMs * 2, this.#pollLimit());
+  }
+
+  #pollLimit(): number {
+    if (this.#context.silentWriters) return SILENT_POLL_LIMIT_MS;
+    return this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS;
   }
 
   /** The job in hand does not wait for this, but the next change does. */

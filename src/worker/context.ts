@@ -17,6 +17,8 @@ export interface WorkerContext {
   /** For what may take hours: indexes, changed tables, counts. */
   readonly chores: Database;
   readonly vectorOid: number;
+  /** Triggers send no NOTIFY: it would keep a user's transaction from being prepared (two-phase commit). */
+  readonly silentWriters: boolean;
   readonly logger: Logger;
   readonly events: WorkerEvents;
   readonly backoff: Backoff;

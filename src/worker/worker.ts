@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { type Connection, findVectorOid } from '../database/database.ts';
 import { type Listener, openListener } from '../database/listener.ts';
@@ -244,7 +245,7 @@ class PipelineWorker implements Worker {
     const { heart, queue, pipelines, chores } = this.#pools;
     const { signal } = this.#giveUp;
     const attach = () => this.#attach(prepared);
-    const { workerId, vectorOid } = patient
+    const { workerId, vectorOid, silentWriters } = patient
       ? await retrying(attach, { signal, onRetry: sayAway(this.#logger) })
       : await attach();
     return {
@@ -254,6 +255,7 @@ class PipelineWorker implements Worker {
       lanes: new Lanes(),
       chores,
       vectorOid,
+      silentWriters,
       logger: this.#logger,
       events: this.events,
       backoff: this.#options.backoff ?? { baseSeconds: 2, limitSeconds: 600 },
@@ -263,7 +265,9 @@ class PipelineWorker implements Worker {
   }
 
   /** Finds out what the connection can do, and goes on the register. */
-  async #attach(prepared: Promise<unknown>): Promise<{ workerId: number; vectorOid: number }> {
+  async #attach(
+    prepared: Promise<unknown>,
+  ): Promise<Pick<WorkerContext, 'vectorOid' | 'silentWriters'> & { workerId: number }> {
     const { heart } = this.#pools;
     await requireSchema(heart);
     const vectorOid = await findVectorOid(heart);
@@ -288,7 +292,10 @@ class PipelineWorker implements Worker {
         );
     }
     await prepared;
-    return { workerId: await register({ database: heart }, this.#listener !== null), vectorOid };
+    const { rows } = await sql<{ silent: boolean }>`
+      select current_setting('max_prepared_transactions') <> '0' as silent`.execute(heart);
+    const workerId = await register({ database: heart }, this.#listener !== null);
+    return { workerId, vectorOid, silentWriters: rows[0]!.silent };
   }
 
   /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */
