@@ -30,7 +30,7 @@ describe('a table with a foreign child', () => {
       create table part (id int primary key, body text); create foreign table far (id int not null, body text) inherits (part) server nowhere`);
     await expect(database.query(`select embedder.create_pipeline('part', 'body')`)).rejects.toMatchObject({
       code: '42809',
-      message: 'table part has a foreign table below it, far, whose rows no trigger sees',
+      message: 'table public.part has a foreign table below it, public.far, whose rows no trigger sees',
       hint: 'Detach it, or make the pipeline on a table without foreign partitions or children.',
     });
   });
