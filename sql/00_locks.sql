@@ -12,6 +12,7 @@ language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms
 declare
   deadline timestamptz := clock_timestamp() + embedder.patience();
   timeout_before text := current_setting('deadlock_timeout');
+  patience_before text := current_setting('embedder.patience', true);
   statement text;
 begin
   if cardinality(statements) = 0 then return; end if;
@@ -20,6 +21,8 @@ begin
     perform set_config('deadlock_timeout', '20ms', true);
   exception when insufficient_privilege then null;
   end;
+  -- What is done briefly inside of this has one try, while this holds its locks.
+  perform set_config('embedder.patience', '0', true);
   loop
     -- It would wait for this transaction to end, while this waits for it.
     if embedder.is_indexed_now(tables) then
@@ -33,7 +36,7 @@ begin
       exit;
     exception when lock_not_available or deadlock_detected then
       if clock_timestamp() >= deadline then
-        raise exception '% is in use, and was not to be had for %', array_to_string(tables, ', '), embedder.patience()
+        raise exception '% is in use: there was no lock to be had', array_to_string(tables, ', ')
           using errcode = 'lock_not_available',
             hint = format('Somebody''s transaction is open: select * from pg_stat_activity where pid = any (%L). Do this again when it has ended.',
               array(select distinct l.pid from pg_locks l where l.relation = any (tables) and l.granted and l.pid <> pg_backend_pid()));
@@ -41,6 +44,7 @@ begin
     end;
     perform pg_sleep(0.05 + 0.3 * random());
   end loop;
+  perform set_config('embedder.patience', patience_before, true);
   if current_setting('deadlock_timeout') <> timeout_before then
     perform set_config('deadlock_timeout', timeout_before, true);
   end if;

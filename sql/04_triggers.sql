@@ -311,8 +311,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Gives each member the triggers, and takes them from tables that are none any more. Only tables that have others than they
--- should are locked.
-create or replace function embedder.place_triggers(p embedder.pipeline) returns void
+-- should are locked. True: there were some.
+drop function if exists embedder.place_triggers(embedder.pipeline);
+create or replace function embedder.place_triggers(p embedder.pipeline) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted regclass[] := embedder.members_of(p.source);
@@ -344,7 +345,7 @@ begin
     from wanted_triggers w
     where not exists (select from pg_trigger t where t.tgrelid = w.member and t.tgname = w.name)) c;
   perform embedder.briefly(coalesce(changed, '{}'), coalesce(statements, '{}'));
-  update embedder.pipeline e set members = wanted where e.id = p.id and not (e.members @> wanted and e.members <@ wanted);
+  return changed is not null;
 end
 $$;
 

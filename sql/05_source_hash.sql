@@ -22,17 +22,29 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     embedder.watched_expression(p, row_alias), '')
 $$;
 
--- Gives a target of an earlier version, or of somebody else, the column. Adding one that may be null writes no row.
-create or replace function embedder.add_hash_column(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- The statement that gives a target of an earlier version, or of somebody else, the column; null where it is. Adding one that may be
+-- null writes no row.
+create or replace function embedder.hash_column_statement(p embedder.pipeline) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  actual text := embedder.column_type(p.target_table, embedder.hash_column(p));
+  target regclass := case when p.sidecar then p.target_table else p.source end;
+  actual text := embedder.column_type(target, embedder.hash_column(p));
 begin
-  if actual is null then
-    execute format('alter table %s add column %I uuid', p.target_table, embedder.hash_column(p));
-  elsif actual <> 'uuid' then
-    raise exception 'column "%" of % is %, and a pipeline needs uuid there', embedder.hash_column(p), p.target_table, actual
+  if actual <> 'uuid' then
+    raise exception 'column "%" of % is %, and a pipeline needs uuid there', embedder.hash_column(p), target, actual
       using errcode = 'datatype_mismatch', hint = 'Rename it, or give the pipeline another target.';
   end if;
+  return case when actual is null then format('alter table %s add column %I uuid', target, embedder.hash_column(p)) end;
+end
+$$;
+
+-- True: it was not there.
+create or replace function embedder.add_hash_column(p embedder.pipeline) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  statement text := embedder.hash_column_statement(p);
+begin
+  if statement is not null then perform embedder.briefly(array[p.target_table], array[statement]); end if;
+  return statement is not null;
 end
 $$;

@@ -77,12 +77,13 @@ begin
   if enqueue_existing or target.of_pipeline then
     perform embedder.command(p.id, 'backfill', jsonb_build_object('stale', target.there));
   end if;
+  perform embedder.command(p.id, 'connect');
   perform pg_notify('embedder_job', 'pipeline');
   return p.name;
 end
 $$;
 
--- Writes a new row of embedder.pipeline; its triggers make the target, the functions and the triggers on the source.
+-- Writes a new row of embedder.pipeline; its triggers make the sidecar and the functions.
 create or replace function embedder.save_pipeline(p embedder.pipeline) returns embedder.pipeline
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -139,12 +139,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     sidecar, p.source, embedder.keys_equal(p.source, 'source', 't'))
 $$;
 
--- Adds the target columns to the source, or checks those that are there.
-create or replace function embedder.make_target_columns(p embedder.pipeline) returns void
+-- The statements that add the target columns to the source; those that are there already are looked at.
+create or replace function embedder.target_column_statements(p embedder.pipeline) returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   c embedder.result_column;
   actual text;
+  statements text[] := '{}';
 begin
   perform embedder.check_length('column', p.target_column);
   foreach c in array embedder.result_columns(p) loop
@@ -159,12 +160,13 @@ begin
       raise exception 'column "%" of % is the target of another pipeline', c.column_name, p.source
         using errcode = 'duplicate_column', hint = 'Give another target_column.';
     elsif actual is null then
-      execute format('alter table %s add column %I %s', p.source, c.column_name, c.type_name);
+      statements := statements || format('alter table %s add column %I %s', p.source, c.column_name, c.type_name);
     elsif not embedder.fits(actual, c) then
       raise exception 'column "%" of % is %, and model "%" needs %', c.column_name, p.source, actual, p.model, c.type_name
         using errcode = 'datatype_mismatch', hint = 'Give another target_column; one that does not exist is added.';
     end if;
   end loop;
+  return statements || array_remove(array[embedder.hash_column_statement(p)], null);
 end
 $$;
 

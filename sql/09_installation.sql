@@ -7,11 +7,11 @@ begin
   if new.sidecar then
     new.target_table := embedder.make_sidecar(new);
     new.target_column := (select c.column_name from unnest(embedder.result_columns(new)) c where c.place = 1);
+    perform embedder.add_hash_column(new);
   else
-    perform embedder.make_target_columns(new);
+    perform embedder.target_column_statements(new); -- To be looked at; they are added when its triggers are placed.
     new.target_table := new.source;
   end if;
-  perform embedder.add_hash_column(new);
   return new;
 end
 $$;
@@ -20,8 +20,6 @@ create or replace function embedder.after_pipeline() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.install(new);
-  perform embedder.correct_tally(new.id);
-  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = new.id;
   return null;
 end
 $$;
@@ -33,9 +31,10 @@ begin
     -- Its view bears its name.
     perform embedder.drop_view(old);
   end if;
-  perform embedder.install(new);
-  if new.filter is distinct from old.filter then
-    perform embedder.leave_filter(new);
+  if (new.name, new.input, new.filter, new.chunking, new.target_column)
+    is distinct from (old.name, old.input, old.filter, old.chunking, old.target_column)
+  then
+    perform embedder.install(new);
   end if;
   return null;
 end
@@ -46,25 +45,51 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   owner oid := (select relowner from pg_class where oid = old.source);
 begin
-  -- The triggers first: they take the lock on the source that keeps writers from queueing more.
-  if old.live then perform embedder.drop_view(old); end if;
-  perform embedder.drop_functions(old.id);
-  delete from embedder.job j where j.pipeline_id = old.id;
-  -- After the jobs: whoever fails one now has written its dead letter by then.
-  delete from embedder.dead_letter d where d.pipeline_id = old.id;
-  delete from embedder.tally t where t.pipeline_id = old.id;
-  delete from embedder.empty_row e where e.pipeline_id = old.id;
-  -- Nothing of somebody else's, and nothing of nobody's.
-  if old.drop_target and owner = (select relowner from pg_class where oid = old.target_table) then
-    if old.sidecar then
-      execute format('drop table %s', old.target_table);
-    else
-      execute (select format('alter table %s %s', old.source, string_agg(format('drop column if exists %I', c.column_name), ', '))
-        from embedder.written_columns(old) c);
-    end if;
-  end if;
+  perform embedder.briefly(
+    array(select distinct c.oid::regclass from pg_class c
+      where c.oid = old.target_table or c.oid in (select t.tgrelid from pg_trigger t where t.tgname ~ format('^embedder_%s_', old.id))),
+    array_remove(array[
+      case when old.live then format('select embedder.drop_view(%L::embedder.pipeline)', old) end,
+      format('select embedder.drop_functions(%s)', old.id),
+      -- Nothing of somebody else's, and nothing of nobody's.
+      case when old.drop_target and owner = (select relowner from pg_class where oid = old.target_table) then
+        case when old.sidecar then format('drop table %s', old.target_table)
+          else (select format('alter table %s %s', old.source, string_agg(format('drop column if exists %I', c.column_name), ', '))
+            from embedder.written_columns(old) c) end end], null));
+  perform embedder.clear_books(old.id);
   return null;
 end
+$$;
+
+-- Takes what a pipeline that is gone has left on the books, some thousand rows at a time: whoever has dropped it holds a lock on the
+-- source meanwhile. A worker does the rest.
+create or replace function embedder.clear_books(pipeline int) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if exists (select from embedder.pipeline e where e.id = pipeline) then return; end if;
+  delete from embedder.job where ctid = any (array(
+    select j.ctid from embedder.job j where j.pipeline_id = pipeline limit 2000 for update skip locked));
+  -- After the jobs: whoever fails one now has written its dead letter by then.
+  delete from embedder.dead_letter where ctid = any (array(
+    select d.ctid from embedder.dead_letter d where d.pipeline_id = pipeline limit 2000 for update skip locked));
+  delete from embedder.tally where ctid = any (array(
+    select t.ctid from embedder.tally t where t.pipeline_id = pipeline limit 2000 for update skip locked));
+  delete from embedder.empty_row where ctid = any (array(
+    select e.ctid from embedder.empty_row e where e.pipeline_id = pipeline limit 2000 for update skip locked));
+end
+$$;
+comment on function embedder.clear_books is 'Deletes jobs, dead letters and counts of a pipeline that is gone. Called by workers.';
+
+-- Pipelines that are gone and still on the books.
+create or replace function embedder.gone_pipelines() returns setof int
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  with recursive queued(id) as (
+    select min(j.pipeline_id) from embedder.job j
+    union select (select min(j.pipeline_id) from embedder.job j where j.pipeline_id > q.id) from queued q where q.id is not null
+  )
+  select b.id from (select q.id from queued q union select d.pipeline_id from embedder.dead_letter d union select t.pipeline_id from embedder.tally t
+    union select r.pipeline_id from embedder.empty_row r) b
+  where b.id is not null and not exists (select from embedder.pipeline e where e.id = b.id)
 $$;
 
 -- Row level security looks at a row when the triggers before it have run, which is too late: these make tables. Here
@@ -115,16 +140,47 @@ from (values
     'when (old.* is distinct from new.*) execute function embedder.pipeline_changed()'),
   ('pipeline_removed', 'after delete', 'execute function embedder.pipeline_removed()')) t(name, event, action);
 
--- Makes all that belongs to a pipeline, or makes it again.
+-- Makes what belongs to a pipeline, or makes it again: all but what locks its source.
 create or replace function embedder.install(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform embedder.add_hash_column(p);
+  if p.sidecar then perform embedder.add_hash_column(p); end if;
   perform embedder.generate_functions(p);
-  perform embedder.place_triggers(p);
   perform embedder.protect_sidecar(p);
-  perform embedder.make_view(p);
+  -- A view shows the target column, which is added with the triggers.
+  if embedder.column_type(p.target_table, embedder.result_marker(p)) is not null then
+    perform embedder.make_view(p);
+  end if;
 end
+$$;
+
+-- Puts a pipeline on its source: target columns and triggers, when nobody who writes it is left that has not met them. Last in whatever
+-- declares or changes one, since from here to the end of the transaction nobody else writes the source.
+create or replace function embedder.connect(p embedder.pipeline) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  -- What a worker has read by a filter that was another must not be written any more: so nobody takes rows out of a backfill by it
+  -- from now on, and each job that somebody holds becomes a new one.
+  perform 1 from embedder.backfill_range r where r.pipeline_id = p.id for update;
+  perform embedder.briefly(embedder.members_of(p.source),
+    case when p.sidecar then '{}' else embedder.target_column_statements(p) end
+    || array[format('lock table %s in share row exclusive mode', p.source), format('select embedder.place_triggers(%L::embedder.pipeline)', p)]);
+  update embedder.job j set version = default, leased_by = null, due_at = now() where j.pipeline_id = p.id and j.leased_by is not null;
+  -- New rows that wait and are outside of the filter now must not be counted when their job is done.
+  update embedder.job set fresh = false where ctid = any (array(select j.ctid from embedder.job j where j.pipeline_id = p.id and j.fresh limit 2000));
+  if not p.sidecar then perform embedder.make_view(p); end if;
+  update embedder.pipeline e set members = embedder.members_of(e.source), uncounted_since = clock_timestamp() where e.id = p.id returning * into p;
+  update embedder.pipeline e set fingerprint = embedder.fingerprint_of(p) where e.id = p.id;
+  if embedder.is_small(p.source) and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh) then
+    perform embedder.correct_tally(p.id);
+  end if;
+end
+$$;
+
+-- Whether a table and what is below it is read in no time.
+create or replace function embedder.is_small(source regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select sum(pg_table_size(m)) < 8 * 1048576 from unnest(embedder.members_of(source)) m
 $$;
 
 -- The functions of a pipeline run with the rights of the source's owner, so they are that role's. A schema owner who is
@@ -223,10 +279,16 @@ begin
     end if;
   end loop;
   if p.sidecar then
-    select format('column %I of %s does not fit the key column of %s, %s. Change its type as well: alter table %s alter column %I type %s',
-      k.column_name, p.target_table, p.source, k.type_name, p.target_table, k.column_name, k.type_name) into lost
-    from embedder.key_columns(p.source) k
-    where embedder.column_type(p.target_table, k.column_name) is null limit 1;
+    select case when k.actual is null
+      then format('column %I of %s does not fit the key column of %s, %s. Change its type as well: alter table %s alter column %I type %s',
+        k.column_name, p.target_table, p.source, k.type_name, p.target_table, k.column_name, k.type_name)
+      else format('column %I of %s is %s, and in the key of %s it is %s now. Say when: searches wait while its table is written anew. '
+        '%salter table %s alter column %8$I type %9$s using %8$I::text::%9$s; a worker then builds the index again',
+        k.column_name, p.target_table, k.actual, p.source, k.type_name,
+        (select string_agg(format('drop index %s; ', i.index), '') from embedder.target_indexes(p) i), p.target_table, k.column_name, k.type_name) end
+    into lost
+    from (select *, embedder.column_type(p.target_table, column_name) as actual from embedder.key_columns(p.source)) k
+    where k.actual is distinct from k.type_name limit 1;
     return lost;
   end if;
   return null;

@@ -12,13 +12,36 @@ from embedder.dead_letter d join embedder.pipeline p on p.id = d.pipeline_id
 where embedder.may_see(p.source);
 comment on view embedder.failed_job is 'Dead letters: rows that used up their attempts. Bring them back with embedder.retry_failed(pipeline).';
 
--- Reads source and target whole, and corrects the counts: after they were changed where no trigger saw it.
+-- Reads source and target whole, and corrects the counts. It locks neither: a writer's row and what counts it come in one
+-- transaction, so in any one snapshot the tally is off by the same number.
 create or replace function embedder.correct_tally(pipeline int) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
+  -- One at a time: two would both add what is missing.
+  perform pg_advisory_xact_lock(730637212, pipeline);
   execute format('select embedder.%I()', format('pipeline_%s_recount', pipeline));
+  update embedder.pipeline e set uncounted_since = null where e.id = pipeline;
 end
 $$;
+
+-- The pipelines that a worker is to count.
+create or replace function embedder.uncounted_pipelines() returns setof int
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.id from embedder.pipeline p
+  where p.uncounted_since is not null and p.fingerprint is not null
+    and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh and j.asked_at < p.uncounted_since)
+$$;
+
+-- Counts one. Nothing waits for it, and it waits for nobody.
+create or replace function embedder.count_pipeline(pipeline int) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if not pg_try_advisory_xact_lock(730637212, pipeline) then return; end if;
+  execute format('select embedder.%I()', format('pipeline_%s_recount', pipeline));
+  update embedder.pipeline e set uncounted_since = null where e.id = (select p.id from embedder.pipeline p where p.id = pipeline for update skip locked);
+end
+$$;
+comment on function embedder.count_pipeline is 'Counts source and target of a pipeline that was declared or changed. Called by workers.';
 
 create or replace function embedder.recount(name text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -61,7 +84,7 @@ $$;
 -- these reads its tables with the rights of their owner, while a function would have to be everybody's.
 create or replace view embedder.queue_count as
 select p.id as pipeline_id,
-  t.source_rows + j.fresh as source_rows, t.embedded_rows, j.pending, j.leased,
+  case when p.uncounted_since is null then t.source_rows + j.fresh end as source_rows, t.embedded_rows, j.pending, j.leased,
   (select count(*) from embedder.dead_letter d where d.pipeline_id = p.id) as failed,
   j.oldest_due_age, round(coalesce(t.done / greatest(t.seconds, 1), 0), 1) as rows_per_second,
   -- An estimate.
@@ -145,7 +168,7 @@ left join lateral (select * from embedder.queue_count q where q.pipeline_id = n.
 left join lateral (select embedder.stale_rows(n.id) as stale_rows where n.id is not null) ns on true
 where p.live and embedder.may_see(p.source);
 comment on view embedder.status is 'One row a pipeline, with exact counts; an estimate is named so.';
-comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in.';
+comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in; null while a worker has yet to count a large table.';
 comment on column embedder.status.embedded_rows is 'Rows that have a result.';
 comment on column embedder.status.stale_rows is 'Rows with a result whose text has changed since: queued or failed.';
 comment on column embedder.status.coverage is 'Share of the source rows that are done: (embedded_rows - stale_rows + empty_rows) / source_rows.';

@@ -398,17 +398,13 @@ declare
   run embedder.backfill_run;
 begin
   for run in
-    select r.* from embedder.backfill_run r
+    select r.* from embedder.backfill_run r join embedder.pipeline p on p.id = r.pipeline_id
     where r.stale and r.error is null and not exists (select from embedder.backfill_range f where f.run_id = r.id)
     for update skip locked
   loop
-    begin
-      perform embedder.correct_tally(run.pipeline_id);
-      delete from embedder.backfill_run r where r.id = run.id;
-    exception when others then
-      update embedder.backfill_run r set error = sqlerrm where r.id = run.id;
-    end;
+    update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = run.pipeline_id;
+    delete from embedder.backfill_run r where r.id = run.id;
   end loop;
 end
 $$;
-comment on function embedder.end_backfills is 'Counts the rows of pipelines whose stale backfill has ended.';
+comment on function embedder.end_backfills is 'Has the rows counted of pipelines whose stale backfill has ended.';

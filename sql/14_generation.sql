@@ -86,7 +86,9 @@ begin
   -- Each generation has an input of its own.
   update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if changed_filter then
-    perform embedder.command(e.id, 'backfill', '{"anew": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    -- Rows outside of it lose their result.
+    perform embedder.command(e.id, 'backfill', '{"stale": true, "anew": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    perform embedder.command(e.id, 'connect') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
   perform pg_notify('embedder_job', 'pipeline');
   return 'changed';
@@ -99,10 +101,8 @@ declare
   target pg_class := (select c from pg_class c where c.oid = before.target_table);
   taken_over boolean;
 begin
-  -- A next generation that is still being filled gives way.
-  perform embedder.command(e.id, 'drop', '{"drop_target": true}') from embedder.pipeline e where e.name = before.name and not e.live;
   p.live := false;
-  p.generation := before.generation + 1;
+  p.generation := (select max(e.generation) + 1 from embedder.pipeline e where e.name = before.name);
   p.columns := '{}';
   p.target_column := coalesce(target_column, case when not p.sidecar then embedder.numbered(before.target_column, p.generation) end);
   p.target_name := coalesce(target_table, case when p.sidecar then
@@ -113,6 +113,9 @@ begin
   p := embedder.save_pipeline(p);
   update embedder.pipeline e set paused = before.paused where e.id = p.id and before.paused;
   perform embedder.command(p.id, 'backfill', jsonb_build_object('stale', taken_over));
+  -- Last, since these lock the source. A next generation that is still being filled gives way.
+  perform embedder.command(e.id, 'drop', '{"drop_target": true}') from embedder.pipeline e where e.name = before.name and not e.live and e.id <> p.id;
+  perform embedder.command(p.id, 'connect');
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
@@ -132,7 +135,7 @@ begin
 end
 $$;
 
-create or replace function embedder.cutover(name text, drop_old boolean default null) returns void
+create or replace function embedder.cutover(name text, drop_old boolean default null, force boolean default false) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   next embedder.pipeline := embedder.next_generation(name);
@@ -143,11 +146,11 @@ begin
   end if;
   -- Whoever may write this may have it done.
   update embedder.pipeline e set cutover = 'now', drop_old = coalesce(cutover.drop_old, e.drop_old) where e.id = next.id;
-  perform embedder.command(next.id, 'cutover');
+  perform embedder.command(next.id, 'cutover', jsonb_build_object('force', force));
   perform pg_notify('embedder_job', 'pipeline');
 end
 $$;
-comment on function embedder.cutover is 'Makes the next generation of a pipeline the live one; the old target is dropped, or kept as <target>_<generation>.';
+comment on function embedder.cutover is 'Makes the next generation of a pipeline the live one; the old target is dropped, or kept as <target>_<generation>. With force also where rows have failed in it.';
 
 create or replace function embedder.drop_next_generation(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -160,24 +163,51 @@ end
 $$;
 comment on function embedder.drop_next_generation is 'Gives up a change that embedder.alter_pipeline has begun; the live generation stays.';
 
--- The cutover itself, for a generation whose row says that it is wanted. In one transaction: the old generation goes, the
--- new one takes its names, and the view shows it.
-create or replace function embedder.make_live(next_id int) returns void
+-- The cutover itself, for a generation whose row says that it is wanted. Without force not while rows would lose the result that
+-- they have.
+create or replace function embedder.make_live(next_id int, force boolean default false) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   next embedder.pipeline;
   old embedder.pipeline;
-  old_name name;
-  next_name name;
+  lost bigint;
 begin
   select * into next from embedder.pipeline e where e.id = next_id and not e.live and e.cutover is not null and e.filled_at is not null for update;
   if not found then return; end if;
   select * into old from embedder.pipeline e where e.name = next.name and e.live and e.source = next.source for update;
   if not found then return; end if;
-  -- In the order in which everybody locks: the source, then the targets.
-  execute format('lock table %s in access exclusive mode', next.source);
-  old_name := (select relname from pg_class where oid = old.target_table);
-  next_name := (select relname from pg_class where oid = next.target_table);
+  lost := embedder.failed_beyond(next.id, old.id);
+  if lost > 0 and not coalesce(force, false) then
+    raise exception '% rows of "%" have failed in the next generation and not in the live one', lost, next.name
+      using errcode = 'object_not_in_prerequisite_state',
+        hint = format('select * from embedder.failed_job where pipeline = %1$L; then: select embedder.retry_failed(%1$L). Or let them go without a result: select embedder.cutover(%1$L, force => true).', next.name);
+  end if;
+  perform embedder.briefly(
+    array(select distinct t from unnest(embedder.members_of(next.source) || array[old.target_table, next.target_table]) t),
+    array[format('lock table %s in access exclusive mode', next.source), format('select embedder.take_place(%s, %s)', next.id, old.id)]);
+end
+$$;
+
+-- Rows that have failed in one generation and not in the other: for good, or so far.
+create or replace function embedder.failed_beyond(next_id int, live_id int) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with failed as (
+    select d.pipeline_id, d.row_key from embedder.dead_letter d where d.pipeline_id in (next_id, live_id)
+    union select j.pipeline_id, j.row_key from embedder.job j where j.pipeline_id in (next_id, live_id) and j.last_error is not null
+  )
+  select count(*) from failed f
+  where f.pipeline_id = next_id and not exists (select from failed o where o.pipeline_id = live_id and o.row_key = f.row_key)
+$$;
+
+-- In one transaction: the old generation goes, the new one takes its names, and the view shows it.
+create or replace function embedder.take_place(next_id int, old_id int) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  next embedder.pipeline := (select e from embedder.pipeline e where e.id = next_id);
+  old embedder.pipeline := (select e from embedder.pipeline e where e.id = old_id);
+  old_name name := (select relname from pg_class where oid = old.target_table);
+  next_name name := (select relname from pg_class where oid = next.target_table);
+begin
   update embedder.pipeline e set live = false, drop_target = next.drop_old where e.id = old.id;
   if old.sidecar and next.sidecar and next_name = embedder.numbered(old_name, next.generation) then
     execute format('alter table %s rename to %I', old.target_table, embedder.numbered(old_name, old.generation));
@@ -193,6 +223,7 @@ begin
     perform embedder.give_rights(c.relacl, c.relowner, next.target_table::text) from pg_class c where c.oid = old.target_table;
   end if;
   update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
+  perform embedder.install(e) from embedder.pipeline e where e.id = next.id;
   -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
   if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
   delete from embedder.pipeline e where e.id = old.id;
@@ -217,61 +248,42 @@ begin
 end
 $$;
 
--- Generations that a worker is to make live: filled, and indexed where an index is wanted. Each is done in the caller's
--- transaction; gives back their names, and null for one whose table somebody has locked: it is to be tried again.
+-- Makes a generation live that a worker is to make live: filled, and indexed where an index is wanted. Gives back its name; and null
+-- where there are more, or where somebody has locked its table, or rows have failed in it: then it is to be tried again. One a
+-- transaction: its locks are not to wait for another one's.
 create or replace function embedder.auto_cutover() returns setof text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline;
 begin
-  for p in select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null loop
+  perform set_config('embedder.patience', '1 s', true);
+  for p in
+    select * from embedder.pipeline e where not e.live and e.cutover = 'auto' and e.filled_at is not null and e.error is null
+    order by e.id for update skip locked
+  loop
     -- An index that could not be built three times is not waited for.
-    if p.index = 'none' or p.index_error is not null and p.index_tries >= 3 or embedder.embedded_rows(p.id) = 0
-      or exists (select from embedder.target_indexes(p) i where i.valid) then
-      begin
-        perform embedder.make_live(p.id);
-        perform pg_notify('embedder_job', 'pipeline');
-        return next p.name;
-      exception
-        when lock_not_available or transaction_rollback then
-          return next null;
-        when others then
-          -- Something stands on the view, as a rule. It is for a person now, and must not keep the others waiting.
-          update embedder.pipeline e set cutover = null,
-            index_error = format('it could not be made live: %s. Mend that, then: select embedder.cutover(%L)', sqlerrm, p.name)
-          where e.id = p.id;
-      end;
-    end if;
+    continue when not (p.index = 'none' or p.index_error is not null and p.index_tries >= 3 or embedder.embedded_rows(p.id) = 0
+      or exists (select from embedder.target_indexes(p) i where i.valid));
+    begin
+      -- Its owner may have a change of it under way.
+      continue when not exists (select from (select from embedder.pipeline e where e.name = p.name and e.live for update skip locked) l);
+      perform embedder.make_live(p.id);
+      perform pg_notify('embedder_job', 'pipeline');
+      return next p.name;
+      return next null;
+      return;
+    exception
+      when lock_not_available or transaction_rollback then
+        return next null;
+      when object_not_in_prerequisite_state then
+        update embedder.pipeline e set index_error = format('it is not made live: %s', sqlerrm) where e.id = p.id;
+        return next null;
+      when others then
+        -- Something stands on the view, as a rule. It is for a person now, and must not keep the others waiting.
+        update embedder.pipeline e set cutover = null,
+          index_error = format('it could not be made live: %s. Mend that, then: select embedder.cutover(%L)', sqlerrm, p.name)
+        where e.id = p.id;
+    end;
   end loop;
-end
-$$;
-
--- After a change of the filter: rows outside it lose their result.
-create or replace function embedder.leave_filter(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  execute format('lock table %s in share row exclusive mode', p.source);
-  -- What a worker has read by the old filter must not be written any more: so nobody takes rows out of a backfill by it
-  -- from now on, and each job becomes a new one. New rows that wait and are outside now must not be counted when their job is
-  -- done.
-  perform 1 from embedder.backfill_range r where r.pipeline_id = p.id for update;
-  update embedder.job j set version = default, fresh = false, leased_by = null,
-    due_at = case when j.leased_by is null then j.due_at else now() end
-  where j.pipeline_id = p.id;
-  if p.filter is not null then
-    perform embedder.act_as_owner(p, format('delete from %s d where exists (select from %s source where %s and (%s) is not true)',
-      embedder.book(p, 'dead_letter'), p.source, embedder.key_matches(p.source, 'source', 'd.row_key'), p.filter));
-    if p.sidecar then
-      perform embedder.act_as_owner(p, format('delete from %s t using %s source where %s and (%s) is not true', p.target_table, p.source,
-        embedder.keys_equal(p.source, 'source', 't'),
-        -- Its columns by the source's name, since the sidecar has some of the same name.
-        format('select (%s) from (select source.*) filtered', p.filter)));
-    else
-      perform embedder.act_as_owner(p, (select format('update %s set %s where (%s) is not true and %I is not null', p.source,
-          string_agg(format('%I = null', c.column_name), ', '), p.filter, embedder.result_marker(p))
-        from unnest(embedder.result_columns(p)) c));
-    end if;
-  end if;
-  perform embedder.correct_tally(p.id);
 end
 $$;

@@ -47,12 +47,13 @@ begin
       if p.input = c.before then p.input := c.now; end if;
       if p.target_column = c.before and not p.sidecar then
         if embedder.column_type(p.source, embedder.hash_column(p)) is not null then
-          execute format('alter table %s rename column %I to %I', p.source, embedder.hash_column(p), embedder.made_name(c.now, '_hash'));
+          perform embedder.briefly(array[p.source], array[
+            format('alter table %s rename column %I to %I', p.source, embedder.hash_column(p), embedder.made_name(c.now, '_hash'))]);
         end if;
         p.target_column := c.now;
       end if;
       if p.sidecar and c.before = any (p.key_columns) and embedder.column_type(p.target_table, c.before) is not null then
-        execute format('alter table %s rename column %I to %I', p.target_table, c.before, c.now);
+        perform embedder.briefly(array[p.target_table], array[format('alter table %s rename column %I to %I', p.target_table, c.before, c.now)]);
       end if;
     end loop;
     p.input := embedder.rename_in_template(p.input, renamed);
@@ -69,12 +70,14 @@ begin
   exception when undefined_column or invalid_parameter_value then
     null; -- A column is gone; embedder.pipeline_problem says which.
   end;
-  if p.sidecar then
+  -- Rewriting a large one would keep searches from it: embedder.pipeline_problem asks its owner to.
+  if p.sidecar and embedder.is_small(p.target_table) then
     for c in
       select k.column_name, k.type_name from embedder.key_columns(p.source) k
       where embedder.column_type(p.target_table, k.column_name) <> k.type_name
     loop
-      perform embedder.act_as_owner(p, format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name));
+      perform embedder.briefly(array[p.target_table], array[format('select embedder.act_as_owner(%L::embedder.pipeline, %L)', p,
+        format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name))]);
     end loop;
   end if;
   p.key_columns := coalesce((select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k), p.key_columns);
@@ -93,29 +96,25 @@ begin
     select c.oid::regclass as name, c.relkind from pg_class c
     where c.relowner = embedder.functions_owner(p) and c.relowner <> owner and c.oid in (p.target_table, embedder.view_of(p))
   loop
-    execute format('alter %s %s owner to %s', case relation.relkind when 'v' then 'view' else 'table' end, relation.name, owner::regrole);
+    perform embedder.briefly(array[relation.name], array[format('alter %s %s owner to %s',
+      case relation.relkind when 'v' then 'view' else 'table' end, relation.name, owner::regrole)]);
   end loop;
 end
 $$;
 
 -- Says what is wrong with the pipeline's tables; when nothing is, brings the pipeline up to what they are now: functions,
--- triggers, view. Rows that its triggers missed, as they could not do their work, are queued. Called by a worker after
--- an error and when the tables have changed, and by resume_pipeline.
+-- view, triggers. Rows that its triggers missed, as they were not there or could not do their work, are looked for by a backfill. Called
+-- by a worker after an error and when the tables have changed, and by resume_pipeline.
 create or replace function embedder.refresh_pipeline(pipeline int) returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
   p embedder.pipeline;
-  missed boolean;
-  astray boolean;
-  moved boolean;
+  members regclass[];
+  widened boolean;
   problem text;
 begin
   select * into p from embedder.pipeline e where e.id = pipeline for update;
   if not found then return null; end if;
-  missed := p.trigger_error is not null;
-  -- It could not work for a time, or has other partitions: rows may have come and gone unseen.
-  moved := not (p.members @> embedder.members_of(p.source) and p.members <@ embedder.members_of(p.source));
-  astray := p.error is not null or moved;
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
     perform embedder.follow_owner(p);
     perform embedder.generate_actor(p);
@@ -125,20 +124,40 @@ begin
   if problem is not null then return problem; end if;
 
   update embedder.pipeline e set
-    input = p.input, filter = p.filter, chunking = p.chunking, columns = p.columns, key_columns = p.key_columns,
-    target_column = p.target_column, trigger_error = null, fingerprint = embedder.fingerprint_of(p)
+    input = p.input, filter = p.filter, chunking = p.chunking, columns = p.columns, key_columns = p.key_columns, target_column = p.target_column
   where e.id = p.id returning * into p;
   perform embedder.install(p);
-  if missed or astray then
-    -- Wait for open deletes: a row queued behind one's back would get its vector after it is gone.
-    execute format('lock table %s in share row exclusive mode', p.source);
-    execute format('select embedder.%I()', format('pipeline_%s_prune', p.id));
-    perform embedder.start_backfill(p, stale => missed or moved, anew => missed or moved);
+  -- Last, for their lock; what they have not seen is looked for in the next transaction, when everybody meets them.
+  widened := not p.sidecar and embedder.add_hash_column(p);
+  if embedder.place_triggers(p) or widened then return null; end if;
+
+  members := embedder.members_of(p.source);
+  if p.trigger_error is not null or not p.members <@ members
+    or exists (select from unnest(members) m where m <> all (p.members) and embedder.has_rows(p, m))
+  then
+    perform embedder.start_backfill(p, stale => true, anew => true);
   end if;
+  p.members := members;
+  update embedder.pipeline e set trigger_error = null, members = p.members, fingerprint = embedder.fingerprint_of(p),
+    -- While a filter could not be computed nobody knew which rows count.
+    uncounted_since = case when p.filter is not null or p.trigger_error is not null then clock_timestamp() else e.uncounted_since end
+  where e.id = p.id;
   return null;
 end
 $$;
 comment on function embedder.refresh_pipeline is 'What is wrong with a pipeline''s tables; null when nothing is, and then its functions are made again.';
+
+-- Whether a member has rows of its own.
+create or replace function embedder.has_rows(p embedder.pipeline, member regclass) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  found jsonb;
+begin
+  execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into found
+    using format('select to_jsonb(exists (select from only %s))', member);
+  return found::boolean;
+end
+$$;
 
 -- The pipelines whose tables have changed.
 create or replace function embedder.changed_pipelines() returns setof int

@@ -72,7 +72,8 @@ begin
       coalesce((new.arguments ->> 'anew')::boolean, false)));
     when 'recount' then perform embedder.correct_tally(p.id);
     when 'resume' then perform embedder.resume_generation(p);
-    when 'cutover' then perform embedder.make_live(p.id);
+    when 'connect' then perform embedder.connect(p);
+    when 'cutover' then perform embedder.make_live(p.id, (new.arguments ->> 'force')::boolean);
     when 'drop' then
       update embedder.pipeline e set drop_target = (new.arguments ->> 'drop_target')::boolean where e.id = p.id;
       delete from embedder.pipeline e where e.id = p.id;

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { messageOf } from '../errors.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -12,6 +14,8 @@ const NEVER_QUIET_MS = 60_000;
 const INDEXES_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
+/** A count that has not begun when it is to end is looked for again after this. */
+const CANCEL_AGAIN_MS = 100;
 
 interface TableChange {
   name: string;
@@ -34,6 +38,10 @@ export class Housekeeping {
   #under: Promise<void> | undefined;
   #building: Promise<void> | undefined;
   #lastIndexes = performance.now();
+  /** Counting reads whole tables: nothing else waits for it. */
+  #counting: Promise<void> | undefined;
+  /** By which a count that runs is found to be cancelled. */
+  readonly #mark = `pgembedder count ${randomUUID()}`;
   /** Tables were followed since a drain has last looked. */
   #followed = false;
 
@@ -74,6 +82,7 @@ export class Housekeeping {
     await this.#indexes.build();
     await this.#cutOver();
     await this.#fold();
+    await this.#count();
     return true;
   }
 
@@ -82,11 +91,17 @@ export class Housekeeping {
     await this.#indexes.cancel();
     await this.#building;
     await this.#under;
+    while (this.#counting) {
+      await sql`select pg_cancel_backend(pid) from pg_stat_activity
+        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
+      await Promise.race([this.#counting, wait(CANCEL_AGAIN_MS)]);
+    }
   }
 
   async #keep(): Promise<void> {
     await this.#try('follow the tables', () => this.#lookAfterTables());
     await this.#try('end backfills', () => this.#endBackfills());
+    void this.#count();
     if (this.#registry.filling()) await this.#try('note what is filled', () => this.markFilled());
     const now = performance.now();
     if (now - this.#lastFold > FOLD_MS) await this.#try('sum up the counts', () => this.#fold());
@@ -187,8 +202,35 @@ export class Housekeeping {
     if (rows.length > 0) await this.#registry.reload();
   }
 
+  /** Sums up the counts, and takes what dropped pipelines have left. */
   async #fold(): Promise<void> {
     this.#lastFold = performance.now();
-    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(this.#context.chores));
+    const { chores } = this.#context;
+    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(chores));
+    await persist(this.#context, () =>
+      sql`select embedder.clear_books(id) from embedder.gone_pipelines() id`.execute(chores),
+    );
+  }
+
+  /** Counts the rows of pipelines that were declared or changed. */
+  #count(): Promise<void> {
+    this.#counting ??= this.#countAll()
+      .catch((error: unknown) => {
+        if (!this.#context.signal.aborted)
+          this.#context.logger.warn({ reason: messageOf(error) }, 'could not count rows');
+      })
+      .finally(() => {
+        this.#counting = undefined;
+      });
+    return this.#counting;
+  }
+
+  async #countAll(): Promise<void> {
+    const { chores } = this.#context;
+    const { rows } = await sql<{ id: number }>`select id from embedder.uncounted_pipelines() id`.execute(
+      chores,
+    );
+    for (const { id } of rows)
+      await sql`/* ${sql.raw(this.#mark)} */ select embedder.count_pipeline(${id})`.execute(chores);
   }
 }

@@ -298,19 +298,19 @@ describe('the next generation', () => {
     await alter(`options => '{"dimensions": 100}'`);
     expect(await generations()).toEqual([
       { generation: 1, live: true },
-      { generation: 2, live: false },
+      { generation: 3, live: false },
     ]);
     expect(await status()).toMatchObject({ next_state: 'filling' });
     await change();
     await work();
-    await expectVectors('doc_embedding_2', 'body', 'embedding', 100);
+    await expectVectors('doc_embedding_3', 'body', 'embedding', 100);
     await cutover();
     await expectVectors('doc_with_embedding', 'body', 'embedding', 100);
     await alter(`input => 'title'`);
     await work();
     await cutover(', drop_old => false');
     await expectVectors('doc_with_embedding', 'title', 'embedding', 100);
-    await expectVectors('doc_embedding_2', 'body', 'embedding', 100);
+    await expectVectors('doc_embedding_3', 'body', 'embedding', 100);
   });
 
   it('of a paused pipeline is paused with it', async () => {
