@@ -57,7 +57,7 @@ return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else t
 -- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
 -- Counts anew what is to be counted anew.
 create or replace function embedder.fold_tally() returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
 #variable_conflict use_column
 declare
   id int;
