@@ -9,13 +9,25 @@ import { drain } from './rows/drain.ts';
 import { engine } from './rows/engine.ts';
 import { insert } from './rows/insert.ts';
 import { latency } from './rows/latency.ts';
+import { locks } from './rows/locks.ts';
 import { memory } from './rows/memory.ts';
 import { queue } from './rows/queue.ts';
 import { start } from './rows/start.ts';
 import { transformers } from './rows/transformers.ts';
 import { startBenchServer } from './support/database.ts';
 
-const ROWS: readonly Row[] = [drain, transformers, engine, queue, insert, latency, start, backfill, chunks];
+const ROWS: readonly Row[] = [
+  drain,
+  transformers,
+  engine,
+  queue,
+  insert,
+  latency,
+  start,
+  backfill,
+  chunks,
+  locks,
+];
 /** Rows that run only when they are named. */
 const NAMED: readonly Row[] = [memory];
 

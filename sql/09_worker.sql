@@ -147,7 +147,7 @@ $$;
 -- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one. Whoever keeps the
 -- declaration locked is not waited for for long: it is written at the next occasion.
 create or replace function embedder.set_pipeline_error(pipeline int, message text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 begin
   update embedder.pipeline p set error = message, error_at = case when message is not null then now() end
   where p.id = set_pipeline_error.pipeline and p.error is distinct from message;

@@ -106,7 +106,7 @@ $$;
 -- view, triggers. Rows that its triggers missed, as they were not there or could not do their work, are looked for by a backfill. Called
 -- by a worker after an error and when the tables have changed, and by resume_pipeline.
 create or replace function embedder.refresh_pipeline(pipeline int) returns text
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
   p embedder.pipeline;
   members regclass[];
