@@ -117,6 +117,7 @@ describe('counters', () => {
     await drain(database);
     await database.query(`insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, k, 5, 'e' from embedder.pipeline, unnest('{2,3}'::text[]) k;
       select embedder.alter_pipeline('doc', filter => 'id <> 2')`);
+    await drain(database);
     expect(await wrongCounts(database)).toEqual([]);
     expect((await database.query('select row_key from embedder.dead_letter')).rows).toEqual([
       { row_key: '3' },
