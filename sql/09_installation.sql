@@ -83,13 +83,10 @@ comment on function embedder.clear_books is 'Deletes jobs, dead letters and coun
 -- Pipelines that are gone and still on the books.
 create or replace function embedder.gone_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  with recursive queued(id) as (
-    select min(j.pipeline_id) from embedder.job j
-    union select (select min(j.pipeline_id) from embedder.job j where j.pipeline_id > q.id) from queued q where q.id is not null
-  )
-  select b.id from (select q.id from queued q union select d.pipeline_id from embedder.dead_letter d union select t.pipeline_id from embedder.tally t
-    union select r.pipeline_id from embedder.empty_row r) b
-  where b.id is not null and not exists (select from embedder.pipeline e where e.id = b.id)
+  select id::int from generate_series(1, pg_sequence_last_value(pg_get_serial_sequence('embedder.pipeline', 'id')::regclass)) id(id)
+  where not exists (select from embedder.pipeline e where e.id = id.id) and (
+    exists (select from embedder.job j where j.pipeline_id = id.id) or exists (select from embedder.dead_letter d where d.pipeline_id = id.id)
+    or exists (select from embedder.tally t where t.pipeline_id = id.id) or exists (select from embedder.empty_row r where r.pipeline_id = id.id))
 $$;
 
 -- Row level security looks at a row when the triggers before it have run, which is too late: these make tables. Here
