@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { codePointCursor } from './code-points.ts';
 import { levelsOf } from './levels.ts';
 import { markdownSections } from './markdown.ts';
@@ -5,6 +6,9 @@ import { packPieces } from './pack.ts';
 import { createPieces } from './pieces.ts';
 import { type TokenCounter, TokenIndex } from './token-index.ts';
 import type { Chunk, Chunking } from './types.ts';
+
+/** For so long one text may keep everybody waiting. */
+const SLICE_MS = 20;
 
 /**
  * Cuts a text into chunks, in its order. Together they hold all of the text but whitespace between them.
@@ -16,7 +20,34 @@ import type { Chunk, Chunking } from './types.ts';
  * Time is linear in the length of the text: each different word and each chunk is tokenized once.
  */
 export function splitText(text: string, chunking: Chunking, counter: TokenCounter): Chunk[] {
+  return [...chunksWithPauses(text, chunking, counter)].filter((chunk) => chunk !== undefined);
+}
+
+/** Does what `splitText` does, and lets others have a turn now and then: a book takes seconds. */
+export async function splitTextInSlices(
+  text: string,
+  chunking: Chunking,
+  counter: TokenCounter,
+): Promise<Chunk[]> {
+  const chunks: Chunk[] = [];
+  let turn = performance.now();
+  for (const chunk of chunksWithPauses(text, chunking, counter)) {
+    if (chunk) chunks.push(chunk);
+    if (performance.now() - turn < SLICE_MS) continue;
+    await nextTurn();
+    turn = performance.now();
+  }
+  return chunks;
+}
+
+/** The chunks of a text, and undefined at places where there may be a pause. */
+function* chunksWithPauses(
+  text: string,
+  chunking: Chunking,
+  counter: TokenCounter,
+): Generator<Chunk | undefined> {
   const index = new TokenIndex(text, counter);
+  yield* index.read();
   const pieces = createPieces(text, index, levelsOf(chunking));
   const sections =
     chunking.strategy === 'markdown'
@@ -25,19 +56,17 @@ export function splitText(text: string, chunking: Chunking, counter: TokenCounte
   // Starts and ends each only grow, but a chunk may start before the end of the one before it.
   const startOf = codePointCursor(text);
   const endOf = codePointCursor(text);
-  const chunks: Chunk[] = [];
   for (const { start, end, headings } of sections) {
     for (const span of packPieces(pieces, { start, end }, chunking, index)) {
       const raw = text.slice(span.start, span.end);
       const visible = raw.trim();
       const from = span.start + raw.length - raw.trimStart().length;
-      chunks.push({
+      yield {
         text: visible,
         start: startOf(from),
         end: endOf(from + visible.length),
         headings,
-      });
+      };
     }
   }
-  return chunks;
 }

@@ -25,13 +25,18 @@ export class TokenIndex {
   constructor(text: string, counter: TokenCounter) {
     this.#text = text;
     this.#counter = counter;
-    for (const { 0: word, index } of text.matchAll(/\S+/g)) {
+  }
+
+  /** Reads the text, which must come first; pauses after each word. */
+  *read(): Generator<undefined> {
+    for (const { 0: word, index } of this.#text.matchAll(/\S+/g)) {
       let start = 0;
       for (const end of characters(longestUnit)(word)) {
         this.#add(index + start, index + end);
         start = end;
       }
       this.#add(index + start, index + word.length);
+      yield;
     }
   }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { splitText } from '../chunking/chunking.ts';
+import { splitTextInSlices } from '../chunking/chunking.ts';
 import type { Chunk } from '../chunking/types.ts';
 import { EngineError } from '../inference/engine-error.ts';
 import type { Tokenizer } from '../inference/tokenizer.ts';
@@ -50,11 +50,17 @@ export class Row {
   }
 
   /** A row in chunks; null where it has no text. */
-  static chunked(served: ServedPipeline, job: Job, input: RowInput, tokenizer: Tokenizer): Row | null {
+  static async chunked(
+    served: ServedPipeline,
+    job: Job,
+    input: RowInput,
+    tokenizer: Tokenizer,
+  ): Promise<Row | null> {
     if (input.text === null || served.chunking === null) return null;
     const there = new Set(input.hashes);
     const texts: (string | null)[] = [];
-    const chunks = splitText(input.text, served.chunking, tokenizer).map((chunk) => {
+    const cut = await splitTextInSlices(input.text, served.chunking, tokenizer);
+    const chunks = cut.map((chunk) => {
       const text = served.prompt + input.before + chunk.text + input.after;
       const hash = hashOf(text);
       texts.push(there.has(hash) ? null : text);

@@ -16,8 +16,11 @@ import type { Failure, Setbacks } from './setbacks.ts';
 import { UnderWay } from './under-way.ts';
 import type { Writer } from './writer.ts';
 
-/** Rows of a chunked pipeline that are worked on at once: each may be a book. */
+/** Rows of a chunked pipeline that are worked on at once, at first and at most: each may be a book. */
+const FIRST_CHUNKED_ROWS = 8;
 const CHUNKED_ROWS = 64;
+/** After that as many as have about so many characters together, by the average of those before. */
+const CHUNKED_CHARACTERS = 2_000_000;
 
 /**
  * Works on a window of claimed jobs: reads their texts, and gives them to the model in batches by length, across
@@ -53,37 +56,51 @@ export class WindowRunner {
     await Promise.all([
       this.#work(groups.filter((group) => !isChunked(group))),
       ...groups.filter(isChunked).map(async ([id, group]) => {
-        for (let at = 0; at < group.length; at += CHUNKED_ROWS)
-          await this.#work([[id, group.slice(at, at + CHUNKED_ROWS)]]);
+        let rows = FIRST_CHUNKED_ROWS;
+        for (let at = 0; at < group.length; ) {
+          const part = group.slice(at, at + rows);
+          const characters = await this.#work([[id, part]]);
+          rows = Math.min(
+            CHUNKED_ROWS,
+            Math.max(1, Math.floor((CHUNKED_CHARACTERS * part.length) / Math.max(1, characters))),
+          );
+          at += part.length;
+        }
       }),
     ]);
   }
 
-  async #work(groups: readonly [number, Job[]][]): Promise<void> {
+  /** @returns how many characters their rows had */
+  async #work(groups: readonly [number, Job[]][]): Promise<number> {
     const begun: number[] = [];
     try {
-      const rows = await Promise.all(
+      const read = await Promise.all(
         groups.map(async ([pipelineId, group]) => {
           begun.push(await this.#underWay.begin(group));
           return this.#read(pipelineId, group);
         }),
       );
-      const batches = groupBy(rows.flat(), ({ served }) => sharedBatchKey(served));
+      const batches = groupBy(
+        read.flatMap(({ rows }) => rows),
+        ({ served }) => sharedBatchKey(served),
+      );
       await Promise.all([...batches.values()].map((group) => this.#compute(group)));
+      return read.reduce((sum, { characters }) => sum + characters, 0);
     } finally {
       for (const batch of begun) this.#underWay.end(batch);
     }
   }
 
   /** The rows of one pipeline that have text. Those without go straight to the writer, to have their target emptied. */
-  async #read(pipelineId: number, claimed: readonly Job[]): Promise<Row[]> {
+  async #read(pipelineId: number, claimed: readonly Job[]): Promise<{ rows: Row[]; characters: number }> {
     const served = this.#registry.find(pipelineId);
     if (!served) {
       await this.#setbacks.release(claimed);
-      return [];
+      return { rows: [], characters: 0 };
     }
     const jobs = await this.#buryOverdrawn(served, claimed);
     const rows: Row[] = [];
+    let characters = 0;
     const empty: Result[] = [];
     const failures: Failure[] = [];
     const most = served.chunking
@@ -101,16 +118,17 @@ export class WindowRunner {
         rows: part.length,
         ms: performance.now() - begin,
       });
-      part.forEach((job, i) => {
+      for (const [i, job] of part.entries()) {
+        characters += inputs[i]!.text?.length ?? 0;
         try {
-          const row = this.#makeRow(served, job, inputs[i]!);
+          const row = await this.#makeRow(served, job, inputs[i]!);
           if (row) rows.push(row);
           else empty.push({ job, sourceHash: inputs[i]!.sourceHash, output: null });
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
           failures.push({ job, error });
         }
-      });
+      }
     };
     try {
       if (jobs.length > 0)
@@ -118,16 +136,16 @@ export class WindowRunner {
     } catch (error) {
       if (this.#context.signal.aborted) throw error;
       await this.#setbacks.failPipeline(served, jobs, error);
-      return [];
+      return { rows: [], characters: 0 };
     }
     await this.#setbacks.failRows(served, failures);
     if (empty.length > 0) {
       this.#writer.add(served, empty, rows.length > 0);
     }
-    return rows;
+    return { rows, characters };
   }
 
-  #makeRow(served: ServedPipeline, job: Job, input: RowInput): Row | null {
+  async #makeRow(served: ServedPipeline, job: Job, input: RowInput): Promise<Row | null> {
     if (!served.chunking) return Row.whole(served, job, input);
     if (input.text !== null && input.text.length > limits.textCharacters)
       throw new UserError('the text has more than 10,000,000 characters', {
