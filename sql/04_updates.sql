@@ -40,7 +40,7 @@ declare
   -- Both keys: a worker finds out what is there.
   blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
   marker text := embedder.result_marker(p);
-  changed text := embedder.columns_changed(embedder.input_columns(p));
+  changed text := concat_ws(' or ', embedder.columns_changed(embedder.input_columns(p)), case when not p.sidecar then embedder.lost_result(p) end);
   -- Somebody else than the worker, which counts by itself, has given a row a vector or taken it.
   counted text := case when p.sidecar then '' else format($f$
     if (old.%1$I is null) operator(pg_catalog.<>) (new.%1$I is null) and pg_catalog.current_setting('embedder.counted', true) is distinct from %2$L then
@@ -75,6 +75,13 @@ begin
         embedder.enqueue_statement(p, format('select %s, false', new_key))) end,
       counted), null, blindly);
 end
+$$;
+
+-- SQL for "somebody else than the worker has taken the result of this row", such as an application that writes back the whole row.
+create or replace function embedder.lost_result(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('old.%1$I is not null and new.%1$I is null and pg_catalog.current_setting(''embedder.counted'', true) is distinct from %2$L',
+    embedder.result_marker(p), p.id)
 $$;
 
 -- The columns of the source that a result is made of.
@@ -116,6 +123,10 @@ begin
       case when p.filter is null then '' else embedder.enqueue_statement(p, format(
         'select %s %s, false from new_rows n where (%s) is not true and %s',
         distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
+      -- And one inside that has lost it, to somebody else than the worker, who takes none from a row with text.
+      || embedder.enqueue_statement(p, format(
+        'select %s %s, false from new_rows n where not (%s)%s and %s ~ ''\S'' and exists (select from old_rows o where %s = %s and %s)',
+        distinct_rows, new_key, embedder.has_result(p, 'n'), filtered, embedder.watched_expression(p, 'n'), old_key, new_key, embedder.has_result(p, 'o')))
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,

@@ -89,7 +89,7 @@ describe('what happens to a table behind the triggers’ back is found by the ne
     await database.query(pipeline());
     await work();
     const { rows } = await database.query(
-      `select tgname from pg_trigger where tgrelid = 'doc'::regclass and tgname ~ 'updated'`,
+      `select tgname from pg_trigger where tgrelid = 'doc'::regclass and tgname ~ 'changed'`,
     );
     for (const statement of statements.replace('TRIGGER', rows[0]?.tgname).split(/;(?![^$]*\$\$)/))
       if (!statements.startsWith('begin')) await database.query(statement);
@@ -173,6 +173,28 @@ it('an unlogged table that a crash has emptied loses its vectors', async () => {
     await own.stop();
   }
 }, 60_000);
+
+describe('a target column that somebody else sets to NULL', () => {
+  it.each([
+    ['', ''],
+    [' partition by range (id); create table low partition of doc default', ''],
+    ['', `, filter => 'id <> 3'`],
+  ])('is filled again, and a row without text is not queued for ever (%s%s)', async (partitions, filter) => {
+    await database.query(`create table doc (id int primary key, body text)${partitions}; insert into doc values (1, 'text 1'), (2, 'text 2'), (3, null);
+      ${pipeline(`, target_column => 'e'${filter}`)}`);
+    await work();
+    await database.query('update doc set e = null where id = 1');
+    expect(await work()).toEqual(['text 1']);
+    await database.query(`update doc set body = null where id = 2; update doc set e = null`);
+    expect(await work()).toEqual(['text 1']);
+    expect(await work()).toEqual([]);
+    const { rows } = await database.query('select id from doc where e is not null');
+    expect(rows).toEqual([{ id: 1 }]);
+    expect(
+      (await database.query('select embedded_rows::int, coverage::float8 from embedder.status')).rows,
+    ).toEqual([{ embedded_rows: 1, coverage: 1 }]);
+  });
+});
 
 describe('what can be known beforehand is said', () => {
   const warning = async () => (await database.query('select warning from embedder.status')).rows[0]!.warning;
