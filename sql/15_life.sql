@@ -141,7 +141,10 @@ begin
   update embedder.pipeline e set trigger_error = null, members = p.members, fingerprint = embedder.fingerprint_of(p),
     -- While a filter could not be computed nobody knew which rows count.
     uncounted_since = case when p.filter is not null or p.trigger_error is not null then clock_timestamp() else e.uncounted_since end
-  where e.id = p.id;
+  where e.id = p.id returning * into p;
+  if p.id in (select embedder.uncounted_pipelines()) and embedder.is_small(p.source) then
+    perform embedder.correct_tally(p.id);
+  end if;
   return null;
 end
 $$;
