@@ -81,19 +81,24 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   with lost as (
     select a.*, o.name is null as missing, o.definition as present, split_part(a.name, '.', 1) as relation
     from embedder.applied_object a left join embedder.catalog_objects() o using (kind, name)
-    where o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version
+    where (o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version)
+      -- This file's own were made before the comparison.
+      and a.name !~ '^(catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\('
   )
-  select case
+  select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from ' to (embedder_\w+)$') role
+  where a.kind = 'grant' and role is not null and to_regrole(role) is null
+  union all
+  (select case
     when a.missing then format('%s %s is missing', a.kind, a.name)
     when a.kind in ('extension', 'column', 'constraint', 'table') then
       format('%s %s was: %s; and is: %s', a.kind, a.name, a.definition, coalesce(nullif(a.present, ''), 'nothing of that'))
     else format('%s %s is not as migrate has left it', a.kind, a.name) end
   from lost a
   -- What a table that is gone has taken along is not told apart.
-  where not exists (
+  where not (a.kind = 'grant' and to_regrole(coalesce(substring(a.name from ' to (embedder_\w+)$'), 'pg_monitor')) is null) and not exists (
     select from lost b where b.kind in ('table', 'view', 'type', 'function') and (b.missing or a.kind ~ ' of ') and (b.kind, b.name) <> (a.kind, a.name)
       and (b.name = a.relation or a.kind ~ ' of ' and a.name = b.name or a.kind = 'grant' and position(' on ' || b.name || ' to ' in a.name) > 0))
-  order by array_position(array['extension', 'type', 'table', 'column', 'constraint', 'index', 'view', 'function'], a.kind) nulls last, a.name
+  order by array_position(array['extension', 'type', 'table', 'column', 'constraint', 'index', 'view', 'function'], a.kind) nulls last, a.name)
 $$;
 comment on function embedder.lost_objects is 'What of this schema is missing, or not as migrate has left it.';
 

@@ -17,7 +17,7 @@ export async function startMending(transaction: Transaction<Schema>, known: bool
     rows[0]!.found &&
     (await sql`select from embedder.applied_object limit 1`.execute(transaction)).rows.length > 0;
   if (!recorded) return [NO_RECORD];
-  return [...(await lostObjects(transaction)), ...(await missingRoles(transaction))];
+  return [...new Set([...(await missingRoles(transaction)), ...(await lostObjects(transaction))])];
 }
 
 /** A version before this one kept no record: all is compared and made again, and nothing is said of it. */
@@ -71,8 +71,13 @@ export async function mend(
     select embedder.note_other_columns() as line`.execute(transaction);
   await sql`set local client_min_messages = warning`.execute(transaction);
   await sql`drop schema embedder_fresh cascade`.execute(transaction);
+  // Without the right to make roles there are still none.
+  const roles = await sql<{ line: string }>`
+    select format('role %s is missing', r) as line from unnest(array['embedder_admin', 'embedder_worker', 'embedder_reader']) r
+    where to_regrole(r) is null`.execute(transaction);
+  const lacking = new Set([NO_RECORD, ...roles.rows.map(({ line }) => line)]);
   return {
-    mended: [...lost.filter((line) => line !== NO_RECORD), ...rows.map(({ line }) => line)],
+    mended: [...lost.filter((line) => !lacking.has(line)), ...rows.map(({ line }) => line)],
     other: other.rows.map(({ line }) => line),
   };
 }
