@@ -89,8 +89,9 @@ export class Housekeeping {
   /** Ends what is under way. */
   async stop(): Promise<void> {
     await this.#indexes.cancel();
-    await this.#building;
+    // In this order: a tick that is under way may begin a build, which then ends at once.
     await this.#under;
+    await this.#building;
     while (this.#counting) {
       await sql`select pg_cancel_backend(pid) from pg_stat_activity
         where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
