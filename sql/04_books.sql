@@ -56,6 +56,10 @@ begin
       and a.grantee = 0 and a.privilege_type in ('INSERT', 'UPDATE', 'DELETE')
   ) and not exists (select from embedder.pipeline p where to_regclass(embedder.book(p, 'job')) is null) then
     revoke insert, update, delete on embedder.job, embedder.dead_letter, embedder.tally from public;
+    -- What migrate has written down of them, a moment before.
+    update embedder.applied_object a set definition = o.definition
+    from embedder.catalog_objects() o
+    where o.kind = 'table' and o.name in ('job', 'dead_letter', 'tally') and (a.kind, a.name) = (o.kind, o.name);
   end if;
 end
 $$;

@@ -48,7 +48,7 @@ begin
       if p.target_column = c.before and not p.sidecar then
         if embedder.column_type(p.source, embedder.hash_column(p)) is not null then
           perform embedder.briefly(array[p.source], array[
-            format('alter table %s rename column %I to %I', p.source, embedder.hash_column(p), embedder.made_name(c.now, '_hash'))]);
+            format('alter table %s rename column %I to %I', p.source, embedder.hash_column(p), embedder.hash_name(c.now))]);
         end if;
         p.target_column := c.now;
       end if;

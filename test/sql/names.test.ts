@@ -200,7 +200,7 @@ describe('columns of a target', () => {
       column,
       await made(column, '_score'),
       await made(column, '_detail'),
-      await made(column, '_hash'),
+      await made(`source_hash_of_${column}`, ''),
     ]);
   });
 

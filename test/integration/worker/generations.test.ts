@@ -434,13 +434,13 @@ describe('a cutover', () => {
     await work();
     await database.query('create view mine as select id, title, e from doc_with_embedding');
     await alter(`input => 'title'`);
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e', 'e_hash', 'e_2', 'e_2_hash']);
+    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e', 'source_hash_of_e', 'e_2', 'source_hash_of_e_2']);
     await change();
     await work();
     await expectVectors('doc', 'body', 'e');
     await expectVectors('doc', 'title', 'e_2');
     await cutover(', drop_old => false');
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'e_1_hash', 'e', 'e_hash']);
+    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'source_hash_of_e_1', 'e', 'source_hash_of_e']);
     await expectVectors('doc', 'title', 'e');
     await expectVectors('mine', 'title', 'e');
     expect(await columns('doc_with_embedding')).toEqual([
@@ -450,7 +450,7 @@ describe('a cutover', () => {
       'lang',
       'e',
       'e_1',
-      'e_1_hash',
+      'source_hash_of_e_1',
     ]);
     await database.query(`update doc set title = 'again' where id = 1`);
     await work();
@@ -459,7 +459,7 @@ describe('a cutover', () => {
     await alter(`options => '{"dimensions": 8}'`);
     await work();
     await cutover();
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'e_1_hash', 'e', 'e_hash']);
+    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'source_hash_of_e_1', 'e', 'source_hash_of_e']);
     await expectVectors('doc', 'title', 'e', 8);
     await expectVectors('doc_with_embedding', 'title', 'e', 8);
   });
