@@ -434,13 +434,31 @@ describe('a cutover', () => {
     await work();
     await database.query('create view mine as select id, title, e from doc_with_embedding');
     await alter(`input => 'title'`);
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e', 'source_hash_of_e', 'e_2', 'source_hash_of_e_2']);
+    expect(await columns('doc')).toEqual([
+      'id',
+      'title',
+      'body',
+      'lang',
+      'e',
+      'source_hash_of_e',
+      'e_2',
+      'source_hash_of_e_2',
+    ]);
     await change();
     await work();
     await expectVectors('doc', 'body', 'e');
     await expectVectors('doc', 'title', 'e_2');
     await cutover(', drop_old => false');
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'source_hash_of_e_1', 'e', 'source_hash_of_e']);
+    expect(await columns('doc')).toEqual([
+      'id',
+      'title',
+      'body',
+      'lang',
+      'e_1',
+      'source_hash_of_e_1',
+      'e',
+      'source_hash_of_e',
+    ]);
     await expectVectors('doc', 'title', 'e');
     await expectVectors('mine', 'title', 'e');
     expect(await columns('doc_with_embedding')).toEqual([
@@ -459,7 +477,16 @@ describe('a cutover', () => {
     await alter(`options => '{"dimensions": 8}'`);
     await work();
     await cutover();
-    expect(await columns('doc')).toEqual(['id', 'title', 'body', 'lang', 'e_1', 'source_hash_of_e_1', 'e', 'source_hash_of_e']);
+    expect(await columns('doc')).toEqual([
+      'id',
+      'title',
+      'body',
+      'lang',
+      'e_1',
+      'source_hash_of_e_1',
+      'e',
+      'source_hash_of_e',
+    ]);
     await expectVectors('doc', 'title', 'e', 8);
     await expectVectors('doc_with_embedding', 'title', 'e', 8);
   });

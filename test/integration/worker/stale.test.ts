@@ -391,7 +391,9 @@ describe('a target that is taken over', () => {
       insert into doc select i, 'text ' || i, array_fill(0.5, array[384])::vector from generate_series(1, 3) i`);
     await declare(`, target_column => 'embedding', enqueue_existing => false`);
     expect(await work()).toEqual([]);
-    await database.query(`select embedder.drop_pipeline('doc'); alter table doc drop column source_hash_of_embedding`);
+    await database.query(
+      `select embedder.drop_pipeline('doc'); alter table doc drop column source_hash_of_embedding`,
+    );
     await declare(`, target_column => 'embedding'`);
     expect(await work()).toEqual(['text 1', 'text 2', 'text 3']);
     await allRight('select id, embedding from doc');
