@@ -7,19 +7,19 @@ import type { TestServer } from '../../test/support/server.ts';
 
 const run = promisify(execFile);
 
-/** Transactions a second of one statement, prepared, over the server's socket. */
+/** Transactions a second of one statement, prepared, over the server's socket, as this role. */
 export async function pgbench(
   server: TestServer,
   database: string,
   statement: string,
-  { clients, seconds }: { clients: number; seconds: number },
+  { user, clients, seconds }: { user: string; clients: number; seconds: number },
 ): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'pgembedder-bench-'));
   try {
     const script = join(folder, 'script.sql');
     await writeFile(script, `${statement}\n`);
     const { stdout } = await run(join(server.binaries.directory, 'pgbench'), [
-      ...['-h', server.socketDirectory, '-p', `${server.port}`, '-U', 'postgres', '-n'],
+      ...['-h', server.socketDirectory, '-p', `${server.port}`, '-U', user, '-n'],
       ...['-M', 'prepared', '-c', `${clients}`, '-j', '1', '-T', `${seconds}`, '-f', script, database],
     ]);
     // "tps = 1234.567890 (without initial connection time)"
