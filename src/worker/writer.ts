@@ -90,10 +90,14 @@ export class Writer {
 
   async #writeResults(served: ServedPipeline, results: readonly Result[]): Promise<void> {
     const failures: Failure[] = [];
+    const settled: Result[] = [];
     try {
       await bisect(
         results,
-        (part) => this.#context.lanes.run(served.pipeline.id, () => this.#complete(served, part)),
+        async (part) => {
+          const { id } = served.pipeline;
+          settled.push(...(await this.#context.lanes.run(id, () => this.#complete(served, part))));
+        },
         isRowError,
         ({ job }, error) => failures.push({ job, error }),
       );
@@ -106,16 +110,19 @@ export class Writer {
       );
       return;
     }
-    await this.#settleFailures(served, results, failures);
+    await this.#settleFailures(served, settled, failures);
   }
 
-  /** A wrong type of the target fails every row alike: that is the pipeline's fault and not theirs. */
+  /**
+   * A wrong type of the target fails every row alike: that is the pipeline's fault and not theirs. Of those that were given
+   * back meanwhile nothing is known.
+   */
   async #settleFailures(
     served: ServedPipeline,
-    results: readonly Result[],
+    settled: readonly Result[],
     failures: readonly Failure[],
   ): Promise<void> {
-    if (failures.length > 0 && failures.length === results.filter(({ output }) => output).length) {
+    if (failures.length > 0 && settled.every(({ output }) => !output)) {
       const problem = await this.#setbacks.findProblem(served);
       if (problem != null) {
         await this.#setbacks.failPipeline(
@@ -127,23 +134,27 @@ export class Writer {
       }
     }
     await this.#setbacks.failRows(served, failures);
-    if (failures.length < results.length) await this.#setbacks.succeed(served);
+    if (settled.length > 0) await this.#setbacks.succeed(served);
   }
 
-  /** Writes results until each is committed, found to be superseded, or given back because it stays locked. */
-  async #complete(served: ServedPipeline, results: readonly Result[]): Promise<void> {
+  /**
+   * Writes results until each is committed, found to be superseded, or given back because it stays locked.
+   * @returns what statements have settled: committed or superseded
+   */
+  async #complete(served: ServedPipeline, results: readonly Result[]): Promise<Result[]> {
     const { database, pipelines, vectorOid } = this.#context;
     const { id, task, chunking } = served.pipeline;
     const target = { id, task, chunked: chunking !== null };
     // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
     // statement cannot write it twice.
-    let left = results.filter(({ job }) => this.#holdings.has(job));
-    this.#countSuperseded(served, results.length - left.length);
+    const own = results.filter(({ job }) => this.#holdings.has(job));
+    this.#countSuperseded(served, results.length - own.length);
     if (this.#setbacks.isAside(served)) {
       // What came before it has found out that the pipeline does not work.
-      await this.#setbacks.release(left.map(({ job }) => job));
-      return;
+      await this.#setbacks.release(own.map(({ job }) => job));
+      return [];
     }
+    let left = own;
     for (let attempt = 0; left.length > 0; attempt++) {
       const begin = performance.now();
       const done = await persist(this.#context, () =>
@@ -158,7 +169,7 @@ export class Writer {
         performance.now() - begin,
       );
       left = left.filter(({ job }) => !done.has(job.rowKey));
-      if (left.length === 0) return;
+      if (left.length === 0) break;
 
       const jobs = left.map(({ job }) => job);
       const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
@@ -169,10 +180,11 @@ export class Writer {
           left.map(({ job }) => job),
           LOCKED_DELAY_SECONDS,
         );
-        return;
+        break;
       }
       if (left.length > 0) await wait(LOCKED_RETRY_MS);
     }
+    return own.filter((result) => !left.includes(result));
   }
 
   /**
