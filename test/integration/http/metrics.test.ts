@@ -170,7 +170,8 @@ describe('the worker’s', () => {
     await database.query(`select embedder.pause_pipeline('doc')`);
     const locker = await database.pool.connect();
     try {
-      await locker.query('begin; lock table embedder.worker_process in access exclusive mode');
+      // Nobody can write the queue: no lease is renewed.
+      await locker.query('begin; lock table embedder.job in share mode');
       await pollUntil(
         async () =>
           (
