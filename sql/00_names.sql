@@ -28,6 +28,13 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name(target_name, '_' || generation)
 $$;
 
+-- The target as a pipeline's functions name it. A cutover makes them for the name that it is about to have: then p says so
+-- (embedder.as_live), which no row of embedder.pipeline can.
+create or replace function embedder.target_of(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case p.cutover when 'under way' then p.target_name else p.target_table::text end
+$$;
+
 -- A name that somebody has given us, and that PostgreSQL would cut without a word.
 create or replace function embedder.check_length(kind text, name text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$

@@ -99,7 +99,7 @@ begin
     delete from embedder.pipeline_%1$s_tally;%2$s
     -- What came after its snapshot it does not see: the jobs find their rows gone.
     if current_setting('transaction_isolation') not like 'read%%' then%4$s end if;$f$,
-    p.id, case when p.sidecar then format(' truncate %s;', p.target_table) else '' end,
+    p.id, case when p.sidecar then format(' truncate %s;', embedder.target_of(p)) else '' end,
     format('pipeline_%s_prune', p.id), embedder.recount_statement(p)));
 
   perform embedder.generate_trigger(p, 'pruned', '', format($f$
@@ -171,7 +171,7 @@ end$f$, p.id, case when p.sidecar then format($f$
   with gone as (
     delete from %s t using unnest($1) gone(row_key) where %s and gone.row_key <> all (kept) returning t.chunk
   ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
-    p.target_table, embedder.key_matches(p.source, 't', 'gone.row_key'),
+    embedder.target_of(p), embedder.key_matches(p.source, 't', 'gone.row_key'),
     embedder.check_sight(p.target_table)) else '' end,
     p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p),
     p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p)));
@@ -184,13 +184,13 @@ begin
   perform embedder.pipeline_%1$s_recount();
 end$f$, p.id, p.source,
     embedder.key_matches(p.source, 'source', 'd.row_key'), embedder.key_matches(p.source, 'source', 'j.row_key'),
-    case when p.sidecar then format(e'\n  %s;', embedder.prune_statement(p, p.target_table)) else '' end));
+    case when p.sidecar then format(e'\n  %s;', embedder.prune_statement(p)) else '' end));
 
   -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$
 begin
   select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;%s
-end$f$, p.source, embedder.and_filter(p), p.target_table, embedder.has_result(p, 't'), embedder.check_tables(p)));
+end$f$, p.source, embedder.and_filter(p), embedder.target_of(p), embedder.has_result(p, 't'), embedder.check_tables(p)));
 
   -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
   perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), format($f$
@@ -242,7 +242,7 @@ begin
       select j.row_key from embedder.pipeline_%1$s_job j where not j.fresh
       union select d.row_key from embedder.pipeline_%1$s_dead_letter d) k
     where exists (select from %2$s t where %3$s and %4$s));
-end$f$, p.id, p.target_table, embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
+end$f$, p.id, embedder.target_of(p), embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
 end
 $$;
 

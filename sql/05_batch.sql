@@ -64,7 +64,7 @@ end$f$,
       embedder.input_of(p, 'source'), p.source,
       embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_tables(p),
       case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
-        around[1], around[2], p.target_table, embedder.keys_equal(p.source, 'source', 't'),
+        around[1], around[2], embedder.target_of(p), embedder.keys_equal(p.source, 'source', 't'),
         embedder.result_marker(p), embedder.is_own_chunk(p, 't')) else '' end,
       -- Of the whole text: two may begin alike and differ behind the cut.
       case when p.filter is null then hash else format('case when (%s) then %s end', p.filter, hash) end));
@@ -81,7 +81,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$
   if to_regclass(%L) is distinct from %s::regclass or to_regclass(%L) is distinct from %s::regclass then
     raise undefined_table using message = 'a table of the pipeline was renamed';
-  end if;%s$f$, p.source, p.source::oid, p.target_table, p.target_table::oid, embedder.check_sight(p.source) || embedder.check_sight(p.target_table))
+  end if;%s$f$, p.source, p.source::oid, embedder.target_of(p), p.target_table::oid, embedder.check_sight(p.source) || embedder.check_sight(p.target_table))
 $$;
 
 create or replace function embedder.check_sight(relation regclass) returns text
@@ -202,7 +202,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ), vectors as (
     select (select count(*) from written where written.added) - (select count(*) from emptied) as change
   )$f$,
-    p.id, p.target_table, embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    p.id, embedder.target_of(p), embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
     embedder.key_values(p.source, 'held.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
     embedder.result_values(p, 'held'), max(c.place),
     string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place))
@@ -263,7 +263,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select (select count(*) from written where written.added and written.chunk = 0)
       - (select count(*) from removed where removed.chunk = 0) as change
   )$f$,
-    p.id, p.target_table, embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    p.id, embedder.target_of(p), embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
     embedder.key_values(p.source, 'given.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
     string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
     string_agg(format('$%s', c.place + 11), ', ' order by c.place), string_agg(format('v%s', c.place), ', ' order by c.place),
@@ -294,7 +294,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   ), vectors as (
     select %9$s as change
   )$f$,
-    p.id, p.target_table, embedder.key_matches(p.source, 'source', 'held.row_key'),
+    p.id, embedder.target_of(p), embedder.key_matches(p.source, 'source', 'held.row_key'),
     string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
     embedder.key_matches(p.source, 'source', 'locked.row_key'), embedder.hash_column(p), max(c.place), embedder.result_marker(p),
     -- What anybody else writes is counted by a trigger, which passes over this; of a partitioned table by the one for all updates.

@@ -133,10 +133,11 @@ end
 $$;
 
 -- The statement that deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
-create or replace function embedder.prune_statement(p embedder.pipeline, sidecar regclass) returns text
+drop function if exists embedder.prune_statement(embedder.pipeline, regclass);
+create or replace function embedder.prune_statement(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('delete from %s t where not exists (select from %s source where %s)',
-    sidecar, p.source, embedder.keys_equal(p.source, 'source', 't'))
+    embedder.target_of(p), p.source, embedder.keys_equal(p.source, 'source', 't'))
 $$;
 
 -- The statements that add the target columns to the source; those that are there already are looked at.

@@ -67,7 +67,7 @@ declare
   body text;
   definition text;
   old_function regprocedure;
-  problem text := embedder.view_problem(p);
+  problem text := case when present is null then embedder.view_problem(p) end;
 begin
   if problem is not null then
     raise notice 'pipeline "%" has no view %: %', p.name, name, problem;

@@ -27,6 +27,8 @@ $$;
 create or replace function embedder.pipeline_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  -- A cutover makes what the new one needs, and the old one needs nothing any more.
+  if new.live <> old.live then return null; end if;
   if new.name <> old.name and old.live then
     -- Its view bears its name.
     perform embedder.drop_view(old);

@@ -160,7 +160,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from (select case when p.sidecar then 't' else 'source' end as target) v
   cross join lateral embedder.has_result(p, v.target) has
   cross join lateral (select
-    format('%s t where %s and %s', p.target_table, embedder.keys_equal(p.source, 't', 'source'), has) as there,
+    format('%s t where %s and %s', embedder.target_of(p), embedder.keys_equal(p.source, 't', 'source'), has) as there,
     case
       when stale then format('coalesce(%s.%I = %s, false)', v.target, embedder.hash_column(p), embedder.hash_expression(p, 'source'))
       -- A sidecar may be one that a pipeline of another model has left.
@@ -205,7 +205,7 @@ end$f$,
       format('select given.row_key from unnest($1) given(row_key) cross join lateral (select from %s', row_of_given),
       format(' union all select given.row_key from unnest($1) given(row_key) where not exists (select from %s offset 0)'
         ' and (exists (select from %s t where %s%s offset 0) or exists (select from %s d where d.row_key = given.row_key offset 0))',
-        row_of_given, p.target_table, embedder.key_matches(p.source, 't', 'given.row_key'),
+        row_of_given, embedder.target_of(p), embedder.key_matches(p.source, 't', 'given.row_key'),
         case when p.sidecar then '' else ' and ' || embedder.has_result(p, 't') end, embedder.book(p, 'dead_letter')),
       format('select %s, %s from %s source where true%s', row_key, keys, p.source, embedder.and_filter(p)),
       format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
@@ -213,7 +213,7 @@ end$f$,
       format(' order by %s limit $3', keys),
       case when p.sidecar
         then format('select distinct on (%1$s) %2$s, %1$s from %3$s t where not exists (select from %4$s offset 0)',
-          target_keys, embedder.key_expression(p.source, 't'), p.target_table, row_of_result)
+          target_keys, embedder.key_expression(p.source, 't'), embedder.target_of(p), row_of_result)
         else format('select %s, %s from %s source where (%s) is not true and %s',
           row_key, keys, p.source, coalesce(p.filter, 'true'), embedder.has_result(p, 'source')) end,
       format(' and (%s) > (%s)', target_keys, embedder.key_values(p.source, '$1')),

@@ -182,6 +182,8 @@ begin
       using errcode = 'object_not_in_prerequisite_state',
         hint = format('select * from embedder.failed_job where pipeline = %1$L; then: select embedder.retry_failed(%1$L). Or let them go without a result: select embedder.cutover(%1$L, force => true).', next.name);
   end if;
+  -- Before the lock: nobody meets these functions before this transaction ends, and then the tables have their names.
+  perform embedder.generate_functions(embedder.as_live(next, old));
   perform embedder.briefly(
     array(select distinct t from unnest(embedder.members_of(next.source) || array[old.target_table, next.target_table]) t),
     array[format('lock table %s in access exclusive mode', next.source), format('select embedder.take_place(%s, %s)', next.id, old.id)]);
@@ -199,36 +201,58 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where f.pipeline_id = next_id and not exists (select from failed o where o.pipeline_id = live_id and o.row_key = f.row_key)
 $$;
 
--- In one transaction: the old generation goes, the new one takes its names, and the view shows it.
+-- The next generation as it will be when it has taken the place of the live one, and its names.
+create or replace function embedder.as_live(p embedder.pipeline, old embedder.pipeline) returns embedder.pipeline
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  target pg_class := (select c from pg_class c where c.oid = p.target_table);
+  old_name name := (select c.relname from pg_class c where c.oid = old.target_table);
+begin
+  p.live := true;
+  p.cutover := 'under way';
+  p.target_name := p.target_table;
+  if old.sidecar and p.sidecar and target.relname = embedder.numbered(old_name, p.generation) then
+    p.target_name := format('%s.%I', target.relnamespace::regnamespace, old_name);
+  elsif not old.sidecar and not p.sidecar and p.target_column = embedder.numbered(old.target_column, p.generation) then
+    p.target_column := old.target_column;
+  end if;
+  return p;
+end
+$$;
+
+-- In one transaction: the old generation goes, the new one takes its names, and the view shows it. Its functions are those of
+-- embedder.as_live already.
 create or replace function embedder.take_place(next_id int, old_id int) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   next embedder.pipeline := (select e from embedder.pipeline e where e.id = next_id);
   old embedder.pipeline := (select e from embedder.pipeline e where e.id = old_id);
+  future embedder.pipeline := embedder.as_live(next, old);
   old_name name := (select relname from pg_class where oid = old.target_table);
-  next_name name := (select relname from pg_class where oid = next.target_table);
+  kept_column text := embedder.numbered(old.target_column, old.generation);
 begin
-  update embedder.pipeline e set live = false, drop_target = next.drop_old where e.id = old.id;
-  if old.sidecar and next.sidecar and next_name = embedder.numbered(old_name, next.generation) then
+  if future.target_name <> next.target_table::text then
     execute format('alter table %s rename to %I', old.target_table, embedder.numbered(old_name, old.generation));
     execute format('alter table %s rename to %I', next.target_table, old_name);
-  elsif not old.sidecar and not next.sidecar and next.target_column = embedder.numbered(old.target_column, next.generation) then
-    perform embedder.rename_columns(old, embedder.numbered(old.target_column, old.generation));
+  elsif future.target_column <> next.target_column then
+    perform embedder.rename_columns(old, kept_column);
     perform embedder.rename_columns(next, old.target_column);
-    update embedder.pipeline e set target_column = embedder.numbered(old.target_column, old.generation) where e.id = old.id;
-    next.target_column := old.target_column;
+    old.target_column := kept_column;
   end if;
   if old.sidecar and next.sidecar then
     -- Who could search the old one can search this one.
     perform embedder.give_rights(c.relacl, c.relowner, next.target_table::text) from pg_class c where c.oid = old.target_table;
   end if;
-  update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = next.target_column where e.id = next.id;
-  perform embedder.install(e) from embedder.pipeline e where e.id = next.id;
+  update embedder.pipeline e set live = false, drop_target = next.drop_old, target_column = old.target_column where e.id = old.id;
+  update embedder.pipeline e set live = true, cutover = null, index_error = null, paused = old.paused, target_column = future.target_column
+  where e.id = next.id returning * into next;
+  perform embedder.protect_sidecar(next);
+  perform embedder.make_view(next);
   -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
   if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
   delete from embedder.pipeline e where e.id = old.id;
   -- What has become of the old one's columns.
-  perform embedder.make_view(e) from embedder.pipeline e where e.id = next.id;
+  if not old.sidecar then perform embedder.make_view(next); end if;
   update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
 end
 $$;
