@@ -98,8 +98,11 @@ describe('a database from pg_dump and pg_restore', () => {
     const before = await counts(database);
     expect(before).toHaveLength(4);
     expect(before.some((row) => row.filling)).toBe(true);
-    expect(await counts(restored)).toEqual(before);
-    const pipelines = `select id, name, source::text, target_table::text, members::text, filter, columns - target_column as columns, generation, live, filled_at from embedder.pipeline order by id`;
+    // Which rows a filter lets in is counted anew, by a worker, when the row that has just entered it is done.
+    expect(await counts(restored)).toEqual(
+      before.map((row) => (row.pipeline === 'col' ? { ...row, source_rows: null } : row)),
+    );
+    const pipelines = `select id, name, source::text, target_table::text, array(select m::text from unnest(members) m order by 1) as members, filter, columns - target_column as columns, generation, live, filled_at from embedder.pipeline order by id`;
     expect((await restored.query(pipelines)).rows).toEqual((await database.query(pipelines)).rows);
     for (const table of ['job', 'dead_letter', 'backfill_range', 'backfill_run', 'tally']) {
       const all = `select to_jsonb(t)::text as row from embedder.${table} t order by 1`;
