@@ -45,7 +45,8 @@ describe('what each statement queues, for the pipeline on {title} {body} and the
     [`update doc set body = null where id = 1`, ['1'], [], [1, 2, 3]],
     [`update doc set body = body, title = title`, [], [], [1, 2, 3]],
     [`update doc set clicks = clicks + 1`, [], [], [1, 2, 3]],
-    [`update doc set title_embedding = null`, [], [], [1, 2, 3]],
+    // Somebody has taken vectors away: they are to come back.
+    [`update doc set title_embedding = null`, [], ['1', '2', '3'], [1, 2, 3]],
     [`update doc set title = 'b' where id in (1, 2)`, ['1'], ['1'], [1, 2, 3]],
     [`update doc set id = 7 where id = 1`, ['7'], ['7'], [2, 3]],
     [`update doc set id = id + 10`, ['11', '12', '13'], ['11', '12', '13'], []],
@@ -212,10 +213,10 @@ describe('the job', () => {
 });
 
 describe('many rows', () => {
-  // PostgreSQL keeps the plan of the first update of a session; one that loops over old and new rows would take hours.
-  it('100,000 updated, deleted and moved in a session that began with one', async () => {
+  // PostgreSQL keeps the plan of the first update of a session; one that loops over old and new rows would take minutes.
+  it('20,000 updated, deleted and moved in a session that began with one', async () => {
     await database.query(
-      `insert into doc (id, title, body) select i, 't', 'b' from generate_series(11, 100000) i`,
+      `insert into doc (id, title, body) select i, 't', 'b' from generate_series(11, 20000) i`,
     );
     await database.query('delete from embedder.job');
     const client = await database.pool.connect();
@@ -223,10 +224,10 @@ describe('many rows', () => {
       await client.query(`set statement_timeout = '60s'`);
       for (let i = 0; i < 7; i++) await client.query(`update doc set title = title || '!' where id = 11`);
       await client.query(`update doc set title = title || '?', body = 'c'`);
-      expect((await queued(database, 'both')).length).toBe(99_993);
-      expect((await queued(database, 'title')).length).toBe(99_993);
+      expect((await queued(database, 'both')).length).toBe(19_993);
+      expect((await queued(database, 'title')).length).toBe(19_993);
       await client.query('delete from embedder.job');
-      await client.query(`update doc set id = id + 1000000 where id > 97000`);
+      await client.query(`update doc set id = id + 1000000 where id > 17000`);
       expect((await queued(database, 'both')).length).toBe(3_000);
       await client.query(`delete from doc where id = 11`);
       await client.query(`delete from doc`);
