@@ -102,23 +102,35 @@ declare
   keys text := embedder.key_list(p.source, 'source');
   row_key text := embedder.key_expression(p.source, 'source');
 begin
-  -- The planner's count is what it was at the last ANALYZE: without one, or for a small table, the cuts are counted out
-  -- along the index. A large table is cut by a sample of its blocks: the ranges are then of about the same length.
+  -- Of a small table the cuts are counted out along the index. Any other one is cut by a sample of its blocks, so that the
+  -- declaration does not read it: the ranges are of about the same length. How many rows it has is by its present size, and by how
+  -- many of them were in a block at the last ANALYZE; where there was none, are in a hundred blocks.
   -- Results beyond the last row are in the last range, which has no end. Dead letters are looked at by themselves.
   perform embedder.create_function(p, 'ranges',
     '(orphans boolean) returns table (place int, after_key text, to_key text, row_keys text[], row_count bigint)',
     embedder.key_settings(p.source) || ' set jit = off',
     format($f$
 declare
-  estimate bigint := (select sum(greatest(c.reltuples, 0)) from pg_class c where c.oid = any (embedder.members_of(%1$L)) and c.relkind = 'r');
-  step bigint := greatest(embedder.rows_per_range(), estimate / embedder.most_ranges());
+  blocks bigint;
+  estimate bigint;
+  step bigint;
+  sampled bigint;
   cuts text[];
 begin
-  if estimate > 20 * step then
+  select coalesce(sum(s.blocks), 0), case when bool_and(c.relpages > 0 and c.reltuples >= 0 or s.blocks = 0) then coalesce(sum(c.reltuples / nullif(c.relpages, 0) * s.blocks), 0) end
+  into blocks, estimate
+  from pg_class c cross join lateral (select pg_relation_size(c.oid) / current_setting('block_size')::int as blocks) s
+  where c.oid = any (embedder.members_of(%1$L)) and c.relkind = 'r';
+  if estimate is null and blocks > 0 then
+    select count(*) * blocks / least(100, blocks) into estimate from %4$s source tablesample system (least(100, 10000.0 / blocks)) repeatable (1);
+  end if;
+  step := greatest(embedder.rows_per_range(), estimate / embedder.most_ranges());
+  if blocks > 1000 and estimate > step then
+    sampled := greatest(20 * estimate / step, least(500 * estimate / step, 20000));
     cuts := array(select c.row_key from (
       select %2$s as row_key, row_number() over (order by %3$s) as place
-      from %4$s source tablesample system (least(100, 100.0 * greatest(20000, 20 * estimate / step) / estimate)) repeatable (1)) c
-      where c.place %% greatest(1, greatest(20000, 20 * estimate / step) * step / estimate) = 0 order by c.place);
+      from %4$s source tablesample system (least(100, 100.0 * sampled / estimate)) repeatable (1)) c
+      where c.place %% greatest(1, sampled * step / estimate) = 0 order by c.place);
   else
     cuts := array(select c.row_key from (
       select %2$s as row_key, row_number() over (order by %3$s) as place from %4$s source) c

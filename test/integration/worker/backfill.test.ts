@@ -385,6 +385,28 @@ describe('beside other work', () => {
     expect(rows).toEqual([{ source_rows: '73', embedded_rows: '73' }]);
   });
 
+  it('is cut without a walk through the table where nothing has counted its rows', async () => {
+    await database.query('drop table if exists doc cascade');
+    await database.query(`create table doc (id int primary key, body text) with (autovacuum_enabled = off);
+      insert into doc select i, repeat('text ', 20) from generate_series(1, 150000) i`);
+    await database.query(`select embedder.create_pipeline('doc', 'body', index => 'none')`);
+    const { rows } = await database.query<{ id: number }>('select id from embedder.pipeline');
+    const client = await database.pool.connect();
+    try {
+      await client.query('begin');
+      const cut = await client.query(`select from embedder.pipeline_${rows[0]!.id}_ranges(false)`);
+      const { rows: read } = await client.query<{ n: string }>(
+        `select seq_tup_read + idx_tup_fetch as n from pg_stat_xact_user_tables where relname = 'doc'`,
+      );
+      expect(cut.rowCount).toBeGreaterThan(8);
+      expect(cut.rowCount).toBeLessThan(25);
+      expect(Number(read[0]!.n)).toBeLessThan(40_000);
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+  });
+
   it('a pause holds it, dropping the pipeline ends it', async () => {
     await rangesOf(10);
     await make(100);
