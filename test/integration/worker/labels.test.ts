@@ -141,6 +141,7 @@ describe.each<[task: LabelModel['task'], model: string, options: LabelOptions]>(
       'score',
       'detail',
       'model',
+      'source_hash',
       'embedded_at',
     ]);
     expect(await status()).toMatchObject({
