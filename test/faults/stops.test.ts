@@ -70,7 +70,7 @@ describe('stop, within its time', () => {
 
   it('when its table is locked as a whole', async () => {
     await database.query(`select embedder.create_pipeline('doc', 'body', index => 'none')`);
-    await queueBackfills(database);
+    await queueBackfills(database, 'doc');
     await holder.query('begin; lock table doc in access exclusive mode');
     const worker = workerOn(database, { stopSeconds: 1, embedder: new FakeEmbedder() });
     const claimed = once(worker.events, 'claimed');

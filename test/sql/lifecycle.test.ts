@@ -162,7 +162,7 @@ describe('status', () => {
       embedded_rows: '0',
       stale_rows: '0',
       pending: '0',
-      backfill_rows_estimate: '1',
+      backfill_rows_estimate: '3',
       leased: '0',
       failed: '0',
       coverage: '0.0000',

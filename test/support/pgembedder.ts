@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events';
+import pg from 'pg';
 import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrator.ts';
@@ -48,7 +49,7 @@ export async function createMigratedDatabase(options: DatabaseOptions = {}): Pro
 
 /** The row keys on the queue of a pipeline, sorted. */
 export async function queued(database: TestDatabase, pipeline: string): Promise<string[]> {
-  await queueBackfills(database);
+  await queueBackfills(database, pipeline);
   const { rows } = await database.query<{ row_key: string }>(
     `select j.row_key from embedder.job j join embedder.pipeline p on p.id = j.pipeline_id
      where p.name = $1 order by j.row_key`,
@@ -59,7 +60,7 @@ export async function queued(database: TestDatabase, pipeline: string): Promise<
 
 /** The row keys on the queue of a pipeline, sorted; afterwards its queue is empty. */
 export async function takeQueued(database: TestDatabase, pipeline: string): Promise<string[]> {
-  await queueBackfills(database);
+  await queueBackfills(database, pipeline);
   const { rows } = await database.query<{ row_key: string }>(
     `delete from embedder.job where pipeline_id = (select id from embedder.pipeline where name = $1)
      returning row_key`,
@@ -68,16 +69,21 @@ export async function takeQueued(database: TestDatabase, pipeline: string): Prom
   return rows.map((row) => row.row_key).sort();
 }
 
-/** Makes jobs of the rows that backfills have yet to walk, so that a test finds them on the queue. */
-export async function queueBackfills(database: TestDatabase): Promise<void> {
+/**
+ * Makes jobs of the rows that backfills of a pipeline have yet to walk, so that a test finds them on the queue. A row that has
+ * one is left alone: an open transaction may hold it.
+ */
+export async function queueBackfills(database: TestDatabase, pipeline: string): Promise<void> {
   await database.query(`do $$
-    declare run embedder.backfill_run;
+    declare
+      run embedder.backfill_run;
+      wanted int[] := array(select id from embedder.pipeline where name = ${pg.escapeLiteral(pipeline)});
     begin
-      for run in select * from embedder.backfill_run loop
-        execute format('insert into embedder.job (pipeline_id, row_key) select %1$s, k from embedder.pipeline_%1$s_next(null, null, %2$L, %3$L, 1000000, stale => %4$L) k on conflict do nothing',
+      for run in select * from embedder.backfill_run where pipeline_id = any (wanted) loop
+        execute format('insert into embedder.job (pipeline_id, row_key) select %1$s, k from embedder.pipeline_%1$s_next(null, null, %2$L, %3$L, 1000000, stale => %4$L) k where not exists (select from embedder.job where pipeline_id = %1$s and row_key = k) on conflict do nothing',
           run.pipeline_id, run.condition, run.force, run.stale);
       end loop;
-      delete from embedder.backfill_run;
+      delete from embedder.backfill_run where pipeline_id = any (wanted);
     end $$`);
 }
 

@@ -334,7 +334,7 @@ describe('rows', () => {
       source_rows: '3',
       embedded_rows: '2',
       stale_rows: '0',
-      coverage: '0.6667',
+      coverage: '1.0000',
     });
     await setBody(1, `${paragraphs(...names)}\n\n${paragraph('last')}`);
     expect(await status()).toMatchObject({ embedded_rows: '2', stale_rows: '1' });

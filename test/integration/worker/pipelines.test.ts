@@ -69,7 +69,7 @@ const create = async (column: string, rest = '', source = 'doc') => {
   await database.query(
     `select embedder.create_pipeline('${source}', '${column}', name => '${column}', index => 'none'${rest})`,
   );
-  await queueBackfills(database);
+  await queueBackfills(database, column);
 };
 const empty = (name: string) =>
   pollUntil(async () => (await queued(database, name)).length === 0, {
