@@ -64,7 +64,7 @@ export async function migrate(database: Database, models: KnownModel[] = []): Pr
     await saveModels(transaction, models);
     return done;
   });
-  const failed = await followPipelines(database, mended);
+  const failed = await followPipelines(database, mended, migrations.length > 0);
   return { migrations, functions, mended, other, failed };
 }
 
@@ -228,8 +228,15 @@ async function saveModels(transaction: Transaction<Schema>, models: KnownModel[]
     .execute();
 }
 
-/** Makes the functions of the pipelines that were made from other files of sql/. */
-async function followPipelines(database: Database, mended: string[]): Promise<MigrationResult['failed']> {
+/**
+ * Makes the functions of the pipelines that were made from other files of sql/.
+ * @param upgraded a new migration was applied, which may have dropped functions to be made anew: their lack is nothing that was mended
+ */
+async function followPipelines(
+  database: Database,
+  mended: string[],
+  upgraded: boolean,
+): Promise<MigrationResult['failed']> {
   const failed: MigrationResult['failed'] = [];
   const { rows } = await sql<{ id: number; name: string; gaps: string[]; lost: boolean }>`
     select p.id, p.name, g.gaps, g.lost from embedder.pipeline p
@@ -241,7 +248,7 @@ async function followPipelines(database: Database, mended: string[]): Promise<Mi
       const problem = await followPipeline(database, id);
       if (problem) failed.push({ pipeline: name, problem });
       else if (gaps.length > 0) {
-        mended.push(...gaps.map((gap) => `pipeline ${name}: ${gap}`));
+        if (lost || !upgraded) mended.push(...gaps.map((gap) => `pipeline ${name}: ${gap}`));
         if (lost) mended.push(await findMissed(database, id, name));
       }
     } catch (error) {
