@@ -90,7 +90,8 @@ describe('a worker', () => {
     await started;
     expect(worker.state).toBe('working');
     await worker.stop();
-    expect(lines).toEqual(['database is away, waiting for it']);
+    // A server that has just come back may be slow to notify, and that is said as well.
+    expect(lines.filter((line) => line === 'database is away, waiting for it')).toHaveLength(1);
   });
 
   it('that is to drain while the server is away fails', async () => {
