@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { createModelStore } from '../../../src/models/store.ts';
-import { cosine, extraModels, goldenRows, hasExtraModels } from '../../unit/inference/golden.ts';
+import { cosine, extraModels, goldenRows, hasExtraModels, hasVnni } from '../../unit/inference/golden.ts';
 import { startEngine } from './support.ts';
 
 /**
@@ -61,7 +61,7 @@ describe('vectors beside the reference', () => {
   it.skipIf(!hasExtraModels)('of bge-small, with CLS pooling added', async () => {
     // Its reference ran the same int8 file, one text a run.
     const result = await cosines('Xenova/bge-small-en-v1.5', 'bge-small');
-    expect(result.worstAlone).toBeGreaterThanOrEqual(0.9999);
+    expect(result.worstAlone).toBeGreaterThanOrEqual(hasVnni ? 0.9999 : 0.999);
     expect(result.worst).toBeGreaterThanOrEqual(0.99);
   });
 });

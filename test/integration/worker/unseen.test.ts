@@ -111,8 +111,9 @@ describe('what happens to a table behind the triggers’ back is found by the ne
     await allRight();
   });
 
-  it('a generated column that is computed by another expression', async ({ skip }) => {
-    if (server < 170000) skip('set expression is new in 17');
+  it('a generated column that is computed by another expression', async () => {
+    // "set expression" is new in 17.
+    if (server < 170_000) return;
     await database.query(`create table doc (id int primary key, raw text, body text generated always as (raw || '!') stored);
       insert into doc values (1, 'a'), (2, 'b'); ${pipeline()}`);
     await work();
