@@ -6,7 +6,8 @@ import { packageRoot } from '../../../src/package-root.ts';
  * Whether int8 products are exact here. The references of int8 files were made on such a processor; without VNNI, ONNX
  * Runtime takes kernels that round otherwise (see session-options.ts), and results lie a little further from them.
  */
-export const hasVnni = !existsSync('/proc/cpuinfo') || /\bavx(512)?_vnni\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
+export const hasVnni =
+  !existsSync('/proc/cpuinfo') || /\bavx(512)?_vnni\b/.test(readFileSync('/proc/cpuinfo', 'utf8'));
 
 /** What the reference implementation gives for a text. */
 export interface GoldenRow {
