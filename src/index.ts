@@ -2,9 +2,9 @@
 export { type Connection, type Database, openDatabase } from './database/database.ts';
 export type { MigrationResult } from './database/migrator.ts';
 export { UserError } from './errors.ts';
-export { EngineError } from './inference/engine-error.ts';
-export type { LabelTaskOptions } from './inference/task-options.ts';
+export { EngineError } from './inference/backend/engine-error.ts';
 export type { Entity, LabelResult } from './inference/tasks/label-task.ts';
+export type { LabelTaskOptions } from './inference/tasks/task-options.ts';
 export {
   createEmbedder,
   type EmbedderSettings,

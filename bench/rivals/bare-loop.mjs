@@ -1,7 +1,7 @@
 // The bare loop: what is left when there is neither a database nor a second process. It tokenizes all texts, sorts
 // them by length, cuts batches under a token budget, and runs them one after the other, fetching only the pooled
 // output. Written out here and not taken from src/, so that it does not share what may be slow there; the session's
-// options are those of src/inference/model-session.ts.
+// options are those of src/inference/process/model-session.ts.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';

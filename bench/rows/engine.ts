@@ -1,6 +1,6 @@
 import { pino } from 'pino';
+import type { BatchReport } from '../../src/inference/backend/batch-report.ts';
 import type { Embedder as EmbedderClass } from '../../src/inference/embedder.ts';
-import type { BatchReport } from '../../src/inference/engine-events.ts';
 import type { ModelDescription } from '../../src/models/description.ts';
 import type { Bench, Figure, Row } from '../row.ts';
 import { alternate } from '../support/alternate.ts';

@@ -5,9 +5,12 @@
 export const { createWorker, definePipeline, migrate, openDatabase } =
   await load<typeof import('../../src/index.ts')>('index.js');
 export const { createModelStore } = await load<typeof import('../../src/models/store.ts')>('models/store.js');
-export const { physicalCores } =
-  await load<typeof import('../../src/inference/cores.ts')>('inference/cores.js');
-export const { Engine } = await load<typeof import('../../src/inference/engine.ts')>('inference/engine.js');
+export const { physicalCores } = await load<typeof import('../../src/inference/devices/cores.ts')>(
+  'inference/devices/cores.js',
+);
+export const { Engine } = await load<typeof import('../../src/inference/engine/engine.ts')>(
+  'inference/engine/engine.js',
+);
 export const { Embedder } =
   await load<typeof import('../../src/inference/embedder.ts')>('inference/embedder.js');
 export const { readGlosses } =

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
-import { EngineError } from '../inference/engine-error.ts';
-import { checkTaskOptions, type LabelTaskOptions } from '../inference/task-options.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
+import { checkTaskOptions, type LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { LabelModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { EngineError } from '../inference/engine-error.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { shortFloat } from './format.ts';

@@ -3,7 +3,7 @@ import { type Config, deviceChoices, devicePattern } from '../config.ts';
 import { type Device, variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder } from '../inference/embedder.ts';
-import { Engine, type EngineOptions } from '../inference/engine.ts';
+import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
 import type { ModelStore } from '../models/store.ts';
 import { type Environment, openStore } from './session.ts';
 

@@ -1,20 +1,20 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
-import { defaultBudgetFile } from './budget-memory.ts';
-import { vectorCutter } from './cut-vector.ts';
-import type { Engine } from './engine.ts';
-import { EngineError } from './engine-error.ts';
-import { LabelCollector } from './label-collector.ts';
-import { checkTexts } from './limits.ts';
-import { RowRunner } from './row-runner.ts';
+import { EngineError } from './backend/engine-error.ts';
+import { checkTexts } from './backend/limits.ts';
+import type { RowResult, RunOptions } from './backend/types.ts';
+import { defaultBudgetFile } from './batches/budget-memory.ts';
+import { RowRunner } from './batches/row-runner.ts';
+import type { Engine } from './engine/engine.ts';
+import { vectorCutter } from './results/cut-vector.ts';
 import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
-import type { LabelTaskOptions } from './task-options.ts';
+import { LabelCollector } from './tasks/label-collector.ts';
 import type { LabelResult } from './tasks/label-task.ts';
 import { inParts, textsAtOnce } from './tasks/parts.ts';
 import { Similarity } from './tasks/similarity.ts';
+import type { LabelTaskOptions } from './tasks/task-options.ts';
 import { labelTask } from './tasks/tasks.ts';
-import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer.ts';
-import type { RowResult, RunOptions } from './types.ts';
+import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 
 export interface EmbedderOptions {
   readonly engine: Engine;

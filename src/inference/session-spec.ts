@@ -1,5 +1,5 @@
 import type { FeatureExtractionModel, LogitsModel, Pooling } from '../models/description.ts';
-import type { LogitsSpec, VectorSpec } from './types.ts';
+import type { LogitsSpec, VectorSpec } from './backend/types.ts';
 
 /** What a pipeline may ask for other than what the model's authors chose. */
 export interface SessionOptions {

@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
+import { EngineError } from '../inference/backend/engine-error.ts';
 import { variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder } from '../inference/embedder.ts';
-import { Engine, type EngineOptions } from '../inference/engine.ts';
-import { EngineError } from '../inference/engine-error.ts';
-import type { LabelTaskOptions } from '../inference/task-options.ts';
+import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
 import type { LabelResult } from '../inference/tasks/label-task.ts';
+import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import { parseChoice } from '../models/choice.ts';
 import type { Pooling } from '../models/description.ts';
 import { modelsDirectory } from '../models/places.ts';

@@ -3,8 +3,8 @@ import type { Database } from '../database/database.ts';
 import type { PipelineOptions } from '../database/schema.ts';
 import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import { EngineError } from '../inference/engine-error.ts';
 import type { FeatureExtractionModel } from '../models/description.ts';
 import { nearestName } from '../nearest-name.ts';
 

@@ -1,7 +1,7 @@
+import type { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { EngineError } from '../inference/engine-error.ts';
 import { sessionSpec } from '../inference/session-spec.ts';
-import type { LabelTaskOptions } from '../inference/task-options.ts';
+import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import type { Output } from '../queue/batch.ts';
 import type { ServedPipeline } from './registry.ts';
 import type { Piece } from './row.ts';

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
+import type { BatchReport } from '../inference/backend/batch-report.ts';
 import type { TokenizedReport } from '../inference/embedder.ts';
-import type { BatchReport } from '../inference/engine-events.ts';
-import type { Phase } from '../inference/runner.ts';
+import type { Phase } from '../inference/engine/runner.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
 export interface WorkerStats {

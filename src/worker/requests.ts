@@ -1,9 +1,9 @@
 import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
+import { limits } from '../inference/backend/limits.ts';
+import type { RowResult } from '../inference/backend/types.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import { EngineError } from '../inference/engine-error.ts';
-import { limits } from '../inference/limits.ts';
-import type { RowResult } from '../inference/types.ts';
 import type { FeatureExtractionModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import {

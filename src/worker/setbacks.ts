@@ -1,7 +1,7 @@
 import { codeOf } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
-import { EngineError } from '../inference/engine-error.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
 import { refreshPipeline } from '../pipelines/pipeline.ts';
 import { failJobs, heldJobs, type Job, releaseJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';

@@ -10,7 +10,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { Embedder, type TextEmbedder, type TokenizedReport } from '../inference/embedder.ts';
-import { Engine, type EngineOptions, type SessionState } from '../inference/engine.ts';
+import { Engine, type EngineOptions, type SessionState } from '../inference/engine/engine.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';

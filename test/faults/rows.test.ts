@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { EngineError } from '../../src/inference/engine-error.ts';
+import { EngineError } from '../../src/inference/backend/engine-error.ts';
 import { bundledModelsDirectory } from '../../src/models/catalog.ts';
 import {
   createMigratedDatabase,

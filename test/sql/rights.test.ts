@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { EngineError } from '../../src/inference/engine-error.ts';
+import { EngineError } from '../../src/inference/backend/engine-error.ts';
 import {
   createMigratedDatabase,
   drain,

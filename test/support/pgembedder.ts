@@ -3,17 +3,17 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrator.ts';
+import type { EngineError } from '../../src/inference/backend/engine-error.ts';
+import type { RowResult } from '../../src/inference/backend/types.ts';
 import {
   Embedder,
   type EmbedOptions,
   type LabelOptions,
   type TextEmbedder,
 } from '../../src/inference/embedder.ts';
-import { Engine } from '../../src/inference/engine.ts';
-import type { EngineError } from '../../src/inference/engine-error.ts';
+import { Engine } from '../../src/inference/engine/engine.ts';
 import type { LabelResult } from '../../src/inference/tasks/label-task.ts';
-import type { Tokenizer } from '../../src/inference/tokenizer.ts';
-import type { RowResult } from '../../src/inference/types.ts';
+import type { Tokenizer } from '../../src/inference/tokenizer/tokenizer.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';

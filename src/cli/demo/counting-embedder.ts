@@ -1,5 +1,5 @@
 import { Embedder } from '../../inference/embedder.ts';
-import type { Tokenizer } from '../../inference/tokenizer.ts';
+import type { Tokenizer } from '../../inference/tokenizer/tokenizer.ts';
 import type { ModelDescription } from '../../models/description.ts';
 
 /** An embedder that knows how many tokens its texts had, for a progress bar. */

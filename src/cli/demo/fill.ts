@@ -1,5 +1,5 @@
 import { UserError } from '../../errors.ts';
-import type { Engine } from '../../inference/engine.ts';
+import type { Engine } from '../../inference/engine/engine.ts';
 import { createWorker } from '../../worker/worker.ts';
 import { formatCount, formatSeconds, plural } from '../format.ts';
 import { errorColours as colours, say } from '../output.ts';

@@ -1,7 +1,7 @@
 import { UserError } from '../../errors.ts';
+import { EngineError } from '../../inference/backend/engine-error.ts';
 import type { Device } from '../../inference/devices/device.ts';
 import type { Embedder } from '../../inference/embedder.ts';
-import { EngineError } from '../../inference/engine-error.ts';
 import type { ModelDescription } from '../../models/description.ts';
 import { withEmbedder } from '../embedder.ts';
 import { formatMilliseconds } from '../format.ts';

@@ -2,8 +2,8 @@ import { fork } from 'node:child_process';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { packageRoot } from '../../package-root.ts';
-import { runtimeEnvironment } from '../runtime-environment.ts';
 import type { DeviceName } from './device.ts';
+import { runtimeEnvironment } from './runtime-environment.ts';
 
 /** What the process is asked to try. */
 export interface ProbeRequest {

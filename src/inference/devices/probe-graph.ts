@@ -1,6 +1,6 @@
-import { appendixOf, floatInput, floatOutput, intAttribute, node } from '../graph-appendix.ts';
-import { onnx } from '../onnx-outline.ts';
-import { bytesField, varintField } from '../protobuf.ts';
+import { appendixOf, floatInput, floatOutput, intAttribute, node } from '../onnx/graph-appendix.ts';
+import { onnx } from '../onnx/onnx-outline.ts';
+import { bytesField, varintField } from '../onnx/protobuf.ts';
 
 /** Columns of the graph's input `x` and its output `y`, both [rows, columns] in float32; those of MiniLM. */
 export const probeColumns = 384;

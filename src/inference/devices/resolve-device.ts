@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { deviceChoices } from '../../config.ts';
 import { UserError } from '../../errors.ts';
-import { physicalCores } from '../cores.ts';
+import { physicalCores } from './cores.ts';
 import { type Binding, cudaProblem, findBinding, hasCudaProvider, inspectCuda } from './cuda-installation.ts';
 import { cpu, type Device, type DeviceKind, type DeviceName, deviceName, parseDevice } from './device.ts';
 import { mayHaveGraphics } from './graphics-nodes.ts';

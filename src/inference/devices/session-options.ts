@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import type { InferenceSession } from 'onnxruntime-node';
-import type { RunSettings } from '../protocol.ts';
 import type { Device } from './device.ts';
+import type { RunSettings } from './run-settings.ts';
 
 type Options = InferenceSession.SessionOptions;
 

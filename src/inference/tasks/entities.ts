@@ -1,6 +1,6 @@
-import type { AggregationStrategy } from '../task-options.ts';
 import type { Entity } from './label-task.ts';
 import { largestAt } from './scores.ts';
+import type { AggregationStrategy } from './task-options.ts';
 
 /** A token with its scores. */
 export interface ScoredToken {

@@ -1,4 +1,4 @@
-import type { Sequence } from '../types.ts';
+import type { Sequence } from '../backend/types.ts';
 
 /** A token or a run of tokens that was given a label. */
 export type Entity = EntityPlace & ({ readonly entity: string } | { readonly entity_group: string });

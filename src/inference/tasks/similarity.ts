@@ -1,11 +1,11 @@
 import { UserError } from '../../errors.ts';
 import type { FeatureExtractionModel, SimilarityModel } from '../../models/description.ts';
-import { EngineError } from '../engine-error.ts';
-import { checkTaskOptions, type LabelTaskOptions, type TaskOptions } from '../task-options.ts';
-import type { Tokenizer } from '../tokenizer.ts';
-import type { RowResult, RunOptions } from '../types.ts';
+import { EngineError } from '../backend/engine-error.ts';
+import type { RowResult, RunOptions } from '../backend/types.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { LabelResult } from './label-task.ts';
 import { ranked, softmax } from './scores.ts';
+import { checkTaskOptions, type LabelTaskOptions, type TaskOptions } from './task-options.ts';
 
 /**
  * What similarities are multiplied by before the softmax. sentence-transformers trains with it by default

@@ -1,7 +1,7 @@
 import type { LogitsModel } from '../../models/description.ts';
-import { checkTaskOptions } from '../task-options.ts';
-import type { TextTokenizer } from '../tokenizer.ts';
+import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
+import { checkTaskOptions } from './task-options.ts';
 import { textClassification } from './text-classification.ts';
 import { tokenClassification } from './token-classification.ts';
 import { zeroShot } from './zero-shot.ts';

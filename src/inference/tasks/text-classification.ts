@@ -1,8 +1,8 @@
 import type { TextClassificationModel } from '../../models/description.ts';
-import type { TaskOptions } from '../task-options.ts';
-import type { Tokenizer } from '../tokenizer.ts';
+import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { ranked, sigmoid, softmax } from './scores.ts';
+import type { TaskOptions } from './task-options.ts';
 
 /** The model's own labels. `multi_label` overrides what the model says of its logits. */
 export function textClassification(

@@ -1,9 +1,9 @@
 import type { TokenClassificationModel } from '../../models/description.ts';
-import type { TaskOptions } from '../task-options.ts';
-import type { TextTokenizer } from '../tokenizer.ts';
+import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
 import { entitiesOf } from './entities.ts';
 import type { LabelTask } from './label-task.ts';
 import { softmax } from './scores.ts';
+import type { TaskOptions } from './task-options.ts';
 
 /**
  * Entities with their places in the text, as transformers' pipeline gives them.

@@ -1,8 +1,8 @@
 import type { ZeroShotModel } from '../../models/description.ts';
-import type { TaskOptions } from '../task-options.ts';
-import type { TextTokenizer } from '../tokenizer.ts';
+import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { ranked, softmax } from './scores.ts';
+import type { TaskOptions } from './task-options.ts';
 
 /**
  * Labels of the user's own: each is put into a sentence, and the model says how far that sentence follows from the

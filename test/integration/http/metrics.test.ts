@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { EngineError } from '../../../src/inference/engine-error.ts';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { version } from '../../../src/version.ts';
 import type { Worker, WorkerOptions } from '../../../src/worker/worker.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';

@@ -1,7 +1,7 @@
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { EngineExit } from '../../../src/inference/engine-child.ts';
+import type { EngineExit } from '../../../src/inference/engine/engine-child.ts';
 import { sessionSpec } from '../../../src/inference/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';

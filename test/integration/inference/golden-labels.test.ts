@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import { EngineError } from '../../../src/inference/engine-error.ts';
 import type { Entity, LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import type { LabelModel, ModelTask } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
+import { runIsolated } from '../../../src/inference/batches/isolate.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import { EngineError } from '../../../src/inference/engine-error.ts';
-import { runIsolated } from '../../../src/inference/isolate.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import { copyOfBundledModel, exits, faultyEntry, hangs, refuses, startEngine } from './support.ts';

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
+import { limits } from '../../../src/inference/backend/limits.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import { EngineError } from '../../../src/inference/engine-error.ts';
-import { limits } from '../../../src/inference/limits.ts';
 import { logitsSpec } from '../../../src/inference/session-spec.ts';
 import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import { textsAtOnce } from '../../../src/inference/tasks/parts.ts';

@@ -2,10 +2,10 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { EngineError } from '../../../src/inference/engine-error.ts';
-import type { BatchReport } from '../../../src/inference/engine-events.ts';
-import { RowRunner } from '../../../src/inference/row-runner.ts';
-import type { RowResult, RunOptions, Sequence, VectorSpec } from '../../../src/inference/types.ts';
+import type { BatchReport } from '../../../src/inference/backend/batch-report.ts';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
+import type { RowResult, RunOptions, Sequence, VectorSpec } from '../../../src/inference/backend/types.ts';
+import { RowRunner } from '../../../src/inference/batches/row-runner.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import { faultyEntry, fills, refuses, startEngine } from './support.ts';
 

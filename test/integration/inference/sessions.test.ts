@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { BatchReport } from '../../../src/inference/engine-events.ts';
+import type { BatchReport } from '../../../src/inference/backend/batch-report.ts';
 import { sessionSpec } from '../../../src/inference/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
 import { onTestFinished } from 'vitest';
-import { Engine, type EngineOptions } from '../../../src/inference/engine.ts';
-import type { EngineEvents } from '../../../src/inference/engine-events.ts';
+import { Engine, type EngineOptions } from '../../../src/inference/engine/engine.ts';
+import type { EngineEvents } from '../../../src/inference/engine/engine-events.ts';
 import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
 import { packageRoot } from '../../../src/package-root.ts';
 

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../../src/database/database.ts';
 import { migrate, migrationState } from '../../../src/database/migrator.ts';
-import { EngineError } from '../../../src/inference/engine-error.ts';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { metricValue } from '../../support/metrics-text.ts';
 import { type PgBouncer, startPgBouncer } from '../../support/pgbouncer.ts';

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import type { EmbedOptions } from '../../../src/inference/embedder.ts';
-import { EngineError } from '../../../src/inference/engine-error.ts';
 import type { FeatureExtractionModel } from '../../../src/models/description.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { EngineError } from '../../../src/inference/engine-error.ts';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import {
   createMigratedDatabase,

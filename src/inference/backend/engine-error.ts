@@ -1,0 +1,57 @@
+import { UserError } from '../../errors.ts';
+
+/**
+ * What went wrong in the engine, and so whom it concerns.
+ *
+ * The model, so every row of the pipeline alike:
+ * - `load`: it cannot be loaded (missing, damaged, wrong checksum, wrong dimensions).
+ * - `start`: the engine process does not come up, or ended each time before the model was loaded.
+ *
+ * The batch that was running, so at last one of its rows:
+ * - `run`: ONNX Runtime refused it, or the places of a text's tokens could not be told.
+ * - `died`: the process ended while it ran.
+ * - `timeout`: it ran for too long and the process was killed.
+ * - `memory`: there was not enough memory for it.
+ *
+ * One row:
+ * - `not-finite`: its numbers hold NaN or an infinity, or are zero where a length of 1 was asked for.
+ *
+ * Nobody:
+ * - `stopped`: the engine was stopped before the batch ran.
+ * - `busy`: too many callers wait already.
+ */
+export type EngineErrorKind =
+  | 'load'
+  | 'start'
+  | 'run'
+  | 'died'
+  | 'timeout'
+  | 'memory'
+  | 'not-finite'
+  | 'stopped'
+  | 'busy';
+
+const blamesBatch: readonly EngineErrorKind[] = ['run', 'died', 'timeout', 'memory'];
+
+/** An error of the engine; `kind` says whether to blame the model, the batch or the row. Holds no user text. */
+export class EngineError extends UserError {
+  override readonly name = 'EngineError';
+  readonly kind: EngineErrorKind;
+  /** Whether there was too little memory, as far as can be told: the kernel ends a process that takes too much. */
+  readonly wantsMemory: boolean;
+
+  constructor(
+    kind: EngineErrorKind,
+    message: string,
+    options: { hint?: string; cause?: unknown; wantsMemory?: boolean } = {},
+  ) {
+    super(message, options);
+    this.kind = kind;
+    this.wantsMemory = options.wantsMemory ?? kind === 'memory';
+  }
+
+  /** Whether a part of the batch may succeed where the whole did not, so that it is worth halving. */
+  get blamesBatch(): boolean {
+    return blamesBatch.includes(this.kind);
+  }
+}

@@ -1,0 +1,216 @@
+import { EngineError } from '../backend/engine-error.ts';
+import { limits } from '../backend/limits.ts';
+import { type Rank, rank, rankOf } from '../backend/rank.ts';
+import {
+  type CallOptions,
+  idsOf,
+  type RowResult,
+  type Sequence,
+  type SessionSpec,
+} from '../backend/types.ts';
+import { flatten, splitRows } from '../wire/flat-rows.ts';
+import { mostInARow, type RunRequest } from '../wire/protocol.ts';
+
+/** One call of `Engine.run` on its way, with the promise that waits for it. */
+export interface Call {
+  readonly sequences: readonly Sequence[];
+  /** Whether its vectors are to be scaled; calls share a batch only where that is the same. */
+  readonly normalize: boolean;
+  readonly rank: Rank;
+  /** The token budget that it was cut under; null when it was not cut. */
+  readonly budget: number | null;
+  /** When it was made; in ms of `performance.now`. */
+  readonly addedAt: number;
+  /** Its tokens, without padding. */
+  readonly tokens: number;
+  /** Whether it must not share a batch, since one that it shared has failed. */
+  alone: boolean;
+  resolve(results: RowResult[]): void;
+  reject(error: EngineError): void;
+}
+
+/** What goes through the model in one run: a call, or several small ones. */
+export interface Batch {
+  readonly calls: readonly Call[];
+  readonly request: RunRequest;
+  /** When it was given to a process; in ms of `performance.now`. */
+  readonly sentAt: number;
+  /** Whether the process has said that it runs it. */
+  started: boolean;
+}
+
+/** Waiting calls looked at for ones that can share a batch. */
+const mostCandidates = 256;
+
+/**
+ * Calls that wait for the processes of one session: the lowest rank first, each rank in its order. So that a stream of
+ * interactive calls does not keep the queue waiting for ever, the call that has waited longest has its turn now and then.
+ */
+export class BatchQueue {
+  readonly #output: SessionSpec['output'];
+  #calls: Call[] = [];
+  #interactiveRows = 0;
+  #tokens = 0;
+  #lastId = 0;
+  /** Batches taken in a row past a call that had waited for longer. */
+  #inARow = 0;
+
+  constructor(output: SessionSpec['output']) {
+    this.#output = output;
+  }
+
+  get size(): number {
+    return this.#calls.length;
+  }
+
+  /** Tokens of the calls that wait. */
+  get tokens(): number {
+    return this.#tokens;
+  }
+
+  /** The rank of the batch that `take` would give; undefined when there is none. */
+  get nextRank(): Rank | undefined {
+    return this.#calls[this.#nextPlace()]?.rank;
+  }
+
+  /** Puts a call in its place and returns the promise of its results. Rejects with EngineError of kind `busy`. */
+  add(spec: SessionSpec, sequences: readonly Sequence[], options: CallOptions): Promise<RowResult[]> {
+    const { promise, resolve, reject } = withResolvers<RowResult[]>();
+    const call: Call = {
+      sequences,
+      normalize: spec.output === 'vector' && spec.normalize,
+      rank: rankOf(options),
+      budget: options.budget ?? null,
+      addedAt: performance.now(),
+      tokens: sequences.reduce((sum, sequence) => sum + idsOf(sequence).length, 0),
+      alone: options.alone ?? false,
+      resolve,
+      reject,
+    };
+    if (call.rank === rank.interactive && this.#interactiveRows + sequences.length > limits.waitingRows) {
+      reject(busy(this.#interactiveRows));
+      return promise;
+    }
+    this.#insert(this.#placeAfter(call.rank), call);
+    return promise;
+  }
+
+  /**
+   * The next batch: a call, and with it those of its rank that fit into `tokens` (rows x longest row) and into the budgets
+   * that they were cut under, so that texts which came one by one share a run. There has to be a call.
+   */
+  take(tokens: number): Batch {
+    const place = this.#nextPlace();
+    const first = this.#remove(place);
+    const isOldest = this.#calls.every(({ addedAt }) => addedAt >= first.addedAt);
+    this.#inARow = isOldest ? 0 : this.#inARow + 1;
+    const calls = [first];
+    let rows = first.sequences.length;
+    let longest = longestRow(first);
+    for (let at = place; !first.alone && at < Math.min(this.#calls.length, place + mostCandidates); ) {
+      const other = this.#calls[at]!;
+      if (other.rank !== first.rank) break;
+      const together = Math.max(longest, longestRow(other));
+      const most = Math.min(tokens, first.budget ?? tokens, other.budget ?? tokens);
+      const fits = (rows + other.sequences.length) * together <= most;
+      if (other.alone || other.normalize !== first.normalize || !fits) {
+        at++;
+        continue;
+      }
+      calls.push(this.#remove(at));
+      rows += other.sequences.length;
+      longest = together;
+    }
+    const request: RunRequest = {
+      type: 'run',
+      id: ++this.#lastId,
+      rank: first.rank,
+      normalize: first.normalize,
+      ...flatten(calls.flatMap(({ sequences }) => sequences)),
+    };
+    return { calls, request, sentAt: performance.now(), started: false };
+  }
+
+  takeAll(): Call[] {
+    this.#interactiveRows = 0;
+    this.#tokens = 0;
+    return this.#calls.splice(0);
+  }
+
+  /** Back to the front of their ranks, in their order: they were taken but nothing came of it. */
+  putBack(calls: readonly Call[]): void {
+    for (const call of calls.toReversed()) {
+      const place = this.#calls.findIndex((other) => other.rank >= call.rank);
+      this.#insert(place < 0 ? this.#calls.length : place, call);
+    }
+  }
+
+  /**
+   * Gives each call of a batch its rows of the answer. Not those with a row that is not finite, if they shared the batch:
+   * such a row spoils its neighbours in an int8 model, and they are returned, to be run again alone.
+   */
+  resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): Call[] {
+    const results: RowResult[] = splitRows(values, request.lengths, this.#output === 'token-logits');
+    for (const row of notFinite) {
+      const what = this.#output === 'vector' ? 'vector' : 'scores';
+      results[row] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
+        hint: 'Change its text or choose another model',
+      });
+    }
+    let from = 0;
+    return calls.filter(({ sequences, resolve }) => {
+      const own = results.slice(from, from + sequences.length);
+      from += sequences.length;
+      if (calls.length > 1 && own.some((result) => result instanceof EngineError)) return true;
+      resolve(own);
+      return false;
+    });
+  }
+
+  #nextPlace(): number {
+    if (this.#inARow < mostInARow) return 0;
+    return this.#calls.reduce(
+      (oldest, call, i) => (call.addedAt < this.#calls[oldest]!.addedAt ? i : oldest),
+      0,
+    );
+  }
+
+  #placeAfter(own: Rank): number {
+    const place = this.#calls.findIndex((call) => call.rank > own);
+    return place < 0 ? this.#calls.length : place;
+  }
+
+  #insert(place: number, call: Call): void {
+    this.#calls.splice(place, 0, call);
+    this.#tokens += call.tokens;
+    if (call.rank === rank.interactive) this.#interactiveRows += call.sequences.length;
+  }
+
+  #remove(place: number): Call {
+    const call = this.#calls.splice(place, 1)[0]!;
+    this.#tokens -= call.tokens;
+    if (call.rank === rank.interactive) this.#interactiveRows -= call.sequences.length;
+    return call;
+  }
+}
+
+function busy(rows: number): EngineError {
+  return new EngineError('busy', `${rows} texts wait for the engine already`, {
+    hint: 'Try again in a moment, or run another worker',
+  });
+}
+
+function longestRow({ sequences }: Call): number {
+  return sequences.reduce((most, sequence) => Math.max(most, idsOf(sequence).length), 1);
+}
+
+/** Promise.withResolvers, which Node 20 does not have. */
+function withResolvers<T>() {
+  let resolve!: (value: T) => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,70 @@
+import type { EngineError } from '../backend/engine-error.ts';
+import type { SessionSpec } from '../backend/types.ts';
+import { diedInLoad, notLoadedIn, startFailed } from './engine-failures.ts';
+import type { RunnerEnd } from './runner.ts';
+
+/** Ends in a row, without anything done in between, from which on starts are delayed. */
+const deathsBeforeDelay = 3;
+
+/** Ends in a row before the model was loaded that show that the installation is broken. */
+const failedStartsUntilBlame = 3;
+
+/** Ends while the model was loaded from which on it is the model's fault: the first may have come from outside. */
+const deathsInLoadUntilBlame = 2;
+
+/** The first delay, doubled with each further end, and the longest; in ms. */
+const firstDelayMs = 250;
+const longestDelayMs = 10_000;
+
+/** Keeps account of how the processes of a session end, and says when it is time to wait or to give up. */
+export class Restarts {
+  readonly #spec: SessionSpec;
+  readonly #loadTimeoutMs: number;
+  /** Each in a row. */
+  #deaths = 0;
+  #failedStarts = 0;
+  #deathsInLoad = 0;
+
+  constructor(spec: SessionSpec, loadTimeoutMs: number) {
+    this.#spec = spec;
+    this.#loadTimeoutMs = loadTimeoutMs;
+  }
+
+  /** How long the next start has to wait; in ms. */
+  get delayMs(): number {
+    const excess = this.#deaths - deathsBeforeDelay;
+    return excess < 0 ? 0 : Math.min(longestDelayMs, firstDelayMs * 2 ** excess);
+  }
+
+  /** A model was loaded. */
+  loaded(): void {
+    this.#deathsInLoad = 0;
+    this.#failedStarts = 0;
+  }
+
+  /** A batch was answered. */
+  worked(): void {
+    this.#deaths = 0;
+  }
+
+  /**
+   * A process ended.
+   * @param wanted whether there was work for it
+   * @returns the error of all that wait, if it is time to give up
+   */
+  ended({ exit, phase, timedOut }: RunnerEnd, wanted: boolean): (() => EngineError) | undefined {
+    if (!wanted) return undefined;
+    this.#deaths++;
+    if (phase === 'loading') {
+      this.#deathsInLoad++;
+      if (!timedOut && this.#deathsInLoad < deathsInLoadUntilBlame) return undefined;
+      this.#deathsInLoad = 0;
+      return () => (timedOut ? notLoadedIn(this.#loadTimeoutMs, this.#spec) : diedInLoad(exit, this.#spec));
+    }
+    if (phase === 'starting') {
+      const times = ++this.#failedStarts;
+      return times < failedStartsUntilBlame ? undefined : () => startFailed(exit, times);
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,205 @@
+import { join } from 'node:path';
+import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import { messageOf, UserError } from '../../errors.ts';
+import type { ModelDescription } from '../../models/description.ts';
+import { EngineError } from '../backend/engine-error.ts';
+import { seenPart } from '../backend/limits.ts';
+import type { PairTokens } from '../backend/types.ts';
+import { menderFor } from './bert-text.ts';
+import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
+import { TokenOffsets } from './offsets.ts';
+import { PairFrame } from './pair-frame.ts';
+import { readObject } from './read-object.ts';
+import { safeCutOf } from './safe-cut.ts';
+import { idsIn, knownText } from './token-ids.ts';
+import type { TokenPlace } from './token-place.ts';
+
+/**
+ * Characters first looked at for each token that is wanted. English has about 4 to 5 characters a token, so 16 is
+ * enough at the first try for nearly every text, and a text much longer than the limit costs little more than one
+ * of just that length.
+ */
+const charactersPerToken = 16;
+
+/** Turns text into token ids. Synchronous: about a microsecond a token. */
+export interface Tokenizer {
+  /** The most ids `encode` gives. */
+  readonly maxTokens: number;
+  /**
+   * Token ids of a text with the model's special tokens. Of a longer text the first tokens are kept and the closing
+   * special tokens put after them. Takes any string, also '' and one with lone surrogates.
+   */
+  encode(text: string): Int32Array;
+  /** How many tokens a text has, however many: without the model's special tokens and without a limit. */
+  count(text: string): number;
+}
+
+/** A tokenizer with what the classification tasks need beside. */
+export interface TextTokenizer extends Tokenizer {
+  /**
+   * For texts that are to be paired with each of these: gives a text's pairs, in the order of `seconds`. Of a text
+   * that is too long the beginning is kept, a second text is never cut.
+   * Raises UserError when one of them leaves the text no room.
+   */
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[];
+  /**
+   * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
+   * those that are not the special tokens around it; the first of these is number `opening` of the ids.
+   * Raises UserError for a tokenizer of a kind of which that is not known, and the function EngineError (`run`) for
+   * a text of which it cannot be told.
+   */
+  withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
+  /** Tokens as people read them: the parts of words joined, and spaces between words. */
+  join(tokens: readonly string[]): string;
+}
+
+/**
+ * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
+ * the limit is `description.maxTokens`, and rows are padded by batch.
+ * Raises UserError when a file is missing, broken or of a kind the library does not know.
+ */
+export function loadTokenizer(description: ModelDescription): TextTokenizer {
+  const path = join(description.directory, 'tokenizer.json');
+  const file = readObject(path);
+  // The library ignores these two today; without them it stays so.
+  const definition: Record<string, unknown> = { ...file, truncation: null, padding: null };
+  let tokenizer: HubTokenizer;
+  try {
+    tokenizer = new HubTokenizer(
+      mendedDefinition(definition),
+      readObject(join(description.directory, 'tokenizer_config.json'), {}),
+    );
+    mendTokenizer(tokenizer);
+    return new HeadTokenizer(tokenizer, definition, description.maxTokens);
+  } catch (error) {
+    throw new UserError(`${path} cannot be used: ${messageOf(error)}`, {
+      hint: 'Put the original tokenizer.json of the model there or choose another model',
+      cause: error,
+    });
+  }
+}
+
+class HeadTokenizer implements TextTokenizer {
+  readonly maxTokens: number;
+  readonly #tokenizer: HubTokenizer;
+  readonly #definition: unknown;
+  readonly #mend: (text: string) => string;
+  readonly #safeCut: ReturnType<typeof safeCutOf>;
+  readonly #isWordPiece: boolean;
+  /** Special tokens before and after a text. */
+  readonly #opening: number;
+  readonly #closing: number;
+
+  constructor(tokenizer: HubTokenizer, definition: unknown, maxTokens: number) {
+    this.#tokenizer = tokenizer;
+    this.#definition = definition;
+    this.#mend = menderFor(definition);
+    this.#safeCut = safeCutOf(definition);
+    this.#isWordPiece = Object(Object(definition).model).type === 'WordPiece';
+    this.maxTokens = maxTokens;
+    const known = knownText(tokenizer);
+    const plain = idsIn(tokenizer, known, false);
+    const full = idsIn(tokenizer, known);
+    const at = full.findIndex((_, start) => plain.every((id, offset) => full[start + offset] === id));
+    this.#opening = Math.max(0, at);
+    this.#closing = full.length - plain.length - this.#opening;
+    if (maxTokens <= this.#opening + this.#closing) {
+      throw new Error(`a limit of ${maxTokens} tokens leaves no room beside the special tokens`);
+    }
+  }
+
+  encode(text: string): Int32Array {
+    return this.#cut(this.#encodeEnough(text).ids);
+  }
+
+  /** The first `maxTokens` ids, the closing special tokens being the last of them. */
+  #cut(ids: readonly number[]): Int32Array {
+    if (ids.length <= this.maxTokens) {
+      return Int32Array.from(ids);
+    }
+    const head = Int32Array.from(ids.slice(0, this.maxTokens));
+    head.set(ids.slice(ids.length - this.#closing), this.maxTokens - this.#closing);
+    return head;
+  }
+
+  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[] {
+    const frame = new PairFrame(this.#tokenizer, this.#definition);
+    const ids = seconds.map((second) => {
+      const encoded = idsIn(this.#tokenizer, this.#mend(second), false);
+      const most = this.maxTokens - frame.overhead - 1;
+      if (encoded.length > most) {
+        throw new UserError(
+          `'${second}' has ${encoded.length} tokens, and beside a text there is room for ${most}`,
+          { hint: 'Choose shorter labels or a shorter hypothesis_template' },
+        );
+      }
+      return Int32Array.from(encoded);
+    });
+    return (text) => {
+      const whole = this.encode(text);
+      const plain = whole.subarray(this.#opening, whole.length - this.#closing);
+      return ids.map((second) => frame.join(plain, second, this.maxTokens));
+    };
+  }
+
+  withPlaces() {
+    let offsets: TokenOffsets;
+    try {
+      offsets = new TokenOffsets(this.#tokenizer, this.#definition, this.#mend);
+    } catch (error) {
+      throw new UserError(`The tokenizer cannot be used for token-classification: ${messageOf(error)}`, {
+        hint: 'Choose a model with a WordPiece, byte-level BPE or Unigram tokenizer',
+        cause: error,
+      });
+    }
+    return (text: string) => {
+      const enough = this.#encodeEnough(text);
+      const places = offsets.places(enough.text);
+      if (places.length !== enough.ids.length - this.#opening - this.#closing) {
+        throw new EngineError('run', 'The places of the tokens in the text cannot be told', {
+          hint: 'Change the text or choose another model',
+        });
+      }
+      const ids = this.#cut(enough.ids);
+      return {
+        ids,
+        places: places.slice(0, ids.length - this.#opening - this.#closing),
+        opening: this.#opening,
+      };
+    };
+  }
+
+  join(tokens: readonly string[]): string {
+    return this.#tokenizer.decoder?.decode([...tokens]) ?? tokens.join(' ');
+  }
+
+  count(text: string): number {
+    return idsIn(this.#tokenizer, this.#mend(text), false).length;
+  }
+
+  /**
+   * Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part.
+   */
+  #encodeEnough(whole: string): { text: string; ids: number[] } {
+    const text = this.#isWordPiece ? whole : seenPart(whole, this.maxTokens);
+    let from = 0;
+    for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
+      const cut = this.#safeCut.before(text, from, size);
+      if (cut < 0) {
+        // One word without a break so far; it has to be seen to its end.
+        continue;
+      }
+      const head = text.slice(0, cut);
+      const ids = this.#ids(head);
+      if (ids.length >= this.maxTokens) {
+        return { text: head, ids };
+      }
+      from = cut;
+    }
+    return { text, ids: this.#ids(text) };
+  }
+
+  #ids(text: string): number[] {
+    return idsIn(this.#tokenizer, this.#mend(text));
+  }
+}
