@@ -1,6 +1,6 @@
 /** The library: what `import ... from 'pgembedder'` gives. */
 export { type Connection, type Database, openDatabase } from './database/database.ts';
-export type { MigrationResult } from './database/migrator.ts';
+export type { MigrationResult } from './database/migrate/migrate.ts';
 export { UserError } from './errors.ts';
 export { EngineError } from './inference/backend/engine-error.ts';
 export type { Entity, LabelResult } from './inference/tasks/label-task.ts';

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { sql } from 'kysely';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import pg from 'pg';
 import type { Database } from '../database/database.ts';
+import { UNDEFINED_TABLE } from '../database/errors.ts';
 import { UserError } from '../errors.ts';
 import { nearestName } from '../nearest-name.ts';
 
@@ -11,8 +12,7 @@ export async function explainDeclaration(
   source?: string,
 ): Promise<unknown> {
   if (!(error instanceof pg.DatabaseError)) return error;
-  // undefined_table
-  if (error.code === '42P01' && source !== undefined) return noSuchTable(database, source, error);
+  if (error.code === UNDEFINED_TABLE && source !== undefined) return noSuchTable(database, source, error);
   return new UserError(error.message, { hint: asFlags(error.hint ?? ''), cause: error });
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { migrate } from '../database/migrator.ts';
+import { migrate } from '../database/migrate/migrate.ts';
 import { type Device, variantOrder } from '../inference/devices/device.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
 import { knownModels } from '../models/known-models.ts';

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { migrate } from '../database/migrator.ts';
+import { migrate } from '../database/migrate/migrate.ts';
 import { knownModels } from '../models/known-models.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';

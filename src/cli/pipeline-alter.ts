@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import { alterPipeline, type PipelineChange } from '../pipelines/define.ts';
 import { explainDeclaration } from './declaration-errors.ts';
 import { print, printJson, say } from './output.ts';

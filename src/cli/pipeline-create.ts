@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { sql } from 'kysely';
 import type { Config } from '../config.ts';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import { defaultModel, isTask } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
 import { explainDeclaration } from './declaration-errors.ts';

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { pipelineAlterCommand } from './pipeline-alter.ts';

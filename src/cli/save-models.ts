@@ -1,34 +1,21 @@
-import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import type { Database } from '../database/database.ts';
-import { codeOf } from '../database/errors.ts';
+import { codeOf, INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
+import { type NewModel, saveModels } from '../database/models.ts';
 import { messageOf } from '../errors.ts';
-import type { KnownModel } from '../models/known-models.ts';
 
-/** Makes models known to embedder.create_pipeline. A worker's role need not have the right to: then it is only logged. */
-export async function saveModels(
+/** Makes the models found known to embedder.create_pipeline. A worker's role need not have the right to: then it is only logged. */
+export async function saveFoundModels(
   database: Database,
-  models: readonly KnownModel[],
+  models: readonly NewModel[],
   logger: Logger,
 ): Promise<void> {
   if (models.length === 0) return;
   try {
-    await database
-      .insertInto('embedder.model')
-      .values([...models])
-      .onConflict((conflict) =>
-        conflict.column('name').doUpdateSet((row) => ({
-          task: row.ref('excluded.task'),
-          dimensions: row.ref('excluded.dimensions'),
-          max_tokens: row.ref('excluded.max_tokens'),
-          seen_at: sql<Date>`now()`,
-        })),
-      )
-      .execute();
+    await saveModels(database, models);
     logger.info({ models: models.map(({ name }) => name) }, 'models found');
   } catch (error) {
-    // 42501: insufficient_privilege
-    if (codeOf(error) !== '42501') throw error;
+    if (codeOf(error) !== INSUFFICIENT_PRIVILEGE) throw error;
     logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model');
   }
 }

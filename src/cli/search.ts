@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Database } from '../database/database.ts';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import { waitFor } from '../pipelines/wait-for.ts';
 import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';

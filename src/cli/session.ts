@@ -5,7 +5,7 @@ import { type Config, readConfig } from '../config.ts';
 import { settleSsl } from '../database/connection-url.ts';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { isConnectionError } from '../database/errors.ts';
-import { migrate } from '../database/migrator.ts';
+import { migrate } from '../database/migrate/migrate.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
 import { UserError } from '../errors.ts';
 import { pinnedVariants } from '../models/choice.ts';

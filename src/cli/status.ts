@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { Selectable } from 'kysely';
 import type { Database } from '../database/database.ts';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
 import type { Schema } from '../database/schema.ts';
 import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
 import { colours, print, printJson, width } from './output.ts';

@@ -10,7 +10,7 @@ import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts
 import { addDeviceOption, type DeviceOptions, engineOptions } from './embedder.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { colours, print, printJson, say } from './output.ts';
-import { saveModels } from './save-models.ts';
+import { saveFoundModels } from './save-models.ts';
 import {
   addDatabaseOptions,
   type DatabaseOptions,
@@ -86,7 +86,7 @@ async function work(
   // When the server is there and has the schema: for the one the worker waits, of the other it says what to do.
   let saved = Promise.resolve();
   worker.events.once('started', () => {
-    saved = saveModels(session.database, foundModels(store, logger), logger).catch((error: unknown) =>
+    saved = saveFoundModels(session.database, foundModels(store, logger), logger).catch((error: unknown) =>
       logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model'),
     );
   });

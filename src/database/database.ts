@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient, sql } from 'kysely';
+import { Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely';
 import pg from 'pg';
 import { readConnectionUrl } from './connection-url.ts';
 import { outlivesConnection } from './errors.ts';
@@ -103,13 +103,4 @@ function getTypeParser(oid: number, format?: 'text' | 'binary') {
   if (oid === INT8) return Number;
   if (oid === INTERVAL) return String;
   return pg.types.getTypeParser(oid, format as 'text');
-}
-
-/** The oid of pgvector's type in this database; null when the extension is not there. */
-export async function findVectorOid(database: Database): Promise<number | null> {
-  const { rows } = await sql<{ oid: number }>`
-    select t.oid::int8 as oid from pg_type t
-    join pg_extension e on e.extname = 'vector' and e.extnamespace = t.typnamespace
-    where t.typname = 'vector'`.execute(database);
-  return rows[0]?.oid ?? null;
 }

@@ -1,5 +1,13 @@
 import pg from 'pg';
 
+/** SQLSTATEs by their names in PostgreSQL. */
+export const INSUFFICIENT_PRIVILEGE = '42501';
+export const UNDEFINED_TABLE = '42P01';
+export const UNDEFINED_OBJECT = '42704';
+/** Of a wait for a lock that took too long. */
+export const LOCK_NOT_AVAILABLE = '55P03';
+export const QUERY_CANCELED = '57014';
+
 /** The SQLSTATE of an error from PostgreSQL, or the code of one from the network; '' for anything else. */
 export function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null || !('code' in error)) return '';

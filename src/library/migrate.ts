@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.ts';
-import { type MigrationResult, migrate as migrateDatabase } from '../database/migrator.ts';
+import { type MigrationResult, migrate as migrateDatabase } from '../database/migrate/migrate.ts';
 import { knownModels } from '../models/known-models.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore } from '../models/store.ts';

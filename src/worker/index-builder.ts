@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { codeOf } from '../database/errors.ts';
+import { codeOf, INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import type { WorkerContext } from './context.ts';
 
-const INSUFFICIENT_PRIVILEGE = '42501';
 /** A build that has not begun when it is to end is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
 /** How long a build may wait for other transactions before the next one begins beside it, and the most of them at once. */

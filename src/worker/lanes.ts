@@ -1,4 +1,4 @@
-import { codeOf, isAnswerTimeout } from '../database/errors.ts';
+import { codeOf, isAnswerTimeout, QUERY_CANCELED } from '../database/errors.ts';
 import { UserError } from '../errors.ts';
 import { PIPELINE_STATEMENT_MS } from './pools.ts';
 
@@ -6,7 +6,6 @@ import { PIPELINE_STATEMENT_MS } from './pools.ts';
 const LANES = 2;
 /** From then on a pipeline counts as slow. */
 const SLOW_MS = 3_000;
-const QUERY_CANCELED = '57014';
 
 /** A statement on a pipeline's tables was ended, since it took too long. */
 export class TooSlowError extends UserError {}

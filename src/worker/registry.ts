@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { parseChunking } from '../chunking/parse-chunking.ts';
 import type { Chunking } from '../chunking/types.ts';
-import { migrationState } from '../database/migrator.ts';
+import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import type { ModelDescription } from '../models/description.ts';

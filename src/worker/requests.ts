@@ -1,3 +1,4 @@
+import { UNDEFINED_OBJECT } from '../database/errors.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
@@ -30,8 +31,7 @@ const DEAF_POLL_LIMIT_MS = 1_000;
 /** The longest wait where it does: for a notification lost with its connection. */
 const POLL_MS = 5_000;
 
-/** Refusals by SQLSTATE: undefined_object, external_routine_exception. */
-const UNKNOWN_MODEL = '42704';
+/** The SQLSTATE of a refusal when the model could not embed the text: external_routine_exception. */
 const NOT_EMBEDDED = '38000';
 
 /**
@@ -136,7 +136,7 @@ export class Requests {
     try {
       model = this.#store.find(requests[0]!.model, 'feature-extraction');
     } catch (error) {
-      return refuseRequests(database, requests, refusalOf(error, UNKNOWN_MODEL));
+      return refuseRequests(database, requests, refusalOf(error, UNDEFINED_OBJECT));
     }
     let results: RowResult[];
     try {

@@ -1,4 +1,4 @@
-import { codeOf } from '../database/errors.ts';
+import { codeOf, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
 import { messageOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
@@ -21,8 +21,6 @@ export interface Failure {
 const RELEASE_DELAY_SECONDS = 2;
 /** Jobs that somebody had locked when they were to be given back are tried again after this. */
 const LOCKED_MS = 1_000;
-/** SQLSTATE of a wait for a lock that took too long. */
-const LOCK_NOT_AVAILABLE = '55P03';
 
 /**
  * What becomes of jobs that did not work out. Three ways:

@@ -1,10 +1,11 @@
 import { setMaxListeners } from 'node:events';
-import { sql } from 'kysely';
 import type { Logger } from 'pino';
-import { type Connection, findVectorOid } from '../database/database.ts';
+import type { Connection } from '../database/database.ts';
 import { type Listener, openListener } from '../database/listener.ts';
-import { requireSchema } from '../database/migrator.ts';
+import { requireSchema } from '../database/migrate/applied-files.ts';
+import { findVectorOid } from '../database/pgvector.ts';
 import { retrying } from '../database/retry.ts';
+import { takesPreparedTransactions } from '../database/server.ts';
 import { deviatingSettings } from '../database/sessions.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
@@ -292,10 +293,9 @@ class PipelineWorker implements Worker {
         );
     }
     await prepared;
-    const { rows } = await sql<{ silent: boolean }>`
-      select current_setting('max_prepared_transactions') <> '0' as silent`.execute(heart);
+    const silentWriters = await takesPreparedTransactions(heart);
     const workerId = await register({ database: heart }, this.#listener !== null);
-    return { workerId, vectorOid, silentWriters: rows[0]!.silent };
+    return { workerId, vectorOid, silentWriters };
   }
 
   /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { bisect } from '../bisect.ts';
-import { codeOf, isRowError } from '../database/errors.ts';
+import { codeOf, isRowError, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -20,7 +20,6 @@ const LOCKED_RETRIES = 20;
 const LOCKED_DELAY_SECONDS = 5;
 /** A table that is locked as a whole is tried again after this, and after the two seconds that the statement waits itself. */
 const LOCKED_TABLE_MS = 1_000;
-const LOCK_NOT_AVAILABLE = '55P03';
 
 /** Results of one pipeline that wait to be written. */
 interface Queue {

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrator.ts';
+import { migrate } from '../../src/database/migrate/migrate.ts';
 import {
   cosine,
   createMigratedDatabase,

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrator.ts';
+import { migrate } from '../../src/database/migrate/migrate.ts';
 import {
   createMigratedDatabase,
   FakeEmbedder,

@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 import pg from 'pg';
 import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
-import { migrate } from '../../src/database/migrator.ts';
+import { migrate } from '../../src/database/migrate/migrate.ts';
 import type { EngineError } from '../../src/inference/backend/engine-error.ts';
 import type { RowResult } from '../../src/inference/backend/types.ts';
 import {

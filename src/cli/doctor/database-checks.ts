@@ -1,6 +1,7 @@
-import { sql } from 'kysely';
 import type { Database } from '../../database/database.ts';
 import { openListener } from '../../database/listener.ts';
+import { isTooOld, readPgvector } from '../../database/pgvector.ts';
+import { OLDEST_POSTGRES, readServer } from '../../database/server.ts';
 import { addressOf } from '../errors.ts';
 import type { Session } from '../session.ts';
 import { fail, ok, type Report, warn } from './check.ts';
@@ -10,19 +11,10 @@ import { checkSettings } from './session-checks.ts';
 
 /** Server, pgvector, schema, rights and LISTEN. False: nothing that needs the schema can be checked. */
 export async function checkDatabase({ database, connection }: Session, add: Report): Promise<boolean> {
-  const { rows } = await sql<{
-    role: string;
-    name: string;
-    version: string;
-    number: number;
-    standby: boolean;
-  }>`
-    select current_user as role, current_database() as name, current_setting('server_version') as version,
-      current_setting('server_version_num')::int as number, pg_is_in_recovery() as standby`.execute(database);
-  const { role, name, version, number, standby } = rows[0]!;
+  const { role, database: name, version, versionNumber, standby } = await readServer(database);
   add(ok('database', `${name} at ${addressOf(connection)}, as ${role}${standby ? ', a standby' : ''}`));
   add(
-    number < 140_000
+    versionNumber < OLDEST_POSTGRES
       ? fail('PostgreSQL', version, 'pgembedder needs PostgreSQL 14 or later')
       : ok('PostgreSQL', version.split(' ')[0]!),
   );
@@ -39,16 +31,10 @@ export async function checkDatabase({ database, connection }: Session, add: Repo
 }
 
 async function checkPgvector(database: Database, role: Role, add: Report): Promise<void> {
-  const { rows } = await sql<{ installed: string | null; schema: string | null; available: string | null }>`
-    select e.extversion as installed, n.nspname as schema,
-      (select default_version from pg_available_extensions where name = 'vector') as available
-    from (values (1)) one left join pg_extension e on e.extname = 'vector'
-    left join pg_namespace n on n.oid = e.extnamespace`.execute(database);
-  const { installed, schema, available } = rows[0]!;
+  const { installed, schema, available } = await readPgvector(database);
   if (installed) {
-    const [major = 0, minor = 0] = installed.split('.').map(Number);
     const found = `${installed}, in schema ${schema}`;
-    if (major === 0 && minor < 5)
+    if (isTooOld(installed))
       add(
         fail(
           'pgvector',

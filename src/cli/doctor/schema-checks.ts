@@ -1,8 +1,8 @@
 import { sql } from 'kysely';
 import type { Database } from '../../database/database.ts';
-import { codeOf } from '../../database/errors.ts';
-import { lostObjects } from '../../database/mending.ts';
-import { migrationState } from '../../database/migrator.ts';
+import { codeOf, INSUFFICIENT_PRIVILEGE } from '../../database/errors.ts';
+import { migrationState } from '../../database/migrate/applied-files.ts';
+import { lostObjects } from '../../database/migrate/mending.ts';
 import { messageOf } from '../../errors.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 import { quoteIdentifier, type Role } from './role.ts';
@@ -19,7 +19,7 @@ export async function checkSchema(database: Database, role: Role, add: Report): 
     else await checkObjects(database, role, add);
     return state === 'current';
   } catch (error) {
-    if (codeOf(error) !== '42501') throw error;
+    if (codeOf(error) !== INSUFFICIENT_PRIVILEGE) throw error;
     add(fail('schema', messageOf(error), migrateAdvice(role)));
     return false;
   }

@@ -85,7 +85,7 @@ describe('doctor gives advice that fits who asks', () => {
         'fail schema function max_requests() is missing -> Run: pgembedder migrate',
       ]);
     } finally {
-      await (await import('../../../src/database/migrator.ts')).migrate(database.kysely);
+      await (await import('../../../src/database/migrate/migrate.ts')).migrate(database.kysely);
     }
   });
 });

@@ -5,7 +5,7 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openDatabase } from '../../../src/database/database.ts';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import { type EmbeddedPostgres, startEmbedded } from '../../../src/embedded/start-embedded.ts';
 import { knownModels } from '../../support/pgembedder.ts';
 

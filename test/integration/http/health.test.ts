@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../../src/database/database.ts';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { FakeEmbedder, knownModels, workerOn } from '../../support/pgembedder.ts';
 import { pollUntil } from '../../support/poll-until.ts';

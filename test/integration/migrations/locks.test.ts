@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import { createMigratedDatabase, knownModels, type MigratedDatabase } from '../../support/pgembedder.ts';
 
 let database: MigratedDatabase;

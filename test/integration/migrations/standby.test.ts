@@ -4,7 +4,7 @@ import { checkDatabase } from '../../../src/cli/doctor/database-checks.ts';
 import { checkPipelines } from '../../../src/cli/doctor/pipeline-checks.ts';
 import { reportError } from '../../../src/cli/errors.ts';
 import { type Database, openDatabase } from '../../../src/database/database.ts';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import {
   createMigratedDatabase,
   drain,

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../../src/database/database.ts';
-import { migrate, migrationState } from '../../../src/database/migrator.ts';
+import { migrationState } from '../../../src/database/migrate/applied-files.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import {
   createMigratedDatabase,
   drain,

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../../src/database/database.ts';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import { createMigratedDatabase, drain, type MigratedDatabase } from '../../support/pgembedder.ts';
 import { pollUntil } from '../../support/poll-until.ts';
 import {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openDatabase } from '../../../src/database/database.ts';
-import { migrate } from '../../../src/database/migrator.ts';
+import { migrate } from '../../../src/database/migrate/migrate.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';
 import { drain, FakeEmbedder, jobCount, knownModels, workerOn } from '../../support/pgembedder.ts';
 import { pollUntil } from '../../support/poll-until.ts';

@@ -1,6 +1,6 @@
 import { sql, type Transaction } from 'kysely';
-import type { Database } from './database.ts';
-import type { Schema } from './schema.ts';
+import type { Database } from '../database.ts';
+import type { Schema } from '../schema.ts';
 
 /** The file of sql/ that compares what there is with what there must be. */
 export const OBJECTS = 'sql/18_objects.sql';
