@@ -156,6 +156,8 @@ export class ClaimLoop {
     const { jobs, more } = await this.#claim();
     if (jobs.length > 0) {
       this.#becomeBusy(jobs, performance.now() - begin);
+      // Nothing else was due. Another look now would take the processor from a row that somebody waits for.
+      if (jobs.length < this.#window) await this.#signal.wait(BUSY_POLL_MS);
     } else if (holding || more) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (await this.#claimSuspects()) {

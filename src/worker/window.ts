@@ -72,12 +72,16 @@ export class WindowRunner {
 
   /** @returns how many characters their rows had */
   async #work(groups: readonly [number, Job[]][]): Promise<number> {
-    const begun: number[] = [];
+    const begun: Promise<number>[] = [];
     try {
       const read = await Promise.all(
         groups.map(async ([pipelineId, group]) => {
-          begun.push(await this.#underWay.begin(group));
-          return this.#read(pipelineId, group);
+          const noted = this.#underWay.begin(group);
+          begun.push(noted);
+          // A long text may kill the worker before any model sees it. Short ones are read meanwhile.
+          if (this.#registry.find(pipelineId)?.chunking) await noted;
+          const [read] = await Promise.all([this.#read(pipelineId, group), noted]);
+          return read;
         }),
       );
       const batches = groupBy(
@@ -87,7 +91,8 @@ export class WindowRunner {
       await Promise.all([...batches.values()].map((group) => this.#compute(group)));
       return read.reduce((sum, { characters }) => sum + characters, 0);
     } finally {
-      for (const batch of begun) this.#underWay.end(batch);
+      for (const noted of await Promise.allSettled(begun))
+        if (noted.status === 'fulfilled') this.#underWay.end(noted.value);
     }
   }
 
