@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type pg from 'pg';
 import type { Database } from './database.ts';
 
 /**
@@ -34,6 +35,17 @@ const DEVIATING = `pg_settings s
 export function settleStatement(scope: 'session' | 'transaction'): string {
   return `select set_config(s.name, s.boot_val, ${scope === 'transaction'}) from ${DEVIATING}
   and (s.context = 'user' or current_setting('is_superuser') = 'on')`;
+}
+
+/** Gives a connection's session PostgreSQL's own settings. @param statementMs the longest that one of its statements may take */
+export async function settleClient(client: pg.ClientBase, statementMs?: number): Promise<void> {
+  const limit = statementMs === undefined ? '' : `; set statement_timeout = ${statementMs}`;
+  await client.query(settleStatement('session') + limit);
+}
+
+/** The same for the session of a pool that has one connection, and has it open. */
+export async function settlePool(database: Database): Promise<void> {
+  await sql.raw(settleStatement('session')).execute(database);
 }
 
 /** A setting of a role or database that is in the way. */

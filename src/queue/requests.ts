@@ -53,6 +53,11 @@ export async function releaseRequests(database: Database, requests: readonly Req
   await sql`select embedder.release_requests(${idsOf(requests)}::bigint[])`.execute(database);
 }
 
+/** Removes requests that nobody waits for any more. */
+export async function tidyRequests(database: Database): Promise<void> {
+  await sql`select embedder.tidy_requests()`.execute(database);
+}
+
 function idsOf(requests: readonly Request[]): number[] {
   return requests.map(({ id }) => id);
 }

@@ -1,5 +1,4 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { sql } from 'kysely';
 import { messageOf } from '../errors.ts';
 import {
   backfillsDue,
@@ -10,6 +9,7 @@ import {
   leasedElsewhere,
   suspectsWait,
 } from '../queue/jobs.ts';
+import { setIdle } from '../queue/workers.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { describe } from './describe.ts';
 import type { Holdings } from './holdings.ts';
@@ -289,11 +289,7 @@ export class ClaimLoop {
     if (idleAs === this.#idleAs) return;
     this.#idleAs = idleAs;
     this.#idleWrite = this.#idleWrite
-      .then(() =>
-        persist(this.#context, () =>
-          sql`select embedder.set_idle(${claimant.workerId}, ${idle})`.execute(database),
-        ),
-      )
+      .then(() => persist(this.#context, () => setIdle(database, claimant.workerId, idle)))
       .catch((error: unknown) => {
         this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark');
         // Nobody would notify a worker that only believes it is marked.

@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { sql } from 'kysely';
+import { cancelMarked } from '../database/marked.ts';
 import { messageOf } from '../errors.ts';
+import { changedPipelines, followTables, followUnseen } from '../pipelines/changes.ts';
+import { countPipeline, foldCounts, uncountedPipelines } from '../pipelines/counts.ts';
+import { cutOverFilled, endBackfills, markFilled } from '../pipelines/filling.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { IndexBuilder } from './index-builder.ts';
 import type { Registry } from './registry.ts';
@@ -16,12 +19,6 @@ const INDEXES_MS = 60_000;
 const FOLD_MS = 30_000;
 /** A count that has not begun when it is to end is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
-
-interface TableChange {
-  name: string;
-  outcome: 'dropped' | 'followed' | 'broken';
-  problem: string | null;
-}
 
 /**
  * What a worker does beside the queue: follows changes of the tables, notes which pipelines are filled, has indexes built
@@ -93,8 +90,7 @@ export class Housekeeping {
     await this.#under;
     await this.#building;
     while (this.#counting) {
-      await sql`select pg_cancel_backend(pid) from pg_stat_activity
-        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
+      await cancelMarked(this.#context.database, this.#mark);
       await Promise.race([this.#counting, wait(CANCEL_AGAIN_MS)]);
     }
   }
@@ -133,84 +129,67 @@ export class Housekeeping {
 
   async #lookAfterTables(): Promise<void> {
     const { chores: database } = this.#context;
-    const { rows: changed } = await persist(this.#context, () =>
-      sql<{ id: number }>`select id from embedder.changed_pipelines() id`.execute(database),
-    );
-    for (const { id } of changed) await this.#try('follow the tables of a pipeline', () => this.#follow(id));
+    const changed = await persist(this.#context, () => changedPipelines(database));
+    for (const id of changed) await this.#try('follow the tables of a pipeline', () => this.#follow(id));
     if (changed.length > 0) await this.#registry.reload();
     await this.#try('look for changes that no trigger saw', () => this.#lookForUnseen());
   }
 
   /** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
   async #endBackfills(): Promise<void> {
-    await persist(this.#context, () => sql`select embedder.end_backfills()`.execute(this.#context.chores));
+    await persist(this.#context, () => endBackfills(this.#context.chores));
   }
 
   /** Has rows looked at that may have changed while no trigger saw it. */
   async #lookForUnseen(): Promise<void> {
     const { chores: database, logger } = this.#context;
-    const { rows } = await persist(this.#context, () =>
-      sql<{
-        name: string;
-        problem: string | null;
-      }>`select name, problem from embedder.follow_unseen()`.execute(database),
-    );
-    for (const { name: pipeline, problem: reason } of rows) {
-      if (reason !== null)
+    for (const { name: pipeline, problem: reason } of await persist(this.#context, () =>
+      followUnseen(database),
+    )) {
+      if (reason !== null) {
         logger.warn({ pipeline, reason }, 'could not look for changes that no trigger saw');
-      else
-        logger.info({ pipeline }, 'its table may have changed while no trigger saw it: results are compared');
-      if (reason === null) this.#followed = true;
+        continue;
+      }
+      logger.info({ pipeline }, 'its table may have changed while no trigger saw it: results are compared');
+      this.#followed = true;
     }
   }
 
   async #follow(pipelineId: number): Promise<void> {
     const { chores, logger } = this.#context;
-    const { rows } = await persist(this.#context, () =>
-      sql<TableChange>`select name, outcome, problem from embedder.follow_tables(${pipelineId})`.execute(
-        chores,
-      ),
-    );
-    for (const { name, outcome, problem } of rows) {
-      if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
-      if (outcome === 'followed') this.#followed = true;
-      await this.#registry.settle(pipelineId, problem);
-    }
+    const change = await persist(this.#context, () => followTables(chores, pipelineId));
+    if (!change) return;
+    const { name, outcome, problem } = change;
+    if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
+    if (outcome === 'followed') this.#followed = true;
+    await this.#registry.settle(pipelineId, problem);
   }
 
   /** Notes which pipelines have ended their first filling. */
   async markFilled(): Promise<void> {
     const { chores: database, logger } = this.#context;
-    const { rows } = await persist(this.#context, () =>
-      sql<{ name: string }>`select name from embedder.mark_filled() name`.execute(database),
-    );
-    for (const { name } of rows) logger.info({ pipeline: name }, 'first filling has ended');
-    if (rows.length === 0) return;
+    const filled = await persist(this.#context, () => markFilled(database));
+    for (const pipeline of filled) logger.info({ pipeline }, 'first filling has ended');
+    if (filled.length === 0) return;
     this.#indexesDueSince ??= performance.now();
     await this.#registry.reload();
   }
 
   async #cutOver(): Promise<void> {
     const { chores: database, logger } = this.#context;
-    const { rows } = await persist(this.#context, () =>
-      sql<{ name: string | null }>`select name from embedder.auto_cutover() name`.execute(database),
-    );
-    for (const { name } of rows) {
-      if (name !== null) logger.info({ pipeline: name }, 'the next generation is live');
+    const cutOver = await persist(this.#context, () => cutOverFilled(database));
+    for (const pipeline of cutOver) {
+      if (pipeline !== null) logger.info({ pipeline }, 'the next generation is live');
       // Somebody's open transaction keeps it from the table: at the next tick again.
       else this.#indexesDueSince ??= performance.now();
     }
-    if (rows.length > 0) await this.#registry.reload();
+    if (cutOver.length > 0) await this.#registry.reload();
   }
 
   /** Sums up the counts, and takes what dropped pipelines have left. */
   async #fold(): Promise<void> {
     this.#lastFold = performance.now();
-    const { chores } = this.#context;
-    await persist(this.#context, () => sql`select embedder.fold_tally()`.execute(chores));
-    await persist(this.#context, () =>
-      sql`select embedder.clear_books(id) from embedder.gone_pipelines() id`.execute(chores),
-    );
+    await persist(this.#context, () => foldCounts(this.#context.chores));
   }
 
   /** Counts the rows of pipelines that were declared or changed. */
@@ -228,10 +207,6 @@ export class Housekeeping {
 
   async #countAll(): Promise<void> {
     const { chores } = this.#context;
-    const { rows } = await sql<{ id: number }>`select id from embedder.uncounted_pipelines() id`.execute(
-      chores,
-    );
-    for (const { id } of rows)
-      await sql`/* ${sql.raw(this.#mark)} */ select embedder.count_pipeline(${id})`.execute(chores);
+    for (const id of await uncountedPipelines(chores)) await countPipeline(chores, id, this.#mark);
   }
 }

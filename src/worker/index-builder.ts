@@ -1,8 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { sql } from 'kysely';
 import { codeOf, INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
+import { cancelMarked, runMarked } from '../database/marked.ts';
 import { messageOf } from '../errors.ts';
+import {
+  beginBuild,
+  buildWaits,
+  endBuild,
+  type MissingIndex,
+  missingIndexes,
+  setIndexError,
+} from '../pipelines/indexes.ts';
 import type { WorkerContext } from './context.ts';
 
 /** A build that has not begun when it is to end is looked for again after this. */
@@ -10,13 +18,6 @@ const CANCEL_AGAIN_MS = 100;
 /** How long a build may wait for other transactions before the next one begins beside it, and the most of them at once. */
 const PATIENCE_MS = 10_000;
 const MOST_BUILDS = 3;
-
-interface MissingIndex {
-  id: number;
-  pipeline: string;
-  statements: string[];
-  advice: string | null;
-}
 
 /**
  * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
@@ -42,13 +43,11 @@ export class IndexBuilder {
     const { chores, claimant } = this.#context;
     this.#building = true;
     try {
-      const { rows } = await sql<{ mine: boolean }>`
-        select embedder.begin_build(${claimant.workerId}) as mine`.execute(chores);
-      if (!rows[0]?.mine) return;
+      if (!(await beginBuild(chores, claimant.workerId))) return;
       try {
         await this.#buildAll();
       } finally {
-        await sql`select embedder.end_build(${claimant.workerId})`.execute(chores);
+        await endBuild(chores, claimant.workerId);
       }
     } finally {
       this.#building = false;
@@ -59,8 +58,7 @@ export class IndexBuilder {
   async cancel(): Promise<void> {
     this.#cancelled = true;
     while (this.#building) {
-      await sql`select pg_cancel_backend(pid) from pg_stat_activity
-        where state = 'active' and strpos(query, ${this.#mark}) > 0`.execute(this.#context.database);
+      await cancelMarked(this.#context.database, this.#mark);
       await wait(CANCEL_AGAIN_MS);
     }
   }
@@ -68,11 +66,7 @@ export class IndexBuilder {
   /** Goes on for as long as a build is under way: others may have become due meanwhile. */
   async #buildAll(): Promise<void> {
     do {
-      const { rows } = await sql<MissingIndex>`
-        select id, pipeline, statements, advice from embedder.missing_indexes()`.execute(
-        this.#context.chores,
-      );
-      for (const missing of rows) {
+      for (const missing of await missingIndexes(this.#context.chores)) {
         if (this.#cancelled || this.#builds.size >= MOST_BUILDS) break;
         if (this.#builds.has(missing.id)) continue;
         this.#builds.set(
@@ -90,25 +84,22 @@ export class IndexBuilder {
   async #goesOn(id: number): Promise<boolean> {
     await Promise.race([this.#builds.get(id), wait(PATIENCE_MS, undefined, { ref: false })]);
     if (!this.#builds.has(id)) return false;
-    const { rows } = await sql<{ waits: boolean }>`select embedder.build_waits(${id}) as waits`.execute(
-      this.#context.database,
-    );
-    return !rows[0]!.waits;
+    return !(await buildWaits(this.#context.database, id));
   }
 
   async #buildOne({ id, pipeline, statements, advice }: MissingIndex): Promise<void> {
-    const { chores, logger, events } = this.#context;
+    const { database, chores, logger, events } = this.#context;
     const begin = performance.now();
     if (advice) logger.warn({ pipeline, advice }, 'index is built with little memory');
     try {
       for (const statement of statements) {
         if (this.#cancelled) return;
-        await sql.raw(`/* ${this.#mark} */ ${statement}`).execute(chores);
+        await runMarked(chores, this.#mark, statement);
       }
       const seconds = Math.round(performance.now() - begin) / 1_000;
       logger.info({ pipeline, seconds }, 'index built');
       events.emit('indexed', { pipeline });
-      await this.#note(id, null);
+      await setIndexError(database, id, null);
     } catch (error) {
       if (this.#cancelled) {
         logger.info({ pipeline }, 'index build was cancelled');
@@ -120,11 +111,7 @@ export class IndexBuilder {
           : '';
       const reason = `index could not be built: ${messageOf(error)}${way}`;
       logger.error({ pipeline, reason }, 'index could not be built');
-      await this.#note(id, reason).catch(() => {});
+      await setIndexError(database, id, reason).catch(() => {});
     }
-  }
-
-  async #note(id: number, error: string | null): Promise<void> {
-    await sql`select embedder.set_index_error(${id}, ${error})`.execute(this.#context.database);
   }
 }

@@ -1,9 +1,6 @@
-import { sql } from 'kysely';
 import type pg from 'pg';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
-import { settleStatement } from '../database/sessions.ts';
-
-const SETTLE = settleStatement('session');
+import { settleClient, settlePool } from '../database/sessions.ts';
 
 /** A statement of the worker's own on the queue is a matter of milliseconds, and of seconds on a busy machine. */
 const ANSWER_MS = 20_000;
@@ -25,14 +22,16 @@ export class Pools {
   #own = false;
 
   constructor(connection: Connection) {
-    const settle = (more = '') => ({
-      prepare: (client: pg.ClientBase) => (this.#own ? client.query(SETTLE + more) : Promise.resolve()),
+    const settle = (statementMs?: number) => ({
+      prepare: async (client: pg.ClientBase) => {
+        if (this.#own) await settleClient(client, statementMs);
+      },
     });
     this.heart = openDatabase(connection, 1, { answerMs: BEAT_ANSWER_MS, ...settle() });
     this.queue = openDatabase(connection, 4, { answerMs: ANSWER_MS, ...settle() });
     this.pipelines = openDatabase(connection, 5, {
       answerMs: 1.25 * PIPELINE_STATEMENT_MS,
-      ...settle(`; set statement_timeout = ${PIPELINE_STATEMENT_MS}`),
+      ...settle(PIPELINE_STATEMENT_MS),
     });
     this.chores = openDatabase(connection, 5, settle());
   }
@@ -40,7 +39,7 @@ export class Pools {
   /** Sessions are this worker's own: they get PostgreSQL's own settings. To be called while only the heart has any. */
   async own(): Promise<void> {
     this.#own = true;
-    await sql.raw(SETTLE).execute(this.heart);
+    await settlePool(this.heart);
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,9 @@
 import { hostname } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
-import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
 import { renewLeases } from '../queue/jobs.ts';
+import { tidyRequests } from '../queue/requests.ts';
+import { beat, deregisterWorker, registerWorker, rescueJobs } from '../queue/workers.ts';
 import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { Holdings } from './holdings.ts';
@@ -15,16 +17,8 @@ const RENEWALS_PER_LEASE = 3;
 const LOCKED_MS = 200;
 
 /** Puts a worker on the register; returns its number. */
-export async function register(
-  context: Pick<WorkerContext, 'database'>,
-  listening: boolean,
-): Promise<number> {
-  const { id } = await context.database
-    .insertInto('embedder.worker_process')
-    .values({ hostname: hostname(), pid: process.pid, version, listening })
-    .returning('id')
-    .executeTakeFirstOrThrow();
-  return id;
+export function register(database: Database, listening: boolean): Promise<number> {
+  return registerWorker(database, { hostname: hostname(), pid: process.pid, version, listening });
 }
 
 /**
@@ -33,12 +27,8 @@ export async function register(
  */
 export async function deregister(context: WorkerContext): Promise<void> {
   const { database, claimant, signal } = context;
-  const deregisterOnce = async () => {
-    const { rows } = await sql<{ locked: number }>`
-      select embedder.deregister(${claimant.workerId}) as locked`.execute(database);
-    return rows[0]!.locked;
-  };
-  while ((await persist(context, deregisterOnce)) > 0) await wait(LOCKED_MS, undefined, { signal });
+  const deregisterOnce = () => persist(context, () => deregisterWorker(database, claimant.workerId));
+  while ((await deregisterOnce()) > 0) await wait(LOCKED_MS, undefined, { signal });
 }
 
 /**
@@ -63,9 +53,7 @@ export class Heartbeat {
     this.#repeat('beat', () => this.beat());
     this.#repeat('rescue', () => this.rescue());
     this.#repeat('renewal', () => this.#renewInTime());
-    this.#repeat('requests', async () => {
-      await sql`select embedder.tidy_requests()`.execute(this.#context.database);
-    });
+    this.#repeat('requests', () => tidyRequests(this.#context.database));
   }
 
   async stop(): Promise<void> {
@@ -76,14 +64,9 @@ export class Heartbeat {
   /** One beat. */
   async beat(): Promise<void> {
     const context = this.#context;
-    const known = await persist(context, () =>
-      sql<{ known: boolean }>`select embedder.beat(${context.claimant.workerId}) as known`.execute(
-        context.heart,
-      ),
-    );
-    if (known.rows[0]?.known) return;
+    if (await persist(context, () => beat(context.heart, context.claimant.workerId))) return;
     // It was silent for too long (the machine slept, or the server was away), and its jobs were freed.
-    const workerId = await register({ database: context.heart }, this.#listening());
+    const workerId = await register(context.heart, this.#listening());
     context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
     context.claimant = { ...context.claimant, workerId };
     context.events.emit('registeredAnew');
@@ -93,14 +76,10 @@ export class Heartbeat {
 
   /** Frees the jobs of workers whose heartbeat is gone. */
   async rescue(): Promise<void> {
-    const { rows } = await persist(this.#context, () =>
-      sql<{ freed: number }>`select embedder.rescue_jobs() as freed`.execute(this.#context.database),
-    );
-    const freed = rows[0]?.freed ?? 0;
-    if (freed > 0) {
-      this.#context.logger.warn({ rows: freed }, 'freed the jobs of a worker that is gone');
-      this.#context.events.emit('rescued', freed);
-    }
+    const freed = await persist(this.#context, () => rescueJobs(this.#context.database));
+    if (freed === 0) return;
+    this.#context.logger.warn({ rows: freed }, 'freed the jobs of a worker that is gone');
+    this.#context.events.emit('rescued', freed);
   }
 
   /** Each by itself, so that none waits for another; one at a time, so that while the server is away they do not pile up. */

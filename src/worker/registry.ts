@@ -1,4 +1,3 @@
-import { sql } from 'kysely';
 import { parseChunking } from '../chunking/parse-chunking.ts';
 import type { Chunking } from '../chunking/types.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
@@ -7,6 +6,7 @@ import type { TextEmbedder } from '../inference/embedder.ts';
 import type { ModelDescription } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
+import { noteWorker } from '../queue/workers.ts';
 import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
 
@@ -85,9 +85,9 @@ export class Registry {
     if (outdated) logger.warn({ version }, `${OUTDATED}: claims nothing until it fits`);
     else logger.info('the schema fits this worker again');
     const note = outdated ? OUTDATED : null;
-    await persist(this.#context, () =>
-      sql`select embedder.note_worker(${claimant.workerId}, ${note})`.execute(database),
-    ).catch((error: unknown) => logger.warn({ reason: messageOf(error) }, 'could not write the note'));
+    await persist(this.#context, () => noteWorker(database, claimant.workerId, note)).catch(
+      (error: unknown) => logger.warn({ reason: messageOf(error) }, 'could not write the note'),
+    );
     return outdated;
   }
 

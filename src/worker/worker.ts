@@ -294,7 +294,7 @@ class PipelineWorker implements Worker {
     }
     await prepared;
     const silentWriters = await takesPreparedTransactions(heart);
-    const workerId = await register({ database: heart }, this.#listener !== null);
+    const workerId = await register(heart, this.#listener !== null);
     return { workerId, vectorOid, silentWriters };
   }
 

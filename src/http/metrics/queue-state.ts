@@ -1,5 +1,5 @@
-import { sql } from 'kysely';
 import type { Database } from '../../database/database.ts';
+import { type QueueMetrics, readQueueMetrics } from '../../queue/metrics.ts';
 import { withinTime } from '../within-time.ts';
 import type { Instruments } from './instruments.ts';
 
@@ -13,19 +13,6 @@ const OVERDUE_MS = 60_000;
 
 const STATES = ['live', 'filling', 'paused', 'error'];
 
-interface QueueRow {
-  pipeline: string;
-  generation: number;
-  state: string;
-  source_rows: number;
-  embedded_rows: number;
-  pending: number;
-  leased: number;
-  failed: number;
-  backfill_rows: number;
-  oldest_due_seconds: number;
-}
-
 /**
  * The queue as the database has it. Reading it costs what the queue is long, so it is kept: for 2 s, or twenty times
  * what reading took, so that a long queue is counted in a twentieth of the time at most, however many ask.
@@ -33,7 +20,7 @@ interface QueueRow {
 export class QueueState {
   readonly #database: Database;
   #reading: Promise<void> | undefined;
-  #rows: QueueRow[] | null = null;
+  #rows: QueueMetrics[] | null = null;
   #keptUntil = 0;
 
   constructor(database: Database) {
@@ -54,19 +41,16 @@ export class QueueState {
 
   async #read(): Promise<void> {
     const begin = performance.now();
-    const { rows } = await sql<QueueRow>`select * from embedder.queue_metrics()`
-      .execute(this.#database)
-      .catch((error: unknown) => {
-        this.#rows = null;
-        throw error;
-      });
+    this.#rows = await readQueueMetrics(this.#database).catch((error: unknown) => {
+      this.#rows = null;
+      throw error;
+    });
     const end = performance.now();
-    this.#rows = rows;
     this.#keptUntil = end + Math.max(KEPT_MS, KEPT_TIMES * (end - begin));
   }
 }
 
-function show(rows: readonly QueueRow[] | null, instruments: Instruments): void {
+function show(rows: readonly QueueMetrics[] | null, instruments: Instruments): void {
   const {
     databaseUp,
     pending,

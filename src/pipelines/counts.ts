@@ -1,0 +1,22 @@
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+import { runMarked } from '../database/marked.ts';
+
+/** Sums up what was counted of each pipeline, and takes away what dropped ones have left. */
+export async function foldCounts(database: Database): Promise<void> {
+  await sql`select embedder.fold_tally()`.execute(database);
+  await sql`select embedder.clear_books(id) from embedder.gone_pipelines() id`.execute(database);
+}
+
+/** The pipelines whose rows are to be counted: they were declared, or something has made their count wrong. */
+export async function uncountedPipelines(database: Database): Promise<number[]> {
+  const { rows } = await sql<{ id: number }>`select id from embedder.uncounted_pipelines() id`.execute(
+    database,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** Counts the rows of a pipeline, which reads its whole table. @param mark by which the statement can be cancelled */
+export async function countPipeline(database: Database, pipelineId: number, mark: string): Promise<void> {
+  await runMarked(database, mark, `select embedder.count_pipeline(${pipelineId})`);
+}
