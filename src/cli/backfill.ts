@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { sql } from 'kysely';
 import { requireSchema } from '../database/migrate/applied-files.ts';
+import { startBackfill } from '../pipelines/filling.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
@@ -32,9 +32,7 @@ async function run(
 ): Promise<void> {
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
-    const { rows } = await sql<{ ranges: number }>`
-      select embedder.backfill(${name}, ${where ?? null}, ${force}, ${stale}) as ranges`.execute(database);
-    const { ranges } = rows[0]!;
+    const ranges = await startBackfill(database, name, { where, force, stale });
     if (json) printJson({ pipeline: name, ranges });
     else print(`${plural(ranges, 'range')} of rows to walk`);
   });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { DEMO_TABLE, lastDemoRow } from '../database/demo-table.ts';
 import { migrate } from '../database/migrate/migrate.ts';
 import { type Device, variantOrder } from '../inference/devices/device.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
@@ -10,7 +11,7 @@ import { answer, type Dictionary } from './demo/answer.ts';
 import { CountingEmbedder } from './demo/counting-embedder.ts';
 import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
-import { awaitLeases, countRows, type Filling, prepareTable, readFilling, TABLE } from './demo/table.ts';
+import { awaitLeases, type DemoFilling, prepareTable, readDemoFilling } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
 import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
 import { formatCount } from './format.ts';
@@ -153,14 +154,14 @@ function warmUp(embedder: CountingEmbedder, { store }: Environment): void {
 }
 
 /** Until all rows have their vectors, whoever embeds them: another demo on the same folder may. */
-async function fillAll(stage: Stage): Promise<Filling> {
+async function fillAll(stage: Stage): Promise<DemoFilling> {
   const { database, signal } = stage;
-  for (let before: Filling | undefined; ; ) {
+  for (let before: DemoFilling | undefined; ; ) {
     signal.throwIfAborted();
     await awaitLeases(database, signal, () =>
       say('Waiting for rows that a run before this one, or another worker, has in hand ...'),
     );
-    const filling = await readFilling(database);
+    const filling = await readDemoFilling(database);
     const stuck = filling.waiting === before?.waiting && filling.finished === before.finished;
     if ((filling.finished && filling.waiting === 0) || stuck) return filling;
     await fill(stage, filling);
@@ -174,13 +175,13 @@ async function play(stage: Stage, query: string, options: DemoOptions): Promise<
   signal.throwIfAborted();
   await prepareTable(database);
   const rows = options.all ? GLOSS_COUNT : options.rows;
-  if ((await countRows(database)) < rows) await load(stage, rows);
+  if ((await lastDemoRow(database)) < rows) await load(stage, rows);
   signal.throwIfAborted();
   const filling = await fillAll(stage);
 
   const dictionary: Dictionary = {
     database,
-    pipeline: await findSearchable(database, TABLE),
+    pipeline: await findSearchable(database, DEMO_TABLE),
     model: environment.store.find(DEFAULT_MODEL, 'feature-extraction'),
     embedder,
     rows: filling.rows,

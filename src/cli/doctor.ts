@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { defaultModel } from '../models/choice.ts';
+import { usedModels } from '../pipelines/list.ts';
 import { type Check, fail, type State } from './doctor/check.ts';
 import { checkDatabase } from './doctor/database-checks.ts';
 import { checkDevice } from './doctor/device-checks.ts';
 import { checkModels } from './doctor/model-checks.ts';
-import { checkPipelines, pipelineModels } from './doctor/pipeline-checks.ts';
+import { checkPipelines } from './doctor/pipeline-checks.ts';
 import { addDeviceOption, type DeviceOptions } from './embedder.ts';
 import { reportError } from './errors.ts';
 import { plural } from './format.ts';
@@ -37,7 +38,8 @@ async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }
     await withDatabase(options, environment, async (session) => {
       if (!(await checkDatabase(session, add))) return;
       await checkPipelines(session, add);
-      models = await pipelineModels(session.database, standard);
+      const used = await usedModels(session.database);
+      if (used.length > 0) models = used;
     });
   } catch (error) {
     // Whatever keeps the database's checks from going on: the others need no database.

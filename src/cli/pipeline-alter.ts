@@ -35,8 +35,8 @@ async function run(name: string, options: AlterOptions): Promise<void> {
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
     const done = await alterPipeline(database, name, { ...change, dropOld: !keepOld }).catch(
-      async (error: unknown) => {
-        throw await explainDeclaration(error, database);
+      (error: unknown) => {
+        throw explainDeclaration(error);
       },
     );
     if (json) return printJson({ pipeline: name, done });

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
-import { sql } from 'kysely';
 import type { Config } from '../config.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { defaultModel, isTask } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
+import { readMade } from '../pipelines/list.ts';
 import { explainDeclaration } from './declaration-errors.ts';
 import { plural } from './format.ts';
 import { colours, errorColours, print, printJson, say } from './output.ts';
@@ -42,22 +42,23 @@ async function run(source: string, input: string, options: CreateOptions): Promi
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
     const definition = { source, input, ...flags, ...(model === undefined ? {} : { model }) };
-    const name = await definePipeline(database, definition).catch(async (error: unknown) => {
-      throw await explainDeclaration(error, database, source);
+    const name = await definePipeline(database, definition).catch((error: unknown) => {
+      throw explainDeclaration(error);
     });
-    const { rows } = await sql<{ target: string; model: string; dimensions: number | null; rows: number }>`
-      select case when p.sidecar then p.target_table::text else format('%s.%I', p.target_table, p.target_column) end as target,
-        p.model, p.dimensions, s.source_rows as rows
-      from embedder.pipeline p join embedder.status s on s.pipeline = p.name
-      where p.name = ${name} and p.live`.execute(database);
-    const { target, dimensions, rows: sourceRows, ...created } = rows[0]!;
-    if (json)
-      return printJson({ pipeline: name, target, model: created.model, dimensions, rows: sourceRows });
+    const { target, dimensions, sourceRows, ...made } = await readMade(database, name);
+    if (json) return printJson({ pipeline: name, target, model: made.model, dimensions, rows: sourceRows });
     const shape = dimensions === null ? '' : `, ${dimensions} dimensions`;
-    print(`pipeline ${colours.bold(name)}: ${source} -> ${target}, ${created.model}${shape}`);
-    if (options.enqueueExisting !== false) print(`${plural(sourceRows, 'row')} to work on`);
+    print(`pipeline ${colours.bold(name)}: ${source} -> ${target}, ${made.model}${shape}`);
+    if (options.enqueueExisting !== false) print(formatWork(sourceRows));
     say(errorColours.dim('A worker does it: pgembedder work'));
   });
+}
+
+/** How much is to be done. A large table is not counted yet: a worker does that. */
+export function formatWork(sourceRows: number | null): string {
+  return sourceRows === null
+    ? 'a large table: a worker counts its rows'
+    : `${plural(sourceRows, 'row')} to work on`;
 }
 
 /** The model that the settings name for a task; a task that there is not is the database's to refuse. */

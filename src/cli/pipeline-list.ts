@@ -1,26 +1,10 @@
 import { Command } from 'commander';
-import { sql } from 'kysely';
 import { requireSchema } from '../database/migrate/applied-files.ts';
+import { type ListedPipeline, listPipelines } from '../pipelines/list.ts';
 import { oneLine } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { formatTable } from './table.ts';
-
-interface Listed {
-  name: string;
-  source: string;
-  input: string;
-  target: string;
-  model: string;
-  dimensions: number;
-  options: Record<string, unknown>;
-  index: string;
-  priority: number;
-  max_attempts: number;
-  paused: boolean;
-  error: string | null;
-  created_at: Date;
-}
 
 /** `pgembedder pipeline list`. Counts nothing, so it answers at once; `status` counts. */
 export function pipelineListCommand(): Command {
@@ -35,17 +19,14 @@ export function pipelineListCommand(): Command {
 async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
-    const { rows } = await sql<Listed>`
-      select name, source::text, input, format('%s.%I', target_table, target_column) as target, model, dimensions,
-        options, index, priority, max_attempts, paused, coalesce(trigger_error, error) as error, created_at
-      from embedder.pipeline order by name`.execute(database);
+    const rows = await listPipelines(database);
     if (options.json) printJson(rows);
     else for (const line of formatPipelines(rows)) print(line);
   });
 }
 
 /** The pipelines as a table for people. */
-export function formatPipelines(rows: readonly Listed[]): string[] {
+export function formatPipelines(rows: readonly ListedPipeline[]): string[] {
   if (rows.length === 0) return ['No pipelines yet. Make one: pgembedder pipeline create articles body'];
   return formatTable(
     rows,

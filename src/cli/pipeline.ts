@@ -1,7 +1,8 @@
 import { Command } from 'commander';
-import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
+import { cutOver, dropPipeline, pausePipeline, resumePipeline } from '../pipelines/commands.ts';
+import { countJobs } from '../queue/counts.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { pipelineAlterCommand } from './pipeline-alter.ts';
@@ -35,7 +36,7 @@ function dropCommand(): Command {
     .option('--drop-target', 'remove its sidecar table, or its column of the source, as well')
     .addHelpText('after', '\nExample:\n  $ pgembedder pipeline drop articles');
   return onPipeline(command, async (database, name, { dropTarget = false }) => {
-    await sql`select embedder.drop_pipeline(${name}, ${dropTarget})`.execute(database);
+    await dropPipeline(database, name, dropTarget);
     return `pipeline ${name} dropped${dropTarget ? ', and its target' : '; what it has written stays'}`;
   });
 }
@@ -45,7 +46,7 @@ function cutoverCommand(): Command {
     .description('make the next generation of a pipeline the live one')
     .addHelpText('after', '\nExample:\n  $ pgembedder pipeline cutover articles');
   return onPipeline(command, async (database, name) => {
-    await sql`select embedder.cutover(${name})`.execute(database);
+    await cutOver(database, name);
     return `the next generation of pipeline ${name} is live`;
   });
 }
@@ -55,7 +56,7 @@ function pauseCommand(): Command {
     .description('let changes gather without being embedded')
     .addHelpText('after', '\nExample:\n  $ pgembedder pipeline pause articles');
   return onPipeline(command, async (database, name) => {
-    await sql`select embedder.pause_pipeline(${name})`.execute(database);
+    await pausePipeline(database, name);
     return `pipeline ${name} paused; changes are still queued`;
   });
 }
@@ -65,11 +66,9 @@ function resumeCommand(): Command {
     .description('end a pause, and clear an error')
     .addHelpText('after', '\nExample:\n  $ pgembedder pipeline resume articles');
   return onPipeline(command, async (database, name) => {
-    await sql`select embedder.resume_pipeline(${name})`.execute(database);
-    const { rows } = await sql<{ waiting: number }>`
-      select count(*) as waiting from embedder.job j join embedder.pipeline p on p.id = j.pipeline_id
-      where p.name = ${name}`.execute(database);
-    return `pipeline ${name} resumed; ${plural(rows[0]!.waiting, 'row')} on the queue`;
+    await resumePipeline(database, name);
+    const { jobs } = await countJobs(database, name);
+    return `pipeline ${name} resumed; ${plural(jobs, 'row')} on the queue`;
   });
 }
 

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { sql } from 'kysely';
 import { requireSchema } from '../database/migrate/applied-files.ts';
+import { retryFailed } from '../queue/dead-letters.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
@@ -19,9 +19,7 @@ export function retryCommand(): Command {
 async function run(name: string | undefined, options: DatabaseOptions & { json?: boolean }): Promise<void> {
   await withDatabase(options, readEnvironment(), async ({ database }) => {
     await requireSchema(database);
-    const { rows } = await sql<{ retried: number }>`
-      select embedder.retry_failed(${name ?? null}) as retried`.execute(database);
-    const retried = rows[0]!.retried;
+    const retried = await retryFailed(database, name ?? null);
     if (options.json) printJson({ retried });
     else print(retried === 0 ? 'no dead letters' : `${plural(retried, 'row')} back on the queue`);
   });

@@ -1,16 +1,13 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { Selectable } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
-import type { Schema } from '../database/schema.ts';
+import { type PipelineStatus, readStatus } from '../pipelines/status.ts';
 import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
 import { colours, print, printJson, width } from './output.ts';
 import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { StopSignals } from './signals.ts';
 import { type Column, fitColumns, formatTable } from './table.ts';
-
-type StatusRow = Selectable<Schema['embedder.status']>;
 
 interface StatusOptions extends DatabaseOptions {
   json?: boolean;
@@ -75,13 +72,8 @@ function room(): number {
   return process.stdout.isTTY ? width() : Number.POSITIVE_INFINITY;
 }
 
-/** The view, in the order of the pipelines' names. */
-function readStatus(database: Database): Promise<StatusRow[]> {
-  return database.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
-}
-
 /** What is numeric in SQL comes as text. */
-function toJson(row: StatusRow) {
+function toJson(row: PipelineStatus) {
   const number = (text: string | null) => (text === null ? null : Number(text));
   return {
     ...row,
@@ -100,9 +92,9 @@ const STATE_COLOURS = {
 
 const count = (
   title: string,
-  get: (row: StatusRow) => number | null,
+  get: (row: PipelineStatus) => number | null,
   dispensable?: number,
-): Column<StatusRow> => ({
+): Column<PipelineStatus> => ({
   title,
   ...(dispensable === undefined ? {} : { dispensable }),
   align: 'right',
@@ -113,7 +105,7 @@ const count = (
   paint: (text, row) => (get(row) === 0 ? colours.dim(text) : text),
 });
 
-const COLUMNS: Column<StatusRow>[] = [
+const COLUMNS: Column<PipelineStatus>[] = [
   { title: 'pipeline', text: (row) => oneLine(row.pipeline, 40), paint: (text) => colours.bold(text) },
   { title: 'state', text: (row) => row.state, paint: (text, row) => STATE_COLOURS[row.state](text) },
   count('source rows', (row) => row.source_rows),
@@ -157,7 +149,7 @@ const COLUMNS: Column<StatusRow>[] = [
  * @param longest an error is cut there
  */
 export function formatStatus(
-  rows: readonly StatusRow[],
+  rows: readonly PipelineStatus[],
   columns = Number.POSITIVE_INFINITY,
   longest = 1_000,
 ): string[] {

@@ -2,8 +2,8 @@ import pg from 'pg';
 
 /** SQLSTATEs by their names in PostgreSQL. */
 export const INSUFFICIENT_PRIVILEGE = '42501';
-export const UNDEFINED_TABLE = '42P01';
 export const UNDEFINED_OBJECT = '42704';
+export const OBJECT_NOT_IN_PREREQUISITE_STATE = '55000';
 /** Of a wait for a lock that took too long. */
 export const LOCK_NOT_AVAILABLE = '55P03';
 export const QUERY_CANCELED = '57014';

@@ -34,3 +34,21 @@ export async function cutOverFilled(database: Database): Promise<(string | null)
     select name from embedder.auto_cutover() name`.execute(database);
   return rows.map(({ name }) => name);
 }
+
+/** How far the first filling of a pipeline is. */
+export interface Filling {
+  /** Rows that wait for their vector. */
+  readonly waiting: number;
+  /** Whether all that was there at the start is done, and the index is built. */
+  readonly finished: boolean;
+  readonly paused: boolean;
+}
+
+export async function readFilling(database: Database, pipeline: string): Promise<Filling> {
+  const { rows } = await sql<Filling>`
+    select p.paused, (select count(*) from embedder.job j where j.pipeline_id = p.id) as waiting,
+      p.filled_at is not null
+        and not exists (select from embedder.missing_indexes() m where m.pipeline = p.name) as finished
+    from embedder.pipeline p where p.name = ${pipeline}`.execute(database);
+  return rows[0]!;
+}

@@ -1,12 +1,13 @@
 import { sql } from 'kysely';
+import pg from 'pg';
 import type { Database } from '../database/database.ts';
+import { OBJECT_NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT } from '../database/errors.ts';
 import type { PipelineOptions } from '../database/schema.ts';
 import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import type { FeatureExtractionModel } from '../models/description.ts';
-import { nearestName } from '../nearest-name.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */
 export interface SearchablePipeline {
@@ -32,34 +33,31 @@ export interface Match {
 export const MAX_MATCHES = 1_000;
 
 /**
- * Looks up what a search in a pipeline needs.
- * @throws UserError when there is no such pipeline, or its source or target is gone
+ * Looks up what a search in a pipeline needs, of its live generation.
+ * @throws UserError when there is no such pipeline, it has no vectors, or its source or target is gone
  */
 export async function findSearchable(database: Database, name: string): Promise<SearchablePipeline> {
   const { rows } = await sql<SearchablePipeline>`
     select p.name, p.model, p.options, embedder.vector_type() as "vectorType",
       (select jsonb_agg(jsonb_build_object('name', k.column_name, 'type', k.type_name) order by k.place)
         from embedder.key_columns(p.source) k) as "keyColumns"
-    from embedder.pipeline p
+    from embedder.find_searchable(${name}) p
     join pg_class s on s.oid = p.source
-    join pg_class t on t.oid = p.target_table
-    where p.name = ${name}`.execute(database);
-  const found = rows[0];
-  if (found) return found;
-  const { rows: all } = await sql<{ name: string }>`
-    select name from embedder.pipeline where live order by name`.execute(database);
-  const names = all.map((each) => each.name);
-  if (names.includes(name))
-    throw new UserError(`the tables of pipeline "${name}" are gone`, { hint: 'Drop it and create it again' });
-  throw new UserError(`there is no pipeline "${name}"`, {
-    hint: hintFor(name, names),
-  });
+    join pg_class t on t.oid = p.target_table`
+    .execute(database)
+    .catch((error: unknown) => {
+      throw isRefusal(error) ? new UserError(error.message, { hint: error.hint, cause: error }) : error;
+    });
+  if (rows[0]) return rows[0];
+  throw new UserError(`the tables of pipeline "${name}" are gone`, { hint: 'Drop it and create it again' });
 }
 
-function hintFor(name: string, names: readonly string[]): string {
-  if (names.length === 0) return 'Make one: pgembedder pipeline create articles body';
-  const near = nearestName(name, names);
-  return `${near === undefined ? '' : `Did you mean ${near}? `}There are: ${names.join(', ')}`;
+/** Whether embedder.find_searchable says that there is no such pipeline, or none with vectors. */
+function isRefusal(error: unknown): error is pg.DatabaseError {
+  return (
+    error instanceof pg.DatabaseError &&
+    (error.code === UNDEFINED_OBJECT || error.code === OBJECT_NOT_IN_PREREQUISITE_STATE)
+  );
 }
 
 /**

@@ -130,7 +130,7 @@ describe('from an empty database to a search', () => {
     const { code, stderr } = await run(['search', 'text', 'a pet'], { env });
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: 'pgembedder: there is no pipeline "text". Did you mean texts? There are: texts\n',
+      stderr: 'pgembedder: there is no pipeline "text". Did you mean "texts"? There are: texts\n',
     });
   });
 

@@ -48,9 +48,9 @@ describe('a wrong name', () => {
     [
       'of a table',
       ['pipeline', 'create', 'artcles', 'body'],
-      'there is no table artcles. Did you mean articles?',
+      'table "artcles" does not exist. Did you mean "articles"?',
     ],
-    ['of a pipeline', ['search', 'articls', 'x'], 'there is no pipeline "articls". Did you mean articles?'],
+    ['of a pipeline', ['search', 'articls', 'x'], 'there is no pipeline "articls". Did you mean "articles"?'],
   ])('%s: the nearest is named', async (_, args, message) => {
     const { code, stderr } = await run(args, { env });
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(message) });

@@ -1,10 +1,10 @@
 import type { Database } from '../../database/database.ts';
+import { readWords } from '../../database/demo-table.ts';
 import type { Embedder } from '../../inference/embedder.ts';
 import type { FeatureExtractionModel } from '../../models/description.ts';
 import { embedQuery, findNearest, type SearchablePipeline } from '../../search/search.ts';
 import { formatCount, formatMilliseconds, oneLine } from '../format.ts';
 import { colours, errorColours, print, printJson, say, width } from '../output.ts';
-import { readWords } from './table.ts';
 
 /** A word whose gloss is near to the query. */
 export interface Answer {

@@ -1,3 +1,4 @@
+import { DEMO_TABLE, lastDemoRow } from '../../database/demo-table.ts';
 import { UserError } from '../../errors.ts';
 import type { Engine } from '../../inference/engine/engine.ts';
 import { createWorker } from '../../worker/worker.ts';
@@ -6,7 +7,7 @@ import { errorColours as colours, say } from '../output.ts';
 import type { Environment, Session } from '../session.ts';
 import type { CountingEmbedder } from './counting-embedder.ts';
 import { Progress } from './progress.ts';
-import { countRows, type Filling, loadGlosses, TABLE } from './table.ts';
+import { type DemoFilling, loadGlosses } from './table.ts';
 import type { Gloss } from './wordnet.ts';
 
 /** What the demo works with. */
@@ -32,7 +33,7 @@ function done(text: string): void {
 
 /** Puts the first `rows` glosses into the table, as far as they are not there. */
 export async function load({ database, glosses, signal }: Stage, rows: number): Promise<void> {
-  const before = await countRows(database);
+  const before = await lastDemoRow(database);
   const wanted = (await glosses()).slice(0, rows);
   const progress = new Progress('loading  ', wanted.length, before);
   try {
@@ -41,12 +42,12 @@ export async function load({ database, glosses, signal }: Stage, rows: number): 
     progress.stop();
   }
   done(
-    `${plural(wanted.length, 'gloss', 'glosses')} of WordNet in table ${TABLE}, ${formatSeconds(progress.seconds)}`,
+    `${plural(wanted.length, 'gloss', 'glosses')} of WordNet in table ${DEMO_TABLE}, ${formatSeconds(progress.seconds)}`,
   );
 }
 
 /** Has a worker embed what waits and build the index. */
-export async function fill(stage: Stage, filling: Filling): Promise<void> {
+export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
   const { connection, environment, embedder, engine, signal } = stage;
   // One that was aborted before would not be heard below.
   signal.throwIfAborted();
@@ -61,10 +62,10 @@ export async function fill(stage: Stage, filling: Filling): Promise<void> {
   const report = new FillingReport(filling, embedder);
   worker.events.on('claimed', () => report.begin());
   worker.events.on('completed', ({ pipeline, embedded, emptied }) => {
-    if (pipeline === TABLE) report.add(embedded + emptied);
+    if (pipeline === DEMO_TABLE) report.add(embedded + emptied);
   });
   worker.events.on('indexed', ({ pipeline }) => {
-    if (pipeline === TABLE) report.endOfIndex();
+    if (pipeline === DEMO_TABLE) report.endOfIndex();
   });
   if (filling.waiting === 0) report.endOfRows();
   try {
@@ -82,7 +83,7 @@ export async function fill(stage: Stage, filling: Filling): Promise<void> {
       signal.addEventListener('abort', () => stop().catch(reject));
     });
     const { failing } = await Promise.race([drain, stopped]);
-    const error = failing.find(({ pipeline }) => pipeline === TABLE)?.error;
+    const error = failing.find(({ pipeline }) => pipeline === DEMO_TABLE)?.error;
     if (error)
       throw new UserError(`the demo's pipeline does not work: ${error}`, {
         hint: 'pgembedder doctor --embedded says more',
@@ -94,13 +95,13 @@ export async function fill(stage: Stage, filling: Filling): Promise<void> {
 
 /** Tells of a filling: a progress bar, then a line for the rows and one for the index. */
 class FillingReport {
-  readonly #filling: Filling;
+  readonly #filling: DemoFilling;
   readonly #embedder: CountingEmbedder;
   #ready: number;
   #progress: Progress | undefined;
   #indexBegin = 0;
 
-  constructor(filling: Filling, embedder: CountingEmbedder) {
+  constructor(filling: DemoFilling, embedder: CountingEmbedder) {
     this.#filling = filling;
     this.#embedder = embedder;
     this.#ready = filling.rows - filling.waiting;

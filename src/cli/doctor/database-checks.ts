@@ -1,11 +1,11 @@
 import type { Database } from '../../database/database.ts';
 import { openListener } from '../../database/listener.ts';
 import { isTooOld, readPgvector } from '../../database/pgvector.ts';
+import { quoteIdentifier, type Role, readRole } from '../../database/roles.ts';
 import { OLDEST_POSTGRES, readServer } from '../../database/server.ts';
 import { addressOf } from '../errors.ts';
 import type { Session } from '../session.ts';
 import { fail, ok, type Report, warn } from './check.ts';
-import { quoteIdentifier, type Role, readRole } from './role.ts';
 import { checkRights, checkSchema, checkTextSearch } from './schema-checks.ts';
 import { checkSettings } from './session-checks.ts';
 

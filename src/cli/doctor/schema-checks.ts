@@ -1,11 +1,13 @@
-import { sql } from 'kysely';
 import type { Database } from '../../database/database.ts';
 import { codeOf, INSUFFICIENT_PRIVILEGE } from '../../database/errors.ts';
 import { migrationState } from '../../database/migrate/applied-files.ts';
 import { lostObjects } from '../../database/migrate/mending.ts';
+import { quoteIdentifier, type Role, readWorkerRights } from '../../database/roles.ts';
+import { readServer } from '../../database/server.ts';
 import { messageOf } from '../../errors.ts';
+import { findStrayTriggers } from '../../pipelines/inspection.ts';
+import { hasDblink, tryEmbed } from '../../search/text-search.ts';
 import { fail, ok, type Report, warn } from './check.ts';
-import { quoteIdentifier, type Role } from './role.ts';
 
 /** So many differences are told one by one. */
 const TOLD = 12;
@@ -44,9 +46,7 @@ async function checkObjects(database: Database, role: Role, add: Report): Promis
 /** Only whoever sees all pipelines can tell whose triggers they are. */
 async function checkStrayTriggers(database: Database, role: Role, add: Report): Promise<void> {
   if (!role.runsMigrate) return;
-  const { rows } = await sql<{ source: string; pipeline_id: number }>`
-    select source::text, pipeline_id from embedder.stray_triggers()`.execute(database);
-  for (const { source, pipeline_id: id } of rows) {
+  for (const { source, pipelineId: id } of await findStrayTriggers(database)) {
     add(
       fail(
         'schema',
@@ -77,12 +77,7 @@ function migrateAdvice({ owner, runsMigrate }: Role): string {
 
 /** Whether a worker can run as this role. */
 export async function checkRights(database: Database, role: Role, add: Report): Promise<void> {
-  const { rows } = await sql<{ allowed: boolean; found: boolean }>`
-    select has_table_privilege('embedder.worker_process', 'insert')
-      and exists (select from pg_proc where pronamespace = 'embedder'::regnamespace and proname = 'claim_jobs'
-        and has_function_privilege(oid, 'execute')) as allowed,
-      exists (select from pg_roles where rolname = 'embedder_worker') as found`.execute(database);
-  const { allowed, found } = rows[0]!;
+  const { allowed, found } = await readWorkerRights(database);
   if (allowed) return add(ok('rights', 'a worker can run as this role'));
   const grant = `grant embedder_worker to ${quoteIdentifier(role.name)};`;
   add(
@@ -98,14 +93,10 @@ export async function checkRights(database: Database, role: Role, add: Report): 
 
 /** Whether embedder.embed, and so a search by text in SQL, gets through to the workers for this role: tried, up to the queue. */
 export async function checkTextSearch(database: Database, add: Report): Promise<void> {
-  const { rows } = await sql<{ installed: boolean; standby: boolean }>`
-    select exists (select from pg_extension where extname = 'dblink') as installed, pg_is_in_recovery() as standby`.execute(
-    database,
-  );
-  const { installed, standby } = rows[0]!;
+  const { standby } = await readServer(database);
   if (standby)
     return add(ok('dblink', 'on a standby embedder.search takes vectors, and texts that are in the cache'));
-  if (!installed) {
+  if (!(await hasDblink(database))) {
     return add(
       warn(
         'dblink',
@@ -115,10 +106,7 @@ export async function checkTextSearch(database: Database, add: Report): Promise<
     );
   }
   try {
-    await database.transaction().execute(async (transaction) => {
-      await sql`set local embedder.embed_timeout = '1ms'`.execute(transaction);
-      await sql`select embedder.embed(${`pgembedder doctor ${Date.now()}`})`.execute(transaction);
-    });
+    await tryEmbed(database, `pgembedder doctor ${Date.now()}`);
   } catch (error) {
     // No worker, or none that was so quick: the text came as far as the queue.
     if (!['55000', '58000'].includes(codeOf(error))) {

@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { asFlags } from '../../../src/cli/declaration-errors.ts';
 import { createProgram } from '../../../src/cli/program.ts';
 import { usageError } from '../../../src/cli/usage-error.ts';
-import { nearestName } from '../../../src/nearest-name.ts';
 
 const line = (message: string, ...words: string[]) => usageError(message, createProgram(), words).text;
 
@@ -31,16 +30,5 @@ describe('a hint of create_pipeline', () => {
     expect(asFlags(`For example options => '{"labels": ["sport"]}'.`)).toBe(
       `For example --options '{"labels": ["sport"]}'.`,
     );
-  });
-});
-
-describe('nearestName', () => {
-  it.each([
-    ['artcles', 'articles'],
-    ['Aritcles', 'articles'],
-    ['all-MiniLM-L6', 'all-MiniLM-L6-v2'],
-    ['somethingelse', undefined],
-  ])('%s: %s', (name, near) => {
-    expect(nearestName(name, ['articles', 'tickets', 'all-MiniLM-L6-v2'])).toBe(near);
   });
 });

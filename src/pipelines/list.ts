@@ -1,0 +1,60 @@
+import { sql } from 'kysely';
+import type { Database } from '../database/database.ts';
+
+/** What a pipeline reads and writes. Nothing is counted for it. */
+export interface ListedPipeline {
+  readonly name: string;
+  readonly source: string;
+  readonly input: string;
+  /** `table.column` */
+  readonly target: string;
+  readonly model: string;
+  /** Null for a task without vectors. */
+  readonly dimensions: number | null;
+  readonly options: object;
+  readonly index: string;
+  readonly priority: number;
+  readonly max_attempts: number;
+  readonly paused: boolean;
+  readonly error: string | null;
+  readonly created_at: Date;
+}
+
+/** All pipelines, in the order of their names. */
+export async function listPipelines(database: Database): Promise<ListedPipeline[]> {
+  const { rows } = await sql<ListedPipeline>`
+    select name, source::text, input, format('%s.%I', target_table, target_column) as target, model, dimensions,
+      options, index, priority, max_attempts, paused, coalesce(trigger_error, error) as error, created_at
+    from embedder.pipeline order by name`.execute(database);
+  return rows;
+}
+
+/** What a pipeline that was just made writes to, and by which model. */
+export interface MadePipeline {
+  /** The sidecar, or `table.column`. */
+  readonly target: string;
+  readonly model: string;
+  readonly dimensions: number | null;
+  /** Rows of its source, as far as they are counted. */
+  readonly sourceRows: number | null;
+}
+
+export async function readMade(database: Database, name: string): Promise<MadePipeline> {
+  const { rows } = await sql<MadePipeline>`
+    select case when p.sidecar then p.target_table::text else format('%s.%I', p.target_table, p.target_column) end as target,
+      p.model, p.dimensions, s.source_rows as "sourceRows"
+    from embedder.pipeline p join embedder.status s on s.pipeline = p.name
+    where p.name = ${name} and p.live`.execute(database);
+  return rows[0]!;
+}
+
+/** The models that pipelines use, in the order of their names. */
+export async function usedModels(database: Database): Promise<string[]> {
+  const rows = await database
+    .selectFrom('embedder.pipeline')
+    .select('model')
+    .distinct()
+    .orderBy('model')
+    .execute();
+  return rows.map(({ model }) => model);
+}
