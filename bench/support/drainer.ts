@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { pino } from 'pino';
 import type { PipelineDefinition } from '../../src/pipelines/define.ts';
-import type { Worker, WorkerOptions } from '../../src/worker/worker.ts';
+import type { WorkerOptions } from '../../src/worker/options.ts';
+import type { Worker } from '../../src/worker/worker.ts';
 import type { TestServer } from '../../test/support/server.ts';
 import { createWorker, definePipeline } from './built.ts';
 import { type BenchDatabase, createBenchDatabase } from './database.ts';

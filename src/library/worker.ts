@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
-import { createWorker as create, type Worker, type WorkerOptions } from '../worker/worker.ts';
+import type { WorkerOptions } from '../worker/options.ts';
+import { createWorker as create, type Worker } from '../worker/worker.ts';
 import { standardLogger } from './logger.ts';
 
 /** What a worker of the library may be given: all but the connection can be left out. */

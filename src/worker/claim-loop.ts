@@ -1,20 +1,11 @@
-import { setTimeout as wait } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
-import {
-  backfillsDue,
-  claimBackfill,
-  claimJobs,
-  claimSuspects,
-  type Job,
-  leasedElsewhere,
-  suspectsWait,
-} from '../queue/jobs.ts';
-import { setIdle } from '../queue/workers.ts';
+import { claimJobs, claimSuspects, type Job, suspectsWait } from '../queue/jobs.ts';
+import { BackfillWalks } from './backfill-walks.ts';
 import { persist, type WorkerContext } from './context.ts';
-import { describe } from './describe.ts';
+import { HeldElsewhere } from './held-elsewhere.ts';
 import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
-import { inTime } from './lanes.ts';
+import { IdleMark } from './idle-mark.ts';
 import type { Registry } from './registry.ts';
 import { Signal } from './signal.ts';
 
@@ -31,10 +22,6 @@ const SILENT_POLL_LIMIT_MS = 250;
 const REFUSED_MS = 1_000;
 /** While something is always due, a group of suspects has its turn this often. */
 const SUSPECTS_MS = 5_000;
-/** How long the loop waits for rows out of a backfill before it looks for jobs again. */
-const WALK_MS = 100;
-/** How long a worker that stops waits for a walk. */
-const LAST_WALK_MS = 1_000;
 /** At the end of a drain: between two looks whether whoever holds the last rows is alive. */
 const ELSEWHERE_MS = 500;
 /** Declarations are read again this often, for the case that their notification was lost. */
@@ -64,20 +51,15 @@ export class ClaimLoop {
   readonly #take: (jobs: Job[]) => void;
   readonly #listening: () => boolean;
   readonly #signal = new Signal();
+  readonly #idleMark: IdleMark;
+  readonly #walks: BackfillWalks;
+  readonly #elsewhere: HeldElsewhere;
   #stopping = false;
-  /** The number under which the register has this worker as idle; undefined while it is busy. */
-  #idleAs: number | undefined;
-  #idleWrite: Promise<unknown> = Promise.resolve();
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
   #suspectsAt = performance.now() + SUSPECTS_MS;
-  /** Walks through backfills that are under way, by pipeline. */
-  readonly #walks = new Map<number, Promise<unknown>>();
   /** Unless 'none', nothing is claimed until nothing is held. */
   #suspects: 'none' | 'wanted' | 'under way' = 'none';
-  /** Other workers that hold leases at the end of a drain, with the first sign of life that was seen of each. */
-  readonly #elsewhere = new Map<number, number>();
-  #heldElsewhere = 0;
 
   constructor(
     context: WorkerContext,
@@ -93,6 +75,13 @@ export class ClaimLoop {
     this.#window = options.window;
     this.#take = options.take;
     this.#listening = options.listening;
+    this.#idleMark = new IdleMark(context);
+    this.#elsewhere = new HeldElsewhere(context);
+    this.#walks = new BackfillWalks(context, registry, {
+      window: options.window,
+      take: (jobs, ms) => this.#becomeBusy(jobs, ms),
+      onEnd: () => this.#signal.give(),
+    });
     holdings.on('freed', () => this.#signal.give());
   }
 
@@ -107,12 +96,13 @@ export class ClaimLoop {
 
   stop(): void {
     this.#stopping = true;
+    this.#walks.stop();
     this.#signal.give();
   }
 
   /** How many rows living workers held when the drain ended. */
   get heldElsewhere(): number {
-    return this.#heldElsewhere;
+    return this.#elsewhere.rows;
   }
 
   /** Claims until it is stopped; with `untilEmpty`, until nothing is due and nothing is held. */
@@ -128,8 +118,8 @@ export class ClaimLoop {
         await this.#signal.wait(REFUSED_MS);
       }
     }
-    await this.#idleWrite;
-    if (this.#walks.size > 0) await Promise.race([Promise.all(this.#walks.values()), wait(LAST_WALK_MS)]);
+    await this.#idleMark.settled();
+    await this.#walks.ended();
   }
 
   /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
@@ -152,13 +142,15 @@ export class ClaimLoop {
       if (await persist(this.#context, () => suspectsWait(this.#context.database))) this.#suspects = 'wanted';
       if (this.#suspects === 'wanted') return false;
     }
-    const begin = performance.now();
-    const { jobs, more } = await this.#claim();
-    if (jobs.length > 0) {
-      this.#becomeBusy(jobs, performance.now() - begin);
+    const pipelines = this.#registry.claimable();
+    const claimed = await this.#claimDue(pipelines);
+    if (claimed > 0) {
       // Nothing else was due. Another look now would take the processor from a row that somebody waits for.
-      if (jobs.length < this.#window) await this.#signal.wait(BUSY_POLL_MS);
-    } else if (holding || more) {
+      if (claimed < this.#window) await this.#signal.wait(BUSY_POLL_MS);
+      return false;
+    }
+    const again = await this.#walkOn(pipelines);
+    if (holding || again) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (await this.#claimSuspects()) {
       return false;
@@ -183,80 +175,31 @@ export class ClaimLoop {
     return true;
   }
 
-  /**
-   * Whether all that other workers hold is held by such as live, which is known when another sign of life has come from each.
-   * What the others held is freed by the heartbeat's rescue, and then due.
-   */
-  async #allHaveHolders(): Promise<boolean> {
-    const { database, claimant } = this.#context;
-    const held = await persist(this.#context, () => leasedElsewhere(database, claimant));
-    this.#heldElsewhere = held.reduce((sum, { rows }) => sum + rows, 0);
-    const unsure = held.filter(({ worker, beatAt }) => {
-      const seen = this.#elsewhere.get(worker) ?? beatAt?.getTime();
-      if (seen !== undefined) this.#elsewhere.set(worker, seen);
-      return beatAt === null || beatAt.getTime() === seen;
-    });
-    if (unsure.length > 0) await this.#signal.wait(ELSEWHERE_MS);
-    return unsure.length === 0;
-  }
-
-  /** Jobs that are due; else, unless two windows of them are under way, rows out of backfills. */
-  async #claim(): Promise<{ jobs: Job[]; more: boolean }> {
-    const pipelines = this.#registry.claimable();
-    if (pipelines.length === 0) return { jobs: [], more: false };
+  /** Claims jobs that are due; returns how many. */
+  async #claimDue(pipelines: readonly number[]): Promise<number> {
+    if (pipelines.length === 0) return 0;
+    const begin = performance.now();
     const { database, claimant } = this.#context;
     const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
-    if (jobs.length > 0 || this.#holdings.others(this.#context.lanes.slow(), true) > this.#window)
-      return { jobs, more: false };
-    const due = await persist(this.#context, () => backfillsDue(database, pipelines));
-    let more = false;
-    for (const { pipelineId, soon } of due) {
-      more ||= soon;
-      if (soon || this.#walks.has(pipelineId)) continue;
-      const walk = this.#walkBackfill(pipelineId).finally(() => {
-        this.#walks.delete(pipelineId);
-        this.#signal.give();
-      });
-      this.#walks.set(pipelineId, walk);
-      const outcome = await Promise.race([walk, wait(WALK_MS, 'slow' as const)]);
-      if (outcome === 'rows') return { jobs: [], more: true };
-      more ||= outcome !== 'none';
-    }
-    return { jobs: [], more };
+    if (jobs.length > 0) this.#becomeBusy(jobs, performance.now() - begin);
+    return jobs.length;
   }
 
-  /**
-   * Takes rows out of the backfill of a pipeline. Its owner has code run here, in a filter or a condition: so it is one pipeline
-   * a statement, and the loop does not wait for one that takes long.
-   */
-  async #walkBackfill(pipelineId: number): Promise<'rows' | 'none' | 'more'> {
-    const { pipelines: tables, claimant, lanes } = this.#context;
-    const begin = performance.now();
-    try {
-      const { jobs, more } = await lanes.run(pipelineId, () =>
-        persist(this.#context, () =>
-          inTime('looking for rows of its backfill', () =>
-            claimBackfill(tables, claimant, [pipelineId], this.#window),
-          ),
-        ),
-      );
-      await this.#registry.walked(pipelineId);
-      if (jobs.length === 0) return more ? 'more' : 'none';
-      // When it has stopped meanwhile, whoever is there frees them: it goes off the register.
-      if (!this.#stopping) this.#becomeBusy(jobs, performance.now() - begin);
-      return 'rows';
-    } catch (error) {
-      if (this.#context.signal.aborted) return 'none';
-      const problem = `its backfill does not go on: ${describe(error)}`;
-      await this.#registry
-        .walked(pipelineId, problem)
-        .catch((failure: unknown) => this.#context.logger.error({ reason: messageOf(failure) }, problem));
-      return 'none';
-    }
+  /** Takes rows out of backfills, unless two windows of them are under way. True: there is reason to look again in a moment. */
+  async #walkOn(pipelines: readonly number[]): Promise<boolean> {
+    const full = this.#holdings.others(this.#context.lanes.slow(), true) > this.#window;
+    return pipelines.length > 0 && !full && this.#walks.goOn(pipelines);
+  }
+
+  /** Whether all that other workers hold is held by such as live. Waits a while where that is not known yet. */
+  async #allHaveHolders(): Promise<boolean> {
+    const known = await this.#elsewhere.byLivingOnly();
+    if (!known) await this.#signal.wait(ELSEWHERE_MS);
+    return known;
   }
 
   #becomeBusy(jobs: Job[], ms: number): void {
-    this.#setIdle(false);
+    this.#idleMark.clear();
     this.#pollMs = IDLE_POLL_MS;
     this.#housekeeping.claimed();
     this.#holdings.add(jobs);
@@ -265,10 +208,9 @@ export class ClaimLoop {
   }
 
   async #sleep(): Promise<void> {
-    // Compared with the number and not just noted: a worker that was taken for dead has a new row on the register.
-    if (this.#idleAs !== this.#context.claimant.workerId) {
-      this.#setIdle(true);
-      await this.#idleWrite;
+    if (!this.#idleMark.isSet) {
+      // Before the first wait it looks once more.
+      await this.#idleMark.set();
       return;
     }
     if (this.#registry.filling()) this.#housekeeping.tick();
@@ -280,21 +222,6 @@ export class ClaimLoop {
   #pollLimit(): number {
     if (this.#context.silentWriters) return SILENT_POLL_LIMIT_MS;
     return this.#listening() ? IDLE_POLL_LIMIT_MS : DEAF_POLL_LIMIT_MS;
-  }
-
-  /** The job in hand does not wait for this, but the next change does. */
-  #setIdle(idle: boolean): void {
-    const { database, claimant } = this.#context;
-    const idleAs = idle ? claimant.workerId : undefined;
-    if (idleAs === this.#idleAs) return;
-    this.#idleAs = idleAs;
-    this.#idleWrite = this.#idleWrite
-      .then(() => persist(this.#context, () => setIdle(database, claimant.workerId, idle)))
-      .catch((error: unknown) => {
-        this.#context.logger.warn({ reason: messageOf(error) }, 'could not write the idle mark');
-        // Nobody would notify a worker that only believes it is marked.
-        if (this.#idleAs === idleAs) this.#idleAs = undefined;
-      });
   }
 
   async #reload(): Promise<void> {

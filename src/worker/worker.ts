@@ -1,64 +1,19 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
-import type { Connection } from '../database/database.ts';
-import { type Listener, openListener } from '../database/listener.ts';
-import { requireSchema } from '../database/migrate/applied-files.ts';
-import { findVectorOid } from '../database/pgvector.ts';
 import { retrying } from '../database/retry.ts';
-import { takesPreparedTransactions } from '../database/server.ts';
-import { deviatingSettings } from '../database/sessions.ts';
-import { messageOf, UserError } from '../errors.ts';
-import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
-import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import { Embedder, type TextEmbedder, type TokenizedReport } from '../inference/embedder.ts';
-import { Engine, type EngineOptions, type SessionState } from '../inference/engine/engine.ts';
-import { modelsDirectory } from '../models/places.ts';
-import { createModelStore, type ModelStore } from '../models/store.ts';
-import type { Variant } from '../models/variants.ts';
-import type { Backoff, Job } from '../queue/jobs.ts';
-import { ClaimLoop } from './claim-loop.ts';
+import { messageOf } from '../errors.ts';
+import type { Engine, SessionState } from '../inference/engine/engine.ts';
+import type { Job } from '../queue/jobs.ts';
+import { Connections } from './connections.ts';
 import { sayAway, type WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
 import { Holdings } from './holdings.ts';
-import { Housekeeping } from './housekeeping.ts';
-import { IndexBuilder } from './index-builder.ts';
 import { Lanes } from './lanes.ts';
-import { Pools } from './pools.ts';
-import { deregister, Heartbeat, register } from './registration.ts';
-import { Registry } from './registry.ts';
-import { Requests } from './requests.ts';
-import { Setbacks } from './setbacks.ts';
-import { WindowRunner } from './window.ts';
-import { Writer } from './writer.ts';
-
-/** How a worker works; only the connection and the logger must be given. */
-export interface WorkerOptions {
-  readonly connection: Connection;
-  readonly logger: Logger;
-  /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
-  readonly modelDirectories?: readonly string[];
-  /** Variants as which models are to be used, by the model's name. Default: of each the one that is best here. */
-  readonly pinnedVariants?: ReadonlyMap<string, Variant>;
-  /**
-   * What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. A device that is
-   * named and does not work is an error of `start` and `drain`; 'auto' takes the CPU when no GPU is worth it.
-   */
-  readonly device?: string;
-  /** Engine processes, their memory and their end; see `EngineOptions`. */
-  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
-  /** Most tokens of a batch, padding included. By default the best number is found out. */
-  readonly tokenBudget?: number | undefined;
-  /** Rows claimed at once and sorted by length. Default: 2,048. */
-  readonly window?: number;
-  /** How long a claim holds. Default: 60 s; renewed while the rows are worked on. */
-  readonly leaseSeconds?: number;
-  /** How long `stop` waits for batches under way. Default: 20 s. */
-  readonly stopSeconds?: number;
-  /** Waits between the attempts of a failed row. Default: 2 s, doubled each time, at most 600 s. */
-  readonly backoff?: Backoff;
-  /** Stands in for the engine; for benchmarks of the queue alone. */
-  readonly embedder?: TextEmbedder;
-}
+import type { WorkerOptions } from './options.ts';
+import { makeParts, type Parts } from './parts.ts';
+import { prepareModels } from './prepare-models.ts';
+import { deregister } from './registration.ts';
+import type { WindowRunner } from './window.ts';
 
 /**
  * Where a worker is in its life: not started; connecting; looking for jobs; ending what is under way; ended. 'failed':
@@ -112,7 +67,7 @@ class PipelineWorker implements Worker {
   readonly stats: WorkerStats = { embedded: 0, emptied: 0, superseded: 0, retried: 0, dead: 0 };
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
-  readonly #pools: Pools;
+  readonly #connections: Connections;
   /** There once the device is known. */
   #engine: Engine | undefined;
   readonly #holdings = new Holdings();
@@ -120,7 +75,6 @@ class PipelineWorker implements Worker {
   /** Ends waits for a server that is away, when stopping has taken its time. */
   readonly #giveUp = new AbortController();
   #parts: Parts | undefined;
-  #listener: Listener | null = null;
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #state: WorkerState = 'new';
@@ -128,7 +82,7 @@ class PipelineWorker implements Worker {
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#logger = options.logger;
-    this.#pools = new Pools(options.connection);
+    this.#connections = new Connections(options.connection, options.logger);
     // Each statement that waits for the server listens to it.
     setMaxListeners(0, this.#giveUp.signal);
   }
@@ -179,73 +133,48 @@ class PipelineWorker implements Worker {
   async #connect(patient: boolean): Promise<Parts> {
     this.#state = 'starting';
     // Beside the first statements: trying a GPU takes a third of a second.
-    const preparing = this.#prepare();
+    const preparing = prepareModels(this.#options, this.events, (engine) => {
+      this.#engine = engine;
+    });
     preparing.catch(() => {});
     const context = await this.#makeContext(preparing, patient);
-    const { embedder, store } = await preparing;
-    const registry = new Registry(context, store, embedder);
-    const setbacks = new Setbacks(context, registry, this.#holdings, this.stats);
-    const writer = new Writer(context, setbacks, this.#holdings, this.stats);
-    const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
-    const listening = () => this.#listener !== null;
-    const heartbeat = new Heartbeat(context, this.#holdings, listening);
-    const housekeeping = new Housekeeping(context, registry, new IndexBuilder(context));
-    const loop = new ClaimLoop(context, registry, this.#holdings, housekeeping, {
+    const parts = makeParts(context, await preparing, {
+      holdings: this.#holdings,
+      stats: this.stats,
       window: this.#options.window ?? 2048,
-      take: (jobs) => this.#work(runner, jobs),
-      listening,
+      take: (runner, jobs) => this.#work(runner, jobs),
+      listening: () => this.#connections.listener !== null,
     });
-    const requests = new Requests(context, store, embedder, listening, () => !registry.outdated);
-    this.#parts = { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
-    await heartbeat.rescue();
-    heartbeat.start();
-    this.#listener?.on('wake', (payload) => (payload === 'request' ? requests.wake() : loop.wake(payload)));
-    this.#listener?.on('lost', () => this.events.emit('listening', false));
-    this.#listener?.on('restored', () => {
+    this.#parts = parts;
+    await parts.heartbeat.rescue();
+    parts.heartbeat.start();
+    this.#listen(parts);
+    parts.requests.start();
+    this.#state = 'working';
+    const { workerId } = context.claimant;
+    const listening = this.#connections.listener !== null;
+    this.#logger.info({ worker: workerId, listening }, 'worker started');
+    this.events.emit('listening', listening);
+    this.events.emit('started', { workerId, listening });
+    return parts;
+  }
+
+  #listen({ loop, requests }: Parts): void {
+    const { listener } = this.#connections;
+    listener?.on('wake', (payload) => (payload === 'request' ? requests.wake() : loop.wake(payload)));
+    listener?.on('lost', () => this.events.emit('listening', false));
+    listener?.on('restored', () => {
       this.events.emit('listening', true);
       loop.wake('pipeline');
       requests.wake();
-    });
-    requests.start();
-    this.#state = 'working';
-    this.#logger.info({ worker: context.claimant.workerId, listening: listening() }, 'worker started');
-    this.events.emit('listening', listening());
-    this.events.emit('started', { workerId: context.claimant.workerId, listening: listening() });
-    return this.#parts;
-  }
-
-  /** Chooses the device, and the models that suit it. */
-  async #prepare(): Promise<{ store: ModelStore; embedder: TextEmbedder }> {
-    const { embedder, device: setting = 'auto', engine, logger, tokenBudget } = this.#options;
-    if (embedder) return { embedder, store: this.#openStore(cpu) };
-    const device = await chooseDevice(setting, { logger });
-    this.#engine = new Engine({ ...engine, logger, device });
-    this.#engine.on('started', () => this.events.emit('engineStarted'));
-    this.#engine.on('loaded', () => this.events.emit('engineLoaded'));
-    this.#engine.on('batch', (report) => this.events.emit('batch', report));
-    this.#engine.on('died', ({ signal, code, phase }) =>
-      this.events.emit('engineDied', { signal, code, phase }),
-    );
-    const onTokenized = (report: TokenizedReport) => this.events.emit('tokenized', report);
-    return {
-      embedder: new Embedder({ engine: this.#engine, tokenBudget, onTokenized }),
-      store: this.#openStore(device),
-    };
-  }
-
-  #openStore(device: Device): ModelStore {
-    return createModelStore({
-      directories: this.#options.modelDirectories ?? [modelsDirectory()],
-      pinned: this.#options.pinnedVariants,
-      variants: variantOrder(device),
     });
   }
 
   /** Nobody is to see a worker before it is `prepared`. */
   async #makeContext(prepared: Promise<unknown>, patient: boolean): Promise<WorkerContext> {
-    const { heart, queue, pipelines, chores } = this.#pools;
+    const { heart, queue, pipelines, chores } = this.#connections.pools;
     const { signal } = this.#giveUp;
-    const attach = () => this.#attach(prepared);
+    const attach = () => this.#connections.attach(prepared);
     const { workerId, vectorOid, silentWriters } = patient
       ? await retrying(attach, { signal, onRetry: sayAway(this.#logger) })
       : await attach();
@@ -263,39 +192,6 @@ class PipelineWorker implements Worker {
       claimant: { workerId, leaseSeconds: this.#options.leaseSeconds ?? 60 },
       signal,
     };
-  }
-
-  /** Finds out what the connection can do, and goes on the register. */
-  async #attach(
-    prepared: Promise<unknown>,
-  ): Promise<Pick<WorkerContext, 'vectorOid' | 'silentWriters'> & { workerId: number }> {
-    const { heart } = this.#pools;
-    await requireSchema(heart);
-    const vectorOid = await findVectorOid(heart);
-    if (vectorOid === null)
-      throw new UserError('pgvector was dropped from this database', { hint: 'Run: pgembedder migrate' });
-    await this.#listener?.close();
-    this.#listener = await openListener(this.#options.connection, heart);
-    // Whoever stops a worker that starts has not seen this connection.
-    if (this.#stopped) await this.#listener?.close();
-    if (this.#listener) {
-      // A notification has arrived here: so the connection is a session of our own.
-      await this.#pools.own();
-    } else {
-      this.#logger.warn(
-        'LISTEN does not work on this connection (a pooler in transaction mode?), polling instead',
-      );
-      const settings = await deviatingSettings(heart);
-      if (settings.length > 0)
-        this.#logger.warn(
-          { settings },
-          "the worker's role or database has settings that the worker should not have, and behind a pooler it cannot change them: see pgembedder doctor",
-        );
-    }
-    await prepared;
-    const silentWriters = await takesPreparedTransactions(heart);
-    const workerId = await register(heart, this.#listener !== null);
-    return { workerId, vectorOid, silentWriters };
   }
 
   /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */
@@ -351,19 +247,6 @@ class PipelineWorker implements Worker {
 
   async #disconnect(): Promise<void> {
     await this.#parts?.heartbeat.stop();
-    await this.#listener?.close();
-    await this.#pools.close();
+    await this.#connections.close();
   }
-}
-
-/** What a connected worker consists of. */
-interface Parts {
-  readonly context: WorkerContext;
-  readonly registry: Registry;
-  readonly setbacks: Setbacks;
-  readonly writer: Writer;
-  readonly heartbeat: Heartbeat;
-  readonly housekeeping: Housekeeping;
-  readonly loop: ClaimLoop;
-  readonly requests: Requests;
 }

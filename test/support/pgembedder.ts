@@ -17,7 +17,8 @@ import type { Tokenizer } from '../../src/inference/tokenizer/tokenizer.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
 import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
-import { createWorker, type DrainResult, type Worker, type WorkerOptions } from '../../src/worker/worker.ts';
+import type { WorkerOptions } from '../../src/worker/options.ts';
+import { createWorker, type DrainResult, type Worker } from '../../src/worker/worker.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from './postgres.ts';
 
 export const silent = pino({ level: 'silent' });

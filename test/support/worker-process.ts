@@ -3,7 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { WorkerStats } from '../../src/worker/events.ts';
-import type { WorkerOptions } from '../../src/worker/worker.ts';
+import type { WorkerOptions } from '../../src/worker/options.ts';
 
 const ENTRY = fileURLToPath(new URL('../fixtures/workers/worker.mjs', import.meta.url));
 

@@ -3,7 +3,8 @@ import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { version } from '../../../src/version.ts';
-import type { Worker, WorkerOptions } from '../../../src/worker/worker.ts';
+import type { WorkerOptions } from '../../../src/worker/options.ts';
+import type { Worker } from '../../../src/worker/worker.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';
 import { metricValue } from '../../support/metrics-text.ts';
 import {

@@ -1,0 +1,35 @@
+import type { Logger } from 'pino';
+import type { Connection } from '../database/database.ts';
+import type { TextEmbedder } from '../inference/embedder.ts';
+import type { EngineOptions } from '../inference/engine/engine.ts';
+import type { Variant } from '../models/variants.ts';
+import type { Backoff } from '../queue/jobs.ts';
+
+/** How a worker works; only the connection and the logger must be given. */
+export interface WorkerOptions {
+  readonly connection: Connection;
+  readonly logger: Logger;
+  /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
+  readonly modelDirectories?: readonly string[];
+  /** Variants as which models are to be used, by the model's name. Default: of each the one that is best here. */
+  readonly pinnedVariants?: ReadonlyMap<string, Variant>;
+  /**
+   * What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. A device that is
+   * named and does not work is an error of `start` and `drain`; 'auto' takes the CPU when no GPU is worth it.
+   */
+  readonly device?: string;
+  /** Engine processes, their memory and their end; see `EngineOptions`. */
+  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
+  /** Most tokens of a batch, padding included. By default the best number is found out. */
+  readonly tokenBudget?: number | undefined;
+  /** Rows claimed at once and sorted by length. Default: 2,048. */
+  readonly window?: number;
+  /** How long a claim holds. Default: 60 s; renewed while the rows are worked on. */
+  readonly leaseSeconds?: number;
+  /** How long `stop` waits for batches under way. Default: 20 s. */
+  readonly stopSeconds?: number;
+  /** Waits between the attempts of a failed row. Default: 2 s, doubled each time, at most 600 s. */
+  readonly backoff?: Backoff;
+  /** Stands in for the engine; for benchmarks of the queue alone. */
+  readonly embedder?: TextEmbedder;
+}

@@ -1,0 +1,56 @@
+import type { Job } from '../queue/jobs.ts';
+import { ClaimLoop } from './claim-loop.ts';
+import type { WorkerContext } from './context.ts';
+import type { WorkerStats } from './events.ts';
+import type { Holdings } from './holdings.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { IndexBuilder } from './index-builder.ts';
+import type { Models } from './prepare-models.ts';
+import { Heartbeat } from './registration.ts';
+import { Registry } from './registry.ts';
+import { Requests } from './requests.ts';
+import { Setbacks } from './setbacks.ts';
+import { WindowRunner } from './window.ts';
+import { Writer } from './writer.ts';
+
+/** What a connected worker consists of. */
+export interface Parts {
+  readonly context: WorkerContext;
+  readonly registry: Registry;
+  readonly setbacks: Setbacks;
+  readonly writer: Writer;
+  readonly heartbeat: Heartbeat;
+  readonly housekeeping: Housekeeping;
+  readonly loop: ClaimLoop;
+  readonly requests: Requests;
+}
+
+/** Makes the parts and joins them; none of them does anything yet. */
+export function makeParts(
+  context: WorkerContext,
+  { store, embedder }: Models,
+  options: {
+    holdings: Holdings;
+    stats: WorkerStats;
+    /** Rows claimed at once. */
+    window: number;
+    /** Has claimed jobs worked on. */
+    take: (runner: WindowRunner, jobs: Job[]) => void;
+    listening: () => boolean;
+  },
+): Parts {
+  const { holdings, stats, window, take, listening } = options;
+  const registry = new Registry(context, store, embedder);
+  const setbacks = new Setbacks(context, registry, holdings, stats);
+  const writer = new Writer(context, setbacks, holdings, stats);
+  const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
+  const heartbeat = new Heartbeat(context, holdings, listening);
+  const housekeeping = new Housekeeping(context, registry, new IndexBuilder(context));
+  const loop = new ClaimLoop(context, registry, holdings, housekeeping, {
+    window,
+    take: (jobs) => take(runner, jobs),
+    listening,
+  });
+  const requests = new Requests(context, store, embedder, listening, () => !registry.outdated);
+  return { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
+}
