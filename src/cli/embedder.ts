@@ -1,7 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, deviceChoices, devicePattern } from '../config.ts';
-import { type Device, variantOrder } from '../inference/devices/device.ts';
+import type { Device } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
+import { variantOrder } from '../inference/devices/variant-order.ts';
 import { Embedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
 import type { ModelStore } from '../models/store.ts';

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { type Connection, clientConfig } from '../database/database.ts';
-import { codeOf, isConnectionError } from '../database/errors.ts';
-import { messageOf, UserError } from '../errors.ts';
+import { isConnectionError } from '../database/errors.ts';
+import { codeOf, messageOf, UserError } from '../errors.ts';
 
 /** The command was called in a wrong way: exit code 2 instead of 1. */
 export class UsageError extends UserError {

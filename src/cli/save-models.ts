@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
 import type { Database } from '../database/database.ts';
-import { codeOf, INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
+import { INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
 import { type NewModel, saveModels } from '../database/models.ts';
-import { messageOf } from '../errors.ts';
+import { codeOf, messageOf } from '../errors.ts';
 
 /** Makes the models found known to embedder.create_pipeline. A worker's role need not have the right to: then it is only logged. */
 export async function saveFoundModels(

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { codeOf } from '../errors.ts';
 
 /** SQLSTATEs by their names in PostgreSQL. */
 export const INSUFFICIENT_PRIVILEGE = '42501';
@@ -7,12 +8,6 @@ export const OBJECT_NOT_IN_PREREQUISITE_STATE = '55000';
 /** Of a wait for a lock that took too long. */
 export const LOCK_NOT_AVAILABLE = '55P03';
 export const QUERY_CANCELED = '57014';
-
-/** The SQLSTATE of an error from PostgreSQL, or the code of one from the network; '' for anything else. */
-export function codeOf(error: unknown): string {
-  if (typeof error !== 'object' || error === null || !('code' in error)) return '';
-  return typeof error.code === 'string' ? error.code : '';
-}
 
 // Classes 08 (connection), 57P (the server stops or starts), 53300 (too many connections), and the network's own.
 const CONNECTION_CODES =

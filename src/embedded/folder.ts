@@ -1,7 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { codeOf } from '../database/errors.ts';
-import { messageOf, UserError } from '../errors.ts';
+import { codeOf, messageOf, UserError } from '../errors.ts';
 
 /** Makes a folder and those above it, as far as they are missing. Node's own recursive mkdir never ends below /proc. */
 export async function makeFolder(folder: string): Promise<void> {

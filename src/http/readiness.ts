@@ -1,7 +1,6 @@
 import type { Database } from '../database/database.ts';
-import { codeOf } from '../database/errors.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
-import { messageOf } from '../errors.ts';
+import { codeOf, messageOf } from '../errors.ts';
 import type { Worker, WorkerState } from '../worker/worker.ts';
 import { withinTime } from './within-time.ts';
 

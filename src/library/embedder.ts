@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import { variantOrder } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
+import { variantOrder } from '../inference/devices/variant-order.ts';
 import { Embedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
 import type { LabelResult } from '../inference/tasks/label-task.ts';

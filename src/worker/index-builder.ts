@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { codeOf, INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
+import { INSUFFICIENT_PRIVILEGE } from '../database/errors.ts';
 import { cancelMarked, runMarked } from '../database/marked.ts';
-import { messageOf } from '../errors.ts';
+import { codeOf, messageOf } from '../errors.ts';
 import {
   beginBuild,
   buildWaits,

@@ -1,5 +1,5 @@
-import { codeOf, isAnswerTimeout, QUERY_CANCELED } from '../database/errors.ts';
-import { UserError } from '../errors.ts';
+import { isAnswerTimeout, QUERY_CANCELED } from '../database/errors.ts';
+import { codeOf, UserError } from '../errors.ts';
 import { PIPELINE_STATEMENT_MS } from './pools.ts';
 
 /** Statements on the tables of one pipeline at once. */

@@ -1,5 +1,6 @@
-import { cpu, type Device, variantOrder } from '../inference/devices/device.ts';
+import { cpu, type Device } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
+import { variantOrder } from '../inference/devices/variant-order.ts';
 import { Embedder, type TextEmbedder, type TokenizedReport } from '../inference/embedder.ts';
 import { Engine } from '../inference/engine/engine.ts';
 import { modelsDirectory } from '../models/places.ts';

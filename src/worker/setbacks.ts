@@ -1,5 +1,5 @@
-import { codeOf, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
-import { messageOf } from '../errors.ts';
+import { LOCK_NOT_AVAILABLE } from '../database/errors.ts';
+import { codeOf, messageOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { refreshPipeline } from '../pipelines/pipeline.ts';

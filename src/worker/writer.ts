@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { bisect } from '../bisect.ts';
-import { codeOf, isRowError, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
+import { isRowError, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
+import { codeOf } from '../errors.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';

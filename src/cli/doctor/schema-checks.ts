@@ -1,10 +1,10 @@
 import type { Database } from '../../database/database.ts';
-import { codeOf, INSUFFICIENT_PRIVILEGE } from '../../database/errors.ts';
+import { INSUFFICIENT_PRIVILEGE } from '../../database/errors.ts';
 import { migrationState } from '../../database/migrate/applied-files.ts';
 import { lostObjects } from '../../database/migrate/mending.ts';
 import { quoteIdentifier, type Role, readWorkerRights } from '../../database/roles.ts';
 import { readServer } from '../../database/server.ts';
-import { messageOf } from '../../errors.ts';
+import { codeOf, messageOf } from '../../errors.ts';
 import { findStrayTriggers } from '../../pipelines/inspection.ts';
 import { hasDblink, tryEmbed } from '../../search/text-search.ts';
 import { fail, ok, type Report, warn } from './check.ts';

@@ -1,8 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type RawBuilder, sql, type Transaction } from 'kysely';
-import { messageOf, UserError } from '../../errors.ts';
+import { codeOf, messageOf, UserError } from '../../errors.ts';
 import type { Database } from '../database.ts';
-import { codeOf, INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE } from '../errors.ts';
+import { INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE } from '../errors.ts';
 import type { Schema } from '../schema.ts';
 import { settleStatement } from '../sessions.ts';
 

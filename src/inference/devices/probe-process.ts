@@ -1,13 +1,14 @@
 import { listSupportedBackends } from 'onnxruntime-node';
 import { messageOf } from '../../errors.ts';
-import { cpu, parseDevice } from './device.ts';
+import { cpu, deviceKinds } from './device.ts';
 import type { ProbeReply, ProbeRequest } from './probe-device.ts';
 import { ProbeSession } from './probe-session.ts';
 
 /** A process that tries one device and ends; started by `probeDevice`. Each reply replaces the one before. */
 const { device, threads, measure }: ProbeRequest = JSON.parse(process.argv[2] ?? '{}');
 
-const known = listSupportedBackends().flatMap(({ name }) => (parseDevice(name) ? [name] : []));
+const backends = listSupportedBackends().map(({ name }) => name);
+const known = deviceKinds.filter((kind) => backends.includes(kind));
 if (known.includes(device.kind)) await probe();
 else tell({ known, works: false, reason: 'ONNX Runtime does not have it on this system' });
 

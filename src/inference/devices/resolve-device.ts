@@ -3,8 +3,9 @@ import { deviceChoices } from '../../config.ts';
 import { UserError } from '../../errors.ts';
 import { physicalCores } from './cores.ts';
 import { type Binding, cudaProblem, findBinding, hasCudaProvider, inspectCuda } from './cuda-installation.ts';
-import { cpu, type Device, type DeviceKind, type DeviceName, deviceName, parseDevice } from './device.ts';
+import { cpu, type Device, type DeviceKind, type DeviceName, deviceName } from './device.ts';
 import { mayHaveGraphics } from './graphics-nodes.ts';
+import { parseDevice } from './parse-device.ts';
 import { type ProbeReply, probeDevice } from './probe-device.ts';
 
 /** The device to use, and why it is this one. */

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
-import { codeOf, hintOf, isConflict, isConnectionError, isRowError } from '../../../src/database/errors.ts';
+import { hintOf, isConflict, isConnectionError, isRowError } from '../../../src/database/errors.ts';
+import { codeOf } from '../../../src/errors.ts';
 
 function databaseError(code: string, message = 'refused', hint?: string): pg.DatabaseError {
   return Object.assign(new pg.DatabaseError(message, message.length, 'error'), { code, hint });

@@ -1,13 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import {
-  cpu,
-  type Device,
-  deviceFor,
-  deviceName,
-  parseDevice,
-  variantOrder,
-} from '../../../../src/inference/devices/device.ts';
+import { cpu, type Device, deviceFor, deviceName } from '../../../../src/inference/devices/device.ts';
+import { parseDevice } from '../../../../src/inference/devices/parse-device.ts';
 import { providerOf, sessionOptions } from '../../../../src/inference/devices/session-options.ts';
+import { variantOrder } from '../../../../src/inference/devices/variant-order.ts';
 import { cpuVariants } from '../../../../src/models/variants.ts';
 
 const gpu: Device = { kind: 'cuda', index: 1, half: true, named: true };
