@@ -14,12 +14,12 @@ comment on function embedder.made_name is 'A name of at most 63 bytes: base and 
 
 create or replace function embedder.sidecar_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select embedder.made_name(p.name, case p.task when 'feature-extraction' then '_embedding' else '_label' end)
+  select embedder.made_name(p.name, '_' || embedder.noun_of(p.task))
 $$;
 
 create or replace function embedder.view_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select embedder.made_name(p.name, case p.task when 'feature-extraction' then '_with_embedding' else '_with_label' end)
+  select embedder.made_name(p.name, '_with_' || embedder.noun_of(p.task))
 $$;
 
 -- The name of a target of a generation that is not the live one.

@@ -45,12 +45,20 @@ $$;
 
 create or replace function embedder.check_task(task text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+  known text[] := array(select t.name from embedder.tasks() t);
 begin
-  if task is null or task not in ('feature-extraction', 'text-classification', 'zero-shot-classification', 'token-classification') then
+  if task is null or not task = any (known) then
     raise exception 'there is no task "%"', task using errcode = 'invalid_parameter_value',
-      hint = embedder.did_you_mean(task, '{feature-extraction,text-classification,zero-shot-classification,token-classification}') || 'Use feature-extraction, text-classification, zero-shot-classification or token-classification.';
+      hint = format('%sUse %s.', embedder.did_you_mean(task, known), embedder.one_of(known));
   end if;
 end
+$$;
+
+-- "a, b or c"
+create or replace function embedder.one_of(names text[]) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select regexp_replace(array_to_string(names, ', '), ', ([^,]*)$', ' or \1')
 $$;
 
 create or replace function embedder.check_source(p embedder.pipeline) returns void
@@ -139,61 +147,31 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select pg_has_role(current_user, oid, 'USAGE') from pg_roles where rolname = role_name), false)
 $$;
 
--- The options of each task, with what their values must be.
-create or replace function embedder.known_options(task text) returns table (option text, wanted text)
-language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select v.option, v.wanted
-  from (values
-    ('feature-extraction', 'pooling', '"mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"'),
-    ('feature-extraction', 'normalize', 'true or false'),
-    ('feature-extraction', 'prompt', 'a string of up to 10000 characters, put before each text'),
-    ('feature-extraction', 'dimensions', 'a whole number from 1'),
-    ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
-    ('text-classification', 'top_k', 'a whole number from 1'),
-    ('text-classification', 'multi_label', 'true or false'),
-    ('zero-shot-classification', 'labels', 'an array of 1 to 1000 strings of up to 1000 characters'),
-    ('zero-shot-classification', 'hypothesis_template', 'a string of up to 1000 characters with {} for the label'),
-    ('zero-shot-classification', 'multi_label', 'true or false'),
-    ('zero-shot-classification', 'top_k', 'a whole number from 1'),
-    ('token-classification', 'aggregation_strategy', '"none", "simple", "first", "average" or "max"')) v(of_task, option, wanted)
-  where v.of_task = task
-$$;
-
 create or replace function embedder.check_options(task text, options jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   option record;
   expected text;
+  missing text;
 begin
   if options is not null and jsonb_typeof(options) <> 'object' then
     raise exception 'options is %, and must be a jsonb object', jsonb_typeof(options)
       using errcode = 'invalid_parameter_value', hint = 'For example {"prompt": "passage: "}.';
   end if;
-  for option in select key, value, value #>> '{}' as text, jsonb_typeof(value) as type from jsonb_each(coalesce(options, '{}')) loop
+  for option in select key, value from jsonb_each(coalesce(options, '{}')) loop
     expected := (select k.wanted from embedder.known_options(task) k where k.option = option.key);
     if expected is null then
       raise exception '% has no option "%"', task, option.key using errcode = 'invalid_parameter_value',
         hint = format('%sIts options: %s.', embedder.did_you_mean(option.key, array(select k.option from embedder.known_options(task) k)),
           (select string_agg(k.option, ', ') from embedder.known_options(task) k));
-    elsif not (case option.key
-        when 'pooling' then option.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
-        when 'vector_type' then option.text in ('vector', 'halfvec')
-        when 'aggregation_strategy' then option.text in ('none', 'simple', 'first', 'average', 'max')
-        when 'normalize' then option.type = 'boolean'
-        when 'multi_label' then option.type = 'boolean'
-        when 'prompt' then option.type = 'string' and length(option.text) <= 10000
-        when 'hypothesis_template' then option.type = 'string' and position('{}' in option.text) > 0 and length(option.text) <= 1000
-        when 'labels' then option.type = 'array' and jsonb_path_exists(option.value, 'strict $[*]')
-          and not jsonb_path_exists(option.value, '$[*] ? (@.type() != "string")') and jsonb_array_length(option.value) <= 1000
-          and not exists (select from jsonb_array_elements_text(option.value) label where length(label) > 1000)
-        else option.type = 'number' and option.text ~ '^[1-9][0-9]{0,4}$' end)
-    then
+    elsif not embedder.fits_option(option.key, option.value) then
       raise exception 'option "%" is %, and must be %', option.key, left(option.value::text, 200), expected using errcode = 'invalid_parameter_value';
     end if;
   end loop;
-  if task = 'zero-shot-classification' and not coalesce(options, '{}') ? 'labels' then
-    raise exception 'zero-shot-classification needs the option "labels"' using errcode = 'invalid_parameter_value',
-      hint = 'For example options => ''{"labels": ["sport", "politics"]}''.';
+  missing := (select min(key) from embedder.tasks() t, jsonb_object_keys(t.needs) key where t.name = task and not coalesce(options, '{}') ? key);
+  if missing is not null then
+    raise exception '% needs the option "%"', task, missing using errcode = 'invalid_parameter_value',
+      hint = format('For example options => %L.', (select t.needs from embedder.tasks() t where t.name = task));
   elsif options ->> 'vector_type' = 'halfvec' and embedder.vector_type('halfvec') is null then
     raise exception 'this pgvector has no type halfvec' using errcode = 'feature_not_supported',
       hint = 'It came with pgvector 0.7: install a newer one, then: alter extension vector update;';
@@ -257,10 +235,11 @@ begin
     raise exception 'the model is missing' using errcode = 'invalid_parameter_value';
   end if;
   select * into m from embedder.model e where e.name = model_dimensions.model;
-  -- A model that gives vectors finds the nearest of several labels, too.
-  if m.task <> model_dimensions.task and (m.task, model_dimensions.task) <> ('feature-extraction', 'zero-shot-classification') then
+  if m.task <> model_dimensions.task
+    and not exists (select from embedder.tasks() t where t.name = model_dimensions.task and m.task = any (t.models))
+  then
     raise exception 'model "%" is for %, not for %', model, m.task, task using errcode = 'invalid_parameter_value';
-  elsif task <> 'feature-extraction' then
+  elsif embedder.result_of(task) <> 'vector' then
     return null;
   elsif m.name is null and wanted is null then
     raise exception 'nobody knows the model "%" yet', model using errcode = 'undefined_object',
@@ -284,7 +263,7 @@ declare
 begin
   if p.index is null or p.index not in ('hnsw', 'ivfflat', 'none') then
     raise exception 'there is no index "%"', p.index using errcode = 'invalid_parameter_value', hint = embedder.did_you_mean(p.index, '{hnsw,ivfflat,none}') || 'Use hnsw, ivfflat or none.';
-  elsif p.task <> 'feature-extraction' then
+  elsif embedder.result_of(p.task) <> 'vector' then
     return 'none';
   elsif p.index <> 'none' and p.dimensions > most then
     raise exception 'pgvector indexes vectors of up to % dimensions, these have %', to_char(most, 'FM9,999'), p.dimensions

@@ -7,14 +7,13 @@ return coalesce(p.options ->> 'vector_type', 'vector');
 -- The columns that hold a result, in order. The last one is null where there is none.
 create or replace function embedder.result_columns(p embedder.pipeline) returns embedder.result_column[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select array_agg(c::embedder.result_column order by c.place) from (
-    select 1 as place, case when p.sidecar then 'embedding' else p.target_column end as column_name,
-      format('%s(%s)', embedder.vector_type(embedder.vector_kind(p)), p.dimensions) as type_name, embedder.vector_type() as given_type
-    where p.task = 'feature-extraction'
-    union all
-    select v.place, case when p.sidecar then v.name else embedder.made_name(p.target_column, v.suffix) end, v.type, v.type
-    from (values (1, 'label', '', 'text'), (2, 'score', '_score', 'real'), (3, 'detail', '_detail', 'jsonb')) v(place, name, suffix, type)
-    where p.task <> 'feature-extraction') c
+  select array_agg((
+      c.place,
+      case when p.sidecar then c.name when c.place = 1 then p.target_column else embedder.made_name(p.target_column, '_' || c.name) end,
+      case c.type when 'vector' then format('%s(%s)', embedder.vector_type(embedder.vector_kind(p)), p.dimensions) else c.type end,
+      case c.type when 'vector' then embedder.vector_type() else c.type end)::embedder.result_column
+    order by c.place)
+  from embedder.tasks() t, unnest(t.columns, t.types) with ordinality c(name, type, place) where t.name = p.task
 $$;
 
 -- The result column that says whether a row has a result: the others may be null with one.
@@ -30,7 +29,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   union all select 'chunk_text', 'text', ''
   union all select v.name, v.type, '' from (values ('chunk_start', 'integer'), ('chunk_end', 'integer'), ('heading', 'text'), ('input_hash', 'uuid')) v(name, type)
     where p.chunking is not null
-  union all select c.column_name, c.type_name, case when c.column_name in ('embedding', 'detail') then ' not null' else '' end
+  union all select c.column_name, c.type_name, case when c.column_name = embedder.result_marker(p) then ' not null' else '' end
     from unnest(embedder.result_columns(p)) c
   union all select 'model', 'text', ' not null'
   union all select embedder.hash_column(p), 'uuid', ''
@@ -127,7 +126,7 @@ begin
   execute format('alter table %s owner to %s', table_name, source.relowner::regrole);
   execute format('comment on table %s is %L', table_name,
     format('Written by pgembedder, pipeline %s: the %s of each row of %s.', p.name,
-      case p.task when 'feature-extraction' then 'embedding' else 'label' end, p.source));
+      embedder.noun_of(p.task), p.source));
   return to_regclass(table_name);
 end
 $$;

@@ -265,7 +265,7 @@ begin
   end if;
   foreach c in array embedder.result_columns(p) loop
     actual := embedder.column_type(p.target_table, c.column_name);
-    if actual is null and p.sidecar and c.column_name in ('embedding', 'detail') then
+    if actual is null and p.sidecar and c.column_name = embedder.result_marker(p) then
       -- Its other columns are worth nothing without it, and would count as a result.
       return format('column %I of %s is gone. Empty that table and add it again: truncate %s; alter table %s add column %I %s not null',
         c.column_name, p.target_table, p.target_table, p.target_table, c.column_name, c.type_name);

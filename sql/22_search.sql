@@ -7,9 +7,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.find_pipeline(name);
 begin
-  if p.task <> 'feature-extraction' then
+  if embedder.result_of(p.task) <> 'vector' then
     raise exception 'pipeline "%" is for %, and has no vectors', p.name, p.task using errcode = 'object_not_in_prerequisite_state',
-      hint = 'Name a pipeline whose task is feature-extraction.';
+      hint = format('Name a pipeline whose task is %s.', embedder.one_of(array(select t.name from embedder.tasks() t where t.result = 'vector')));
   end if;
   return p;
 end

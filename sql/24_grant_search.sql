@@ -19,9 +19,9 @@ begin
   return query
     with tables as (
       select p.source as relation from embedder.pipeline p
-      where p.task = 'feature-extraction' and case when pipelines is null then embedder.may_manage(p.source) else p.name = any (pipelines) end
+      where embedder.result_of(p.task) = 'vector' and case when pipelines is null then embedder.may_manage(p.source) else p.name = any (pipelines) end
       union select p.target_table from embedder.pipeline p
-      where p.task = 'feature-extraction' and case when pipelines is null then embedder.may_manage(p.source) else p.name = any (pipelines) end
+      where embedder.result_of(p.task) = 'vector' and case when pipelines is null then embedder.may_manage(p.source) else p.name = any (pipelines) end
     ), schemas as (
       select n.nspname from pg_namespace n
       where n.oid in (select c.relnamespace from tables t join pg_class c on c.oid = t.relation)
