@@ -3,7 +3,7 @@ import type { Database } from '../database/database.ts';
 import type { PipelineOptions } from '../database/schema.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 
-/** A query text that a session waits for; see sql/21_embed.sql. */
+/** A query text that a session waits for; see sql/search/embed.sql. */
 export interface Request {
   readonly id: number;
   readonly model: string;

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { UserError } from '../../errors.ts';
 import type { Database } from '../database.ts';
-import { hashOf, readSql, sqlFiles } from './sql-files.ts';
+import { functionFiles, hashOf, migrationFiles, readSql } from './sql-files.ts';
 
 /** The files that were run in this database, each with the hash of its text. */
 export async function appliedFiles(database: Database): Promise<Map<string, string>> {
@@ -16,16 +16,21 @@ export async function saveApplied(database: Database, name: string, text: string
     on conflict (name) do update set sha256 = excluded.sha256, applied_at = now()`.execute(database);
 }
 
+/** Takes files off the list that this version has no more; to an older worker the schema is then of another version. */
+export async function forgetOtherFiles(database: Database, names: readonly string[]): Promise<void> {
+  await sql`delete from embedder.applied_file where name like 'sql/%' and name <> all (${names})`.execute(
+    database,
+  );
+}
+
 /** Whether schema embedder is there, and every file was run as this version has it. */
 export async function migrationState(database: Database): Promise<'none' | 'old' | 'current'> {
   const { rows } = await sql<{ found: boolean }>`
     select to_regclass('embedder.applied_file') is not null as found`.execute(database);
   if (!rows[0]?.found) return 'none';
   const applied = await appliedFiles(database);
-  for (const folder of ['migrations', 'sql'] as const) {
-    for (const name of await sqlFiles(folder)) {
-      if (applied.get(name) !== hashOf(await readSql(name))) return 'old';
-    }
+  for (const name of [...(await migrationFiles()), ...(await functionFiles())]) {
+    if (applied.get(name) !== hashOf(await readSql(name))) return 'old';
   }
   return 'current';
 }

@@ -1,14 +1,14 @@
 import { sql, type Transaction } from 'kysely';
 import type { Schema } from '../schema.ts';
-import { appliedFiles, saveApplied } from './applied-files.ts';
+import { appliedFiles, forgetOtherFiles, saveApplied } from './applied-files.ts';
 import { mend, OBJECTS, recordObjects, startMending } from './mending.ts';
-import { hashOf, readSql, sqlFiles } from './sql-files.ts';
+import { functionFiles, hashOf, migrationFiles, readSql } from './sql-files.ts';
 import { asCaller, run } from './transaction.ts';
 
 /** The file of sql/ that says who may call what. */
-const RIGHTS = 'sql/90_rights.sql';
+const RIGHTS = 'sql/rights/rights.sql';
 /** The file of sql/ that is run as whoever has called migrate. */
-const ROLES = 'sql/89_roles.sql';
+const ROLES = 'sql/rights/roles.sql';
 
 /** What became of functions and views: the files that had changed, and what `mend` has found. */
 export interface AppliedFunctions {
@@ -20,7 +20,7 @@ export interface AppliedFunctions {
 /** Runs the files of sql/ that have changed; all of them, and what else it takes, when something of the schema is missing. */
 export async function applyFunctions(transaction: Transaction<Schema>): Promise<AppliedFunctions> {
   const applied = await appliedFiles(transaction);
-  const names = await sqlFiles('sql');
+  const names = await functionFiles();
   const texts = new Map(await Promise.all(names.map(async (name) => [name, await readSql(name)] as const)));
   const changed = names.filter((name) => applied.get(name) !== hashOf(texts.get(name)!));
   // A function may call one of a later file; bodies are checked when they run.
@@ -39,10 +39,11 @@ export async function applyFunctions(transaction: Transaction<Schema>): Promise<
       else await run(transaction, sql.raw(texts.get(name)!));
       await saveApplied(transaction, name, texts.get(name)!);
     }
+    await forgetOtherFiles(transaction, names);
   };
   let found: { mended: string[]; other: string[] } = { mended: [], other: [] };
   if (lost.length > 0) {
-    const migrations = await Promise.all((await sqlFiles('migrations')).map(readSql));
+    const migrations = await Promise.all((await migrationFiles()).map(readSql));
     found = await mend(transaction, lost, migrations, rest);
   } else {
     await rest();

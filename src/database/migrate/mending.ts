@@ -3,7 +3,7 @@ import type { Database } from '../database.ts';
 import type { Schema } from '../schema.ts';
 
 /** The file of sql/ that compares what there is with what there must be. */
-export const OBJECTS = 'sql/18_objects.sql';
+export const OBJECTS = 'sql/operate/objects.sql';
 
 /**
  * What of schema embedder is not as migrate has left it, one line each.

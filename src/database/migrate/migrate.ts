@@ -6,7 +6,7 @@ import { appliedFiles, saveApplied } from './applied-files.ts';
 import { type FailedPipeline, followPipelines } from './follow-pipelines.ts';
 import { applyFunctions } from './functions.ts';
 import { prepare } from './prerequisites.ts';
-import { readSql, sqlFiles } from './sql-files.ts';
+import { migrationFiles, readSql } from './sql-files.ts';
 import { inLockedTransaction, run } from './transaction.ts';
 
 /** What `migrate` did: names of the files it applied, empty when everything was up to date. */
@@ -34,7 +34,7 @@ export async function migrate(
 ): Promise<MigrationResult> {
   const migrations: string[] = [];
   await prepare(database);
-  for (const name of await sqlFiles('migrations')) {
+  for (const name of await migrationFiles()) {
     const applied = await inLockedTransaction(database, (transaction) => applyMigration(transaction, name));
     if (applied) migrations.push(name);
   }

@@ -6,7 +6,7 @@ import type { Schema } from '../schema.ts';
 import { OLDEST_POSTGRES, readServer } from '../server.ts';
 import { saveApplied } from './applied-files.ts';
 import { OBJECTS } from './mending.ts';
-import { readSql, sqlFiles } from './sql-files.ts';
+import { migrationFiles, readSql } from './sql-files.ts';
 import { inLockedTransaction, run } from './transaction.ts';
 
 /**
@@ -64,6 +64,6 @@ async function adopt(transaction: Transaction<Schema>): Promise<void> {
     transaction,
   );
   if (!rows[0]!.lost) return;
-  for (const name of await sqlFiles('migrations')) await saveApplied(transaction, name, await readSql(name));
+  for (const name of await migrationFiles()) await saveApplied(transaction, name, await readSql(name));
   await saveApplied(transaction, OBJECTS, 'lost');
 }

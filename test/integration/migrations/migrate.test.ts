@@ -1,19 +1,14 @@
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../../src/database/database.ts';
 import { migrationState } from '../../../src/database/migrate/applied-files.ts';
 import { migrate } from '../../../src/database/migrate/migrate.ts';
+import { functionFiles, migrationFiles } from '../../../src/database/migrate/sql-files.ts';
 import { UserError } from '../../../src/errors.ts';
-import { packageRoot } from '../../../src/package-root.ts';
 import { drain, jobCount, knownModels } from '../../support/pgembedder.ts';
 import { createDatabase, createRole, type TestDatabase, type TestRole } from '../../support/postgres.ts';
 
-const files = (folder: string) =>
-  readdirSync(join(packageRoot, folder))
-    .filter((file) => file.endsWith('.sql'))
-    .sort()
-    .map((file) => `${folder}/${file}`);
+const migrations = await migrationFiles();
+const functions = await functionFiles();
 
 let database: TestDatabase;
 let opened: Database[];
@@ -55,8 +50,8 @@ describe('migrate', () => {
     const kysely = open();
     expect(await migrationState(kysely)).toBe('none');
     expect(await migrate(kysely, knownModels())).toEqual({
-      migrations: files('migrations'),
-      functions: files('sql'),
+      migrations,
+      functions,
       mended: [],
       other: [],
       failed: [],
@@ -84,11 +79,9 @@ describe('migrate', () => {
     const results = await Promise.all(
       [open(), open(), open()].map((kysely) => migrate(kysely, knownModels())),
     );
-    const migrations = results.flatMap((result) => result.migrations);
-    const functions = results.flatMap((result) => result.functions);
-    // Each is done once, and in order; who does which is chance.
-    expect(migrations.sort()).toEqual(files('migrations'));
-    expect(functions.sort()).toEqual(files('sql'));
+    // Each is done once; who does which is chance.
+    expect(results.flatMap((result) => result.migrations).sort()).toEqual(migrations.toSorted());
+    expect(results.flatMap((result) => result.functions).sort()).toEqual(functions.toSorted());
     expect(await migrationState(opened[0]!)).toBe('current');
   });
 
@@ -100,12 +93,12 @@ describe('migrate', () => {
       create or replace function embedder.pipeline_1_read(row_keys text[], max_characters int) returns table (place int, input text, source_hash uuid)
         language plpgsql as $$ begin raise 'of an older version'; end $$;
       create or replace function embedder.wake_statement() returns text language sql as $$ select 'of an older version' $$;
-      update embedder.applied_file set sha256 = 'of an older version' where name = 'sql/01_settings.sql'`);
+      update embedder.applied_file set sha256 = 'of an older version' where name = 'sql/base/settings.sql'`);
     expect(await migrationState(kysely)).toBe('old');
     await expect(drain(database)).rejects.toThrow(UserError);
     expect(await migrate(kysely)).toEqual({
       migrations: [],
-      functions: ['sql/01_settings.sql'],
+      functions: ['sql/base/settings.sql'],
       mended: ['function wake_statement() is not as migrate has left it'],
       other: [],
       failed: [],
@@ -122,7 +115,7 @@ describe('migrate', () => {
       select embedder.create_pipeline('lost', 'body'); select embedder.create_pipeline('doc', 'body', index => 'none');
       drop table lost; insert into doc values (1, 'a'); update embedder.applied_file set sha256 = 'x'
         where name like 'sql/%'`);
-    expect((await migrate(kysely)).functions).toEqual(files('sql'));
+    expect((await migrate(kysely)).functions).toEqual(functions);
     expect(await drain(database)).toMatchObject({ embedded: 1 });
     expect(await jobCount(database)).toBe(0);
   });
@@ -136,7 +129,7 @@ describe('migrate', () => {
     );
     expect(rows.map((row) => row.relname)).toEqual(['applied_file', 'dead_letter']);
     await database.query('drop table embedder.dead_letter');
-    expect((await migrate(kysely)).migrations).toEqual(files('migrations'));
+    expect((await migrate(kysely)).migrations).toEqual(migrations);
   });
 
   it('says what is missing to a role that may not create', async () => {
@@ -159,7 +152,7 @@ describe('migrate', () => {
     const owner = await role();
     await database.query(`create extension vector; alter database ${database.name} owner to ${owner.name}`);
     const url = database.urlAs(owner);
-    expect((await migrate(open(url), knownModels())).migrations).toEqual(files('migrations'));
+    expect((await migrate(open(url), knownModels())).migrations).toEqual(migrations);
     const { rows } = await database.query(
       `select to_regproc('public.enqueue_embed') as wrapper, to_regprocedure('embedder.enqueue_embed(text, text)') is not null as own`,
     );
@@ -200,6 +193,6 @@ describe('migrate', () => {
       hint: expect.stringMatching(/0\.5 or later.*alter extension vector update/),
     });
     await database.query(`update pg_extension set extversion = '0.5.0' where extname = 'vector'`);
-    expect((await migrate(open())).migrations).toEqual(files('migrations'));
+    expect((await migrate(open())).migrations).toEqual(migrations);
   });
 });

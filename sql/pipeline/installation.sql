@@ -1,5 +1,5 @@
 -- What a row of embedder.pipeline brings with it: target, functions, triggers, view. The triggers of that table make and
--- remove them, with the rights of the schema's owner: whoever may write the row (sql/90_rights.sql) owns the source.
+-- remove them, with the rights of the schema's owner: whoever may write the row (sql/rights/rights.sql) owns the source.
 
 create or replace function embedder.before_pipeline() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

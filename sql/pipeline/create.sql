@@ -1,6 +1,6 @@
 -- Declaring pipelines: create, drop, pause, resume. These run with the rights of whoever calls them. What they do is to
--- write embedder.pipeline, where a policy (sql/90_rights.sql) lets only the owner of the source or an admin write;
--- the triggers of that table do the rest, with the rights of the schema's owner (sql/09_installation.sql).
+-- write embedder.pipeline, where a policy (sql/rights/rights.sql) lets only the owner of the source or an admin write;
+-- the triggers of that table do the rest, with the rights of the schema's owner (sql/pipeline/installation.sql).
 
 -- No SET clause here: names in a filter mean what they mean under the caller's search_path.
 create or replace function embedder.create_pipeline(

@@ -3,7 +3,7 @@
 -- owner: what the input, the filter or a type of the user's own may do there, its owner may do. Here: what the triggers on
 -- the source run.
 --   inserted, deleted, truncated            one trigger each, once a statement
---   changed, once a row; or updated          for updates (04_updates.sql)
+--   changed, once a row; or updated          for updates (sql/generated/updates.sql)
 --   pruned                                  instead of truncated on a partition or child
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 

@@ -1,4 +1,4 @@
--- The roles that sql/90_rights.sql gives rights to. migrate runs this file as whoever has called it, and not as the schema's
+-- The roles that sql/rights/rights.sql gives rights to. migrate runs this file as whoever has called it, and not as the schema's
 -- owner, who may not make roles as a rule.
 
 do $do$

@@ -1,6 +1,6 @@
 -- What there must be, and what there is. At its end migrate writes down the objects of this schema (embedder.applied_object);
 -- doctor and the next migrate compare. What is a pipeline's own is not among them: that is compared with its declaration
--- (sql/19_declarations.sql). migrate runs this file before all others and each time, so nothing here names a type or
+-- (sql/pipeline/declarations.sql). migrate runs this file before all others and each time, so nothing here names a type or
 -- table of this schema but inside a body.
 
 -- The objects of a schema, each with what makes it what it is. Grants to others than PUBLIC and our roles are the users'.

@@ -2,10 +2,10 @@
 --
 -- Everybody may use the schema and call the functions for users. These write embedder.pipeline, where row level security lets
 -- each role write only the pipelines of tables that it owns (embedder.may_manage); what they may not do themselves they ask
--- for, by embedder.command (sql/16_command.sql). Nobody has a right on a whole table that would let them lock it: that is,
+-- for, by embedder.command (sql/pipeline/command.sql). Nobody has a right on a whole table that would let them lock it: that is,
 -- none to update or to delete. So no function here may be everybody's and have the schema owner's rights, but for those that
 -- test/sql/strangers.test.ts knows. Three roles are made
--- where the migrating role may make roles (sql/89_roles.sql), and are used where they are there:
+-- where the migrating role may make roles (sql/rights/roles.sql), and are used where they are there:
 --   embedder_admin    manages every pipeline
 --   embedder_worker   what a worker needs, and no right on anybody's tables
 --   embedder_reader   sees every pipeline in embedder.status and embedder.failed_job

@@ -14,7 +14,7 @@ $$;
 
 drop function if exists embedder.source_of(text);
 
--- Whoever may write the table may queue its rows (sql/16_command.sql).
+-- Whoever may write the table may queue its rows (sql/pipeline/command.sql).
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.command(null, 'enqueue', jsonb_build_object('row_key', row_key), pipeline)::boolean
@@ -114,7 +114,7 @@ end
 $$;
 comment on function embedder.claim_jobs is 'Leases due jobs to a worker and counts the attempt.';
 
--- Claims a group of suspects (09_worker.sql), for a worker that does nothing else meanwhile.
+-- Claims a group of suspects (sql/queue/worker.sql), for a worker that does nothing else meanwhile.
 create or replace function embedder.claim_suspects(worker int, pipeline_ids int[], lease interval)
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -1,4 +1,4 @@
--- Requests: query texts on their way from a session (21_embed.sql) to a worker (src/worker/requests.ts) and back.
+-- Requests: query texts on their way from a session (sql/search/embed.sql) to a worker (src/worker/requests.ts) and back.
 
 -- The key of the cache: a query text as one model gives it with these options.
 create or replace function embedder.query_digest(model text, options jsonb, input text) returns bytea

@@ -1,5 +1,5 @@
 -- The hash of all that a result was made of, kept beside it: so a result whose text has changed while no trigger saw it is
--- found without embedding anything (sql/13_backfill.sql). A result of an earlier version, or of somebody else, has none.
+-- found without embedding anything (sql/queue/backfill.sql). A result of an earlier version, or of somebody else, has none.
 
 -- Its column's name beside a target column.
 create or replace function embedder.hash_name(target_column text) returns text

@@ -1,4 +1,4 @@
--- What the worker calls for a batch of one pipeline, generated for it as in 04_triggers.sql:
+-- What the worker calls for a batch of one pipeline, generated for it as in sql/generated/triggers.sql:
 --   row_key(given)                            a key as a user writes it -> the row key
 --   read(row_keys, max_characters)            the input of each row that exists, with its place in row_keys and the hash
 --                                             of all that its result is made of (null where the filter leaves it out)
