@@ -19,18 +19,20 @@ $$;
 create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   -- Its owner, who may alter it, could make it run with the rights of its caller, who may be the schema's owner: then it
-  -- must do nothing. Every name is qualified, since the owner may set a search_path as well.
+  -- must do nothing. Every name is qualified, since the owner may set a search_path as well. The owner is written down here: a
+  -- transaction above READ COMMITTED may be older than the function, and then does not find it in pg_proc. It is looked up
+  -- as well, since the function may have another owner by now.
   select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings,
     format($f$
 begin
-  if not exists (
+  if not coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(current_user))::pg_catalog.oid operator(pg_catalog.=) %L::pg_catalog.oid, false) and not exists (
     select from pg_catalog.pg_proc f
     where f.oid operator(pg_catalog.=) %L::pg_catalog.regproc::pg_catalog.oid
       and pg_catalog.pg_get_userbyid(f.proowner) operator(pg_catalog.=) current_user
   ) then
     raise insufficient_privilege using message = 'a function of a pipeline runs as its owner only';
   end if;%s;
-end$f$, format('embedder.pipeline_%s_%s', p.id, verb), body))
+end$f$, (select c.relowner from pg_class c where c.oid = p.source), format('embedder.pipeline_%s_%s', p.id, verb), body))
 $$;
 
 -- Functions that do a statement with the rights of the source's owner. Whatever runs code of that owner's (a filter, a

@@ -69,6 +69,22 @@ describe.each(['repeatable read', 'serializable'])(
       expect(await wrongCounts(database)).toEqual([]);
     });
 
+    it.each([
+      ['deletes a row', 'delete from doc where id = 3', [1, 2, 4]],
+      ['gives a row another key', 'update doc set id = 7 where id = 3', [1, 2, 4, 7]],
+      ['writes a row', `insert into doc values (5, 'e')`, [1, 2, 3, 4, 5]],
+      ['truncates', 'truncate doc', []],
+    ])('%s after a pipeline was made that is newer than it', async (_, statement, left) => {
+      await begin(level);
+      await create();
+      await drain(database);
+      await old.query(`${statement}; commit`);
+      await drain(database);
+      expect(await sidecar()).toEqual(left);
+      expect(await jobCount(database)).toBe(0);
+      expect(await wrongCounts(database)).toEqual([]);
+    });
+
     it('makes a pipeline: rows that came meanwhile are embedded and counted', async () => {
       await begin(level);
       await database.query(`insert into doc values (5, 'e'); delete from doc where id = 1`);

@@ -145,6 +145,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'column_name text': `'body'`,
     'role_name text': `'embedder_admin'`,
     'kind text': `'vector'`,
+    'option text': `'labels'`,
     'row_alias text': `'source'`,
     'prefix text': `''`,
     'one text': `'source'`,
