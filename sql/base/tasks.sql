@@ -41,7 +41,8 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   select t.noun from embedder.tasks() t where t.name = task
 $$;
 
--- The options of each task, with what their values must be.
+-- The options of each task, with what their values must be. A worker checks them by the same rules
+-- (src/inference/tasks/task-options.ts); test/sql/options.test.ts runs one list of cases against both.
 create or replace function embedder.known_options(task text) returns table (option text, wanted text)
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select v.option, v.wanted
@@ -49,22 +50,29 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     ('feature-extraction', 'pooling', '"mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"'),
     ('feature-extraction', 'normalize', 'true or false'),
     ('feature-extraction', 'prompt', 'a string of up to 10000 characters, put before each text'),
-    ('feature-extraction', 'dimensions', 'a whole number from 1'),
+    ('feature-extraction', 'dimensions', 'a whole number from 1 to 16000'),
     ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
-    ('text-classification', 'top_k', 'a whole number from 1'),
+    ('text-classification', 'top_k', 'a whole number from 1 to 99999'),
     ('text-classification', 'multi_label', 'true or false'),
-    ('zero-shot-classification', 'labels', 'an array of 1 to 1000 strings of up to 1000 characters'),
+    ('zero-shot-classification', 'labels', 'an array of 1 to 1000 different strings of up to 1000 characters, none of them blank'),
     ('zero-shot-classification', 'hypothesis_template', 'a string of up to 1000 characters with {} for the label'),
     ('zero-shot-classification', 'multi_label', 'true or false'),
-    ('zero-shot-classification', 'top_k', 'a whole number from 1'),
+    ('zero-shot-classification', 'top_k', 'a whole number from 1 to 99999'),
     ('token-classification', 'aggregation_strategy', '"none", "simple", "first", "average" or "max"')) v(of_task, option, wanted)
   where v.of_task = task
+$$;
+
+-- Whether these are all strings, none of them longer than that.
+create or replace function embedder.are_strings(list jsonb, longest int) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select coalesce(bool_and(jsonb_typeof(item) = 'string' and length(item #>> '{}') <= longest), true) from jsonb_array_elements(list) item
 $$;
 
 -- Whether a value is what known_options says of its option. An option means the same in each task that has it.
 create or replace function embedder.fits_option(option text, value jsonb) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select case option
+  -- A JSON null is not a value that an option may have.
+  select coalesce(case option
     when 'pooling' then v.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
     when 'vector_type' then v.text in ('vector', 'halfvec')
     when 'aggregation_strategy' then v.text in ('none', 'simple', 'first', 'average', 'max')
@@ -72,9 +80,10 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     when 'multi_label' then v.type = 'boolean'
     when 'prompt' then v.type = 'string' and length(v.text) <= 10000
     when 'hypothesis_template' then v.type = 'string' and position('{}' in v.text) > 0 and length(v.text) <= 1000
-    when 'labels' then v.type = 'array' and jsonb_path_exists(value, 'strict $[*]')
-      and not jsonb_path_exists(value, '$[*] ? (@.type() != "string")') and jsonb_array_length(value) <= 1000
-      and not exists (select from jsonb_array_elements_text(value) label where length(label) > 1000)
-    else v.type = 'number' and v.text ~ '^[1-9][0-9]{0,4}$' end
+    when 'labels' then v.type = 'array' and jsonb_array_length(value) between 1 and 1000 and embedder.are_strings(value, 1000)
+      and not exists (select from jsonb_array_elements_text(value) label where btrim(label, e' \t\n\x0b\f\r') = '')
+      and jsonb_array_length(value) = (select count(distinct label) from jsonb_array_elements(value) label)
+    when 'dimensions' then v.type = 'number' and v.text ~ '^[1-9][0-9]{0,4}$' and v.text::int <= 16000
+    else v.type = 'number' and v.text ~ '^[1-9][0-9]{0,4}$' end, false)
   from (select value #>> '{}' as text, jsonb_typeof(value) as type) v
 $$;

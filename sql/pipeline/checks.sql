@@ -179,6 +179,7 @@ begin
 end
 $$;
 
+-- src/chunking/parse-chunking.ts has the same rules, and test/sql/options.test.ts runs one list of cases against both.
 create or replace function embedder.check_chunking(p embedder.pipeline, chunking jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -204,9 +205,11 @@ begin
       hint = 'Use tokens, recursive or markdown.';
   elsif exists (select from jsonb_each(chunking) where key in ('size', 'overlap') and value::text !~ '^[0-9]{1,4}$') then
     raise exception 'size and overlap of chunking are whole numbers of tokens' using errcode = 'invalid_parameter_value';
-  elsif chunking ? 'separators' and (chunking ->> 'strategy' = 'tokens' or jsonb_typeof(chunking -> 'separators') <> 'array'
-      or jsonb_path_exists(chunking, '$.separators[*] ? (@.type() != "string" || @ == "")')) then
-    raise exception 'separators is for the strategies recursive and markdown: an array of strings, the coarsest first'
+  elsif chunking ? 'separators' and (chunking ->> 'strategy' = 'tokens' or not case jsonb_typeof(chunking -> 'separators')
+      when 'array' then jsonb_array_length(chunking -> 'separators') between 1 and 20
+        and embedder.are_strings(chunking -> 'separators', 100) and not chunking -> 'separators' ? ''
+      else false end) then
+    raise exception 'separators is for the strategies recursive and markdown: an array of 1 to 20 strings of 1 to 100 characters, the coarsest first'
       using errcode = 'invalid_parameter_value', hint = 'For example ["\n\n", "\n", ". "].';
   end if;
   size := coalesce((chunking ->> 'size')::int, least(size, longest));

@@ -218,6 +218,7 @@ begin
     raise exception 'embed has no option "%%"', (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1)
       using errcode = 'invalid_parameter_value', hint = 'Its options: pooling, normalize, dimensions.';
   end if;
+  if $3 <> '{}' then perform embedder.check_options('feature-extraction', $3); end if;
   if $2 is null or coalesce($1, '') !~ '\S' then return null; end if;
   perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
+import { isLonger, isStorable } from '../text-length.ts';
 import type { Chunking } from './types.ts';
 
 const strategies = ['tokens', 'recursive', 'markdown'] as const;
@@ -10,13 +11,13 @@ const schema = z
     size: z.int().min(8).max(8192).default(256),
     overlap: z.int().min(0).optional(),
     separators: z
-      // A lone surrogate would cut a character in two.
       .array(
         z
           .string()
           .min(1)
-          .max(100)
-          .regex(/^\P{Surrogate}*$/u, 'must be well-formed text'),
+          .refine((separator) => !isLonger(separator, 100), 'has at most 100 characters')
+          // A lone surrogate would cut a character in two.
+          .refine(isStorable, 'must be well-formed text without NUL'),
       )
       .min(1)
       .max(20)
@@ -37,7 +38,8 @@ const schema = z
 
 /**
  * Checks the chunking that a user gave as JSON: `{"strategy": "recursive", "size": 256, "overlap": 32}`. Without
- * `size` it is 256, without `overlap` it is 32, or an eighth of a smaller size.
+ * `size` it is 256, without `overlap` it is 32, or an eighth of a smaller size. embedder.check_chunking in SQL has the same
+ * rules (test/sql/options.test.ts).
  * @throws UserError naming in one line all that does not fit
  */
 export function parseChunking(value: unknown): Chunking {

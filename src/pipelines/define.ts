@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
+import type { PipelineOptions } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
-import type { PipelineOptions } from '../database/schema.ts';
 
 /** What `definePipeline` takes: the arguments of `embedder.create_pipeline` in camel case. */
 export interface PipelineDefinition {

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
+import type { PipelineOptions, PipelineTask } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
-import type { PipelineOptions, PipelineTask } from '../database/schema.ts';
 
 /** A declared pipeline, as far as a worker needs it. */
 export interface Pipeline {

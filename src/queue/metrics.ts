@@ -6,7 +6,8 @@ export interface QueueMetrics {
   readonly pipeline: string;
   readonly generation: number;
   readonly state: string;
-  readonly source_rows: number;
+  /** Null while a worker has yet to count a large table. */
+  readonly source_rows: number | null;
   readonly embedded_rows: number;
   readonly pending: number;
   readonly leased: number;

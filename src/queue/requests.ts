@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
+import type { PipelineOptions } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
-import type { PipelineOptions } from '../database/schema.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 
 /** A query text that a session waits for; see sql/search/embed.sql. */

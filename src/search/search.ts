@@ -1,8 +1,8 @@
 import { sql } from 'kysely';
 import pg from 'pg';
+import type { PipelineOptions } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
 import { OBJECT_NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT } from '../database/errors.ts';
-import type { PipelineOptions } from '../database/schema.ts';
 import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';

@@ -286,7 +286,7 @@ describe('create_pipeline refuses', () => {
       `labels ${labels.slice(0, 10)}`,
       `'article', 'body', task => 'zero-shot-classification', options => '{"labels": ${labels}}'`,
       '22023',
-      `option "labels" is ${labels.replaceAll('","', '", "').slice(0, 200)}, and must be an array of 1 to 1000 strings of up to 1000 characters`,
+      `option "labels" is ${labels.replaceAll('","', '", "').slice(0, 200)}, and must be an array of 1 to 1000 different strings of up to 1000 characters, none of them blank`,
       undefined,
     ]),
     ...['0', '-1', '1.5', '"384"', '100000', 'null'].map(
@@ -294,7 +294,7 @@ describe('create_pipeline refuses', () => {
         `dimensions ${value}`,
         `'article', 'body', model => 'x/y', options => '{"dimensions": ${value}}'`,
         '22023',
-        `option "dimensions" is ${value}, and must be a whole number from 1`,
+        `option "dimensions" is ${value}, and must be a whole number from 1 to 16000`,
         undefined,
       ],
     ),

@@ -82,7 +82,7 @@ function show(rows: readonly QueueMetrics[] | null, instruments: Instruments): v
     deadLetters.set(labels, row.failed);
     oldestDue.set(labels, row.oldest_due_seconds);
     backfillRows.set(labels, row.backfill_rows);
-    sourceRows.set(labels, row.source_rows);
+    if (row.source_rows !== null) sourceRows.set(labels, row.source_rows);
     embeddedRows.set(labels, row.embedded_rows);
     for (const state of STATES) pipelineState.set({ ...labels, state }, row.state === state ? 1 : 0);
   }

@@ -1,24 +1,32 @@
 import { z } from 'zod';
 import { UserError } from '../../errors.ts';
 import { type ModelTask, poolings } from '../../models/description.ts';
+import { isLonger, isStorable } from '../../text-length.ts';
 import { limits } from '../backend/limits.ts';
 
+/** A text that PostgreSQL stores as well, of so many characters, as PostgreSQL counts them. */
+const text = (longest: number, what = 'it') =>
+  z
+    .string()
+    .refine((given) => !isLonger(given, longest), `${what} has at most ${longest} characters`)
+    .refine(isStorable, `${what} must be well-formed text without NUL`);
+
 /** Labels kept in the result's detail, the best first. */
-const topK = z.int().min(1).optional();
-const oneLabel = z
-  .string()
-  .max(limits.labelCharacters, `a label has at most ${limits.labelCharacters} characters`)
-  .refine((label) => label.trim() !== '', 'a label is a text that is not blank');
+const topK = z.int().min(1).max(99_999).optional();
+const oneLabel = text(limits.labelCharacters, 'a label').refine(
+  (label) => /[^ \t\n\v\f\r]/.test(label),
+  'a label is a text that is not blank',
+);
 
 const schemas = {
   'feature-extraction': z.strictObject({
     pooling: z.enum(poolings).optional(),
     normalize: z.boolean().optional(),
-    dimensions: z.int().min(1).optional(),
-    prompt: z
-      .string()
-      .max(limits.promptCharacters, `it has at most ${limits.promptCharacters} characters`)
-      .optional(),
+    /** pgvector holds no longer vectors. */
+    dimensions: z.int().min(1).max(16_000).optional(),
+    prompt: text(limits.promptCharacters).optional(),
+    /** In what the database keeps them. */
+    vector_type: z.enum(['vector', 'halfvec']).optional(),
   }),
   'text-classification': z.strictObject({
     top_k: topK,
@@ -32,9 +40,7 @@ const schemas = {
       .max(limits.labels, `there may be ${limits.labels} of them`)
       .refine((labels) => new Set(labels).size === labels.length, 'a label is there twice'),
     /** The sentence that is tried for each label, which takes the place of {}. */
-    hypothesis_template: z
-      .string()
-      .max(limits.templateCharacters, `it has at most ${limits.templateCharacters} characters`)
+    hypothesis_template: text(limits.templateCharacters)
       .refine((template) => template.includes('{}'), 'it needs {} where the label goes')
       .default('This example is {}.'),
     /** Whether several labels may hold at once: each has a score of its own then, else they sum to 1. */
@@ -46,6 +52,11 @@ const schemas = {
     aggregation_strategy: z.enum(['none', 'simple', 'first', 'average', 'max']).default('simple'),
   }),
 } satisfies Record<ModelTask, z.ZodType>;
+
+/** The names of a task's options. */
+export function optionNames(task: ModelTask): string[] {
+  return Object.keys(schemas[task].shape);
+}
 
 /** The options of a task, complete. */
 export type TaskOptions<Task extends ModelTask> = z.infer<(typeof schemas)[Task]>;
@@ -62,7 +73,8 @@ export type AggregationStrategy = TaskOptions<'token-classification'>['aggregati
 
 /**
  * Checks the options of a pipeline (or of a call) against its task and fills in the defaults. Options that are
- * undefined count as not given. Raises UserError, in one line, naming every option that does not fit.
+ * undefined count as not given. embedder.check_options in SQL has the same rules (test/sql/options.test.ts).
+ * @throws UserError, in one line, naming every option that does not fit
  *
  * @example
  * checkTaskOptions('zero-shot-classification', { labels: ['sport', 'food, drink'] }).hypothesis_template
@@ -76,7 +88,7 @@ export function checkTaskOptions<Task extends ModelTask>(task: Task, options: ob
       [...(issue.path.length > 0 ? [issue.path.join('.')] : []), issue.message].join(': '),
     );
     throw new UserError(`The options do not fit ${task}: ${problems.join('; ')}`, {
-      hint: `It takes ${Object.keys(schemas[task].shape).join(', ')}`,
+      hint: `It takes ${optionNames(task).join(', ')}`,
     });
   }
   // The schema is the one of this task; the compiler does not follow the lookup.
