@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { startBackfill } from '../pipelines/filling.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 interface Options extends DatabaseOptions {
   where?: string;

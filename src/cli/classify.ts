@@ -8,11 +8,11 @@ import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../m
 import type { LabelModel } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
+import { readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { readText } from './read-text.ts';
-import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
 interface ClassifyOptions extends DeviceOptions {

@@ -15,18 +15,12 @@ import { EXAMPLES, readQueries } from './demo/prompt.ts';
 import { awaitLeases, type DemoFilling, prepareTable, readDemoFilling } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
 import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
+import { type Environment, openStore, readEnvironment } from './environment.ts';
 import { formatCount } from './format.ts';
 import { say } from './output.ts';
 import { parseCount } from './search.ts';
-import {
-  EMBEDDED_DIRECTORY,
-  EmbeddedEnded,
-  type Environment,
-  openStore,
-  readEnvironment,
-  withDatabase,
-} from './session.ts';
 import { StopSignals } from './signals.ts';
+import { EMBEDDED_DIRECTORY, EmbeddedEnded, withDatabase } from './with-database.ts';
 
 /** How long another command's embedded Postgres has to go before this one starts its own. */
 const TAKEOVER_MS = 500;
@@ -133,9 +127,9 @@ async function playOnce(setting: Setting, query: string, options: DemoOptions): 
   warmUp(embedder, environment);
   if (!options.databaseUrl && !existsSync(options.embedded)) glosses().catch(() => {});
   try {
-    await withDatabase(database, environment, async (session) => {
-      session.ended.then((error) => gone.abort(error));
-      await play({ ...session, environment, engine, embedder, glosses, signal }, query, options);
+    await withDatabase(database, environment, async (open) => {
+      open.ended.then((error) => gone.abort(error));
+      await play({ ...open, environment, engine, embedder, glosses, signal }, query, options);
       gone.signal.throwIfAborted();
     });
     return false;

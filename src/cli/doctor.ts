@@ -7,10 +7,11 @@ import { checkDevice } from './doctor/device-checks.ts';
 import { checkModels } from './doctor/model-checks.ts';
 import { checkPipelines } from './doctor/pipeline-checks.ts';
 import { addDeviceOption, type DeviceOptions } from './embedder.ts';
+import { readEnvironment } from './environment.ts';
 import { reportError } from './errors.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 /** `pgembedder doctor` */
 export function doctorCommand(): Command {
@@ -35,10 +36,10 @@ async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }
   const standard = defaultModel(environment.config, 'feature-extraction')!.name;
   let models = [standard];
   try {
-    await withDatabase(options, environment, async (session) => {
-      if (!(await checkDatabase(session, add))) return;
-      await checkPipelines(session, add);
-      const used = await usedModels(session.database);
+    await withDatabase(options, environment, async (open) => {
+      if (!(await checkDatabase(open, add))) return;
+      await checkPipelines(open, add);
+      const used = await usedModels(open.database);
       if (used.length > 0) models = used;
     });
   } catch (error) {

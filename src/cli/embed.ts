@@ -2,10 +2,10 @@ import { Command } from 'commander';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
+import { readEnvironment } from './environment.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
 import { readText } from './read-text.ts';
-import { readEnvironment } from './session.ts';
 
 interface EmbedOptions extends DeviceOptions {
   model?: string;

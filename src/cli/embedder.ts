@@ -6,7 +6,7 @@ import { variantOrder } from '../inference/devices/variant-order.ts';
 import { Embedder } from '../inference/embedder.ts';
 import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
 import type { ModelStore } from '../models/store.ts';
-import { type Environment, openStore } from './session.ts';
+import { type Environment, openStore } from './environment.ts';
 
 /** The flag that says what runs the models. */
 export interface DeviceOptions {

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { migrate } from '../database/migrate/migrate.ts';
 import { knownModels } from '../models/known-models.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 /** `pgembedder migrate` */
 export function migrateCommand(): Command {

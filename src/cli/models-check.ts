@@ -10,9 +10,9 @@ import { type LockedModel, readLock } from '../models/lock.ts';
 import { differenceFrom, digestOf } from '../models/pull/digest.ts';
 import type { ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson } from './output.ts';
-import { readEnvironment } from './session.ts';
 
 /** What was found of one model. */
 interface Checked {

@@ -2,9 +2,9 @@ import { Command } from 'commander';
 import { catalog } from '../models/catalog.ts';
 import type { ModelListing } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
+import { readEnvironment } from './environment.ts';
 import { formatBytes } from './format.ts';
 import { colours, print, printJson } from './output.ts';
-import { readEnvironment } from './session.ts';
 import { formatTable } from './table.ts';
 
 /** One model, here or in the catalog. */

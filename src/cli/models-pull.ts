@@ -12,11 +12,11 @@ import { PUBLIC_HUB } from '../models/pull/hub-requests.ts';
 import { type PullResult, pullModel } from '../models/pull/pull.ts';
 import type { ModelSource } from '../models/pull/source.ts';
 import { cpuVariants, type Variant } from '../models/variants.ts';
+import { type Environment, readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
 import { plural } from './format.ts';
 import { colours, print, printJson, say } from './output.ts';
 import { PullProgress } from './pull-progress.ts';
-import { type Environment, readEnvironment } from './session.ts';
 
 interface PullFlags {
   revision?: string;

@@ -9,8 +9,8 @@ import { requireModelName } from '../models/name.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { exclusively } from '../models/pull/exclusive.ts';
 import { Staging } from '../models/pull/staging.ts';
+import { readEnvironment } from './environment.ts';
 import { print, printJson, say } from './output.ts';
-import { readEnvironment } from './session.ts';
 
 /** `pgembedder models remove` */
 export function modelsRemoveCommand(): Command {

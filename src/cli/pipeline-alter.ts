@@ -2,9 +2,10 @@ import { Command } from 'commander';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { alterPipeline, type PipelineChange } from '../pipelines/define.ts';
 import { explainDeclaration } from './declaration-errors.ts';
+import { readEnvironment } from './environment.ts';
 import { print, printJson, say } from './output.ts';
 import { addDeclarationOptions } from './pipeline-options.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 type AlterOptions = DatabaseOptions & PipelineChange & { keepOld?: boolean; json?: boolean };
 

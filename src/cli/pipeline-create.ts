@@ -5,10 +5,11 @@ import { defaultModel, isTask } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
 import { readMade } from '../pipelines/list.ts';
 import { explainDeclaration } from './declaration-errors.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { colours, errorColours, print, printJson, say } from './output.ts';
 import { addDeclarationOptions } from './pipeline-options.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 type Flags = Omit<PipelineDefinition, 'source' | 'input'>;
 type CreateOptions = DatabaseOptions & Flags & { json?: boolean };

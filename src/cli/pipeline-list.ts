@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { type ListedPipeline, listPipelines } from '../pipelines/list.ts';
+import { readEnvironment } from './environment.ts';
 import { oneLine } from './format.ts';
 import { colours, print, printJson } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { formatTable } from './table.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 /** `pgembedder pipeline list`. Counts nothing, so it answers at once; `status` counts. */
 export function pipelineListCommand(): Command {

@@ -3,12 +3,13 @@ import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { cutOver, dropPipeline, pausePipeline, resumePipeline } from '../pipelines/commands.ts';
 import { countJobs } from '../queue/counts.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
 import { pipelineAlterCommand } from './pipeline-alter.ts';
 import { pipelineCreateCommand } from './pipeline-create.ts';
 import { pipelineListCommand } from './pipeline-list.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 interface Options extends DatabaseOptions {
   json?: boolean;

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { retryFailed } from '../queue/dead-letters.ts';
+import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
 import { print, printJson } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 /** `pgembedder retry` */
 export function retryCommand(): Command {

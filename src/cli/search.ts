@@ -4,12 +4,13 @@ import { requireSchema } from '../database/migrate/applied-files.ts';
 import { waitFor } from '../pipelines/wait-for.ts';
 import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
+import { readEnvironment } from './environment.ts';
 import { formatMilliseconds, oneLine, plural } from './format.ts';
 import { colours, errorColours, print, printJson, say, width } from './output.ts';
 import { readText } from './read-text.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { StopSignals } from './signals.ts';
 import { type Column, formatTable } from './table.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 interface SearchOptions extends DatabaseOptions, DeviceOptions {
   k: number;

@@ -3,11 +3,12 @@ import { Command } from 'commander';
 import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { type PipelineStatus, readStatus } from '../pipelines/status.ts';
+import { readEnvironment } from './environment.ts';
 import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
 import { colours, print, printJson, width } from './output.ts';
-import { addDatabaseOptions, type DatabaseOptions, readEnvironment, withDatabase } from './session.ts';
 import { StopSignals } from './signals.ts';
 import { type Column, fitColumns, formatTable } from './table.ts';
+import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 interface StatusOptions extends DatabaseOptions {
   json?: boolean;

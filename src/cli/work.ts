@@ -8,18 +8,17 @@ import { foundModels } from '../models/known-models.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts';
 import { addDeviceOption, type DeviceOptions, engineOptions } from './embedder.ts';
+import { type Environment, readEnvironment } from './environment.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
 import { colours, print, printJson, say } from './output.ts';
 import { saveFoundModels } from './save-models.ts';
+import { StopSignals } from './signals.ts';
 import {
   addDatabaseOptions,
   type DatabaseOptions,
-  type Environment,
-  readEnvironment,
-  type Session,
+  type OpenDatabase,
   withDatabase,
-} from './session.ts';
-import { StopSignals } from './signals.ts';
+} from './with-database.ts';
 
 interface WorkOptions extends DatabaseOptions, DeviceOptions {
   once?: boolean;
@@ -62,12 +61,7 @@ async function run(options: WorkOptions): Promise<void> {
   // Part of the log, which is JSON where it is piped.
   const notice = (line: string) => environment.logger.warn(line);
   try {
-    await withDatabase(
-      options,
-      environment,
-      (session) => work(session, environment, signals, options),
-      notice,
-    );
+    await withDatabase(options, environment, (open) => work(open, environment, signals, options), notice);
   } catch (error) {
     // What breaks because it was stopped while it started is no error.
     if (!signals.stopped) throw error;
@@ -77,16 +71,16 @@ async function run(options: WorkOptions): Promise<void> {
 }
 
 async function work(
-  session: Session,
+  open: OpenDatabase,
   { config, logger, store }: Environment,
   signals: StopSignals,
   options: WorkOptions,
 ): Promise<void> {
-  const worker = createWorker({ connection: session.connection, logger, ...workerSettings(config, options) });
+  const worker = createWorker({ connection: open.connection, logger, ...workerSettings(config, options) });
   // When the server is there and has the schema: for the one the worker waits, of the other it says what to do.
   let saved = Promise.resolve();
   worker.events.once('started', () => {
-    saved = saveFoundModels(session.database, foundModels(store, logger), logger).catch((error: unknown) =>
+    saved = saveFoundModels(open.database, foundModels(store, logger), logger).catch((error: unknown) =>
       logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model'),
     );
   });
@@ -109,23 +103,23 @@ async function work(
     report(summary, options.json ?? false);
     if (summary.failing.length > 0) process.exitCode = 1;
   } else {
-    await serve(worker, session, signals, { config, logger });
+    await serve(worker, open, signals, { config, logger });
   }
 }
 
 async function serve(
   worker: Worker,
-  session: Session,
+  open: OpenDatabase,
   signals: StopSignals,
   { config, logger }: Pick<Environment, 'config' | 'logger'>,
 ): Promise<void> {
   const { PGEMBEDDER_HTTP_TOKEN: token } = config;
   const address = httpAddress(config.PGEMBEDDER_HTTP, token, config.PGEMBEDDER_HTTP_OPEN);
   const http =
-    address && (await startHttpServer({ worker, connection: session.connection, address, token, logger }));
+    address && (await startHttpServer({ worker, connection: open.connection, address, token, logger }));
   try {
     await worker.start();
-    const ended = session.ended.then((error) => {
+    const ended = open.ended.then((error) => {
       throw error;
     });
     await Promise.race([signals.wait(), ended]);

@@ -4,7 +4,7 @@ import { backfillsDue, claimBackfill, type Job } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { describe } from './describe.ts';
 import { inTime } from './lanes.ts';
-import type { Registry } from './registry.ts';
+import type { ServedPipelines } from './served-pipelines.ts';
 
 /** How long the claim loop waits for rows out of a backfill before it looks for jobs again. */
 const WALK_MS = 100;
@@ -20,7 +20,7 @@ type Outcome = 'rows' | 'none' | 'more';
  */
 export class BackfillWalks {
   readonly #context: WorkerContext;
-  readonly #registry: Registry;
+  readonly #pipelines: ServedPipelines;
   readonly #window: number;
   readonly #take: (jobs: Job[], ms: number) => void;
   readonly #onEnd: () => void;
@@ -35,11 +35,11 @@ export class BackfillWalks {
    */
   constructor(
     context: WorkerContext,
-    registry: Registry,
+    pipelines: ServedPipelines,
     options: { window: number; take: (jobs: Job[], ms: number) => void; onEnd: () => void },
   ) {
     this.#context = context;
-    this.#registry = registry;
+    this.#pipelines = pipelines;
     this.#window = options.window;
     this.#take = options.take;
     this.#onEnd = options.onEnd;
@@ -89,7 +89,7 @@ export class BackfillWalks {
   }
 
   async #walk(pipelineId: number): Promise<Outcome> {
-    const { pipelines: tables, claimant, lanes } = this.#context;
+    const { tables, claimant, lanes } = this.#context;
     const begin = performance.now();
     try {
       const { jobs, more } = await lanes.run(pipelineId, () =>
@@ -99,14 +99,14 @@ export class BackfillWalks {
           ),
         ),
       );
-      await this.#registry.walked(pipelineId);
+      await this.#pipelines.walked(pipelineId);
       if (jobs.length === 0) return more ? 'more' : 'none';
       if (!this.#stopping) this.#take(jobs, performance.now() - begin);
       return 'rows';
     } catch (error) {
       if (this.#context.signal.aborted) return 'none';
       const problem = `its backfill does not go on: ${describe(error)}`;
-      await this.#registry
+      await this.#pipelines
         .walked(pipelineId, problem)
         .catch((failure: unknown) => this.#context.logger.error({ reason: messageOf(failure) }, problem));
       return 'none';

@@ -6,7 +6,7 @@ import { HeldElsewhere } from './held-elsewhere.ts';
 import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { IdleMark } from './idle-mark.ts';
-import type { Registry } from './registry.ts';
+import type { ServedPipelines } from './served-pipelines.ts';
 import { Signal } from './signal.ts';
 
 /** While batches are under way, new jobs are looked for this often: nobody is notified when no worker sleeps. */
@@ -44,7 +44,7 @@ const RELOAD_MS = 5_000;
  */
 export class ClaimLoop {
   readonly #context: WorkerContext;
-  readonly #registry: Registry;
+  readonly #pipelines: ServedPipelines;
   readonly #holdings: Holdings;
   readonly #housekeeping: Housekeeping;
   readonly #window: number;
@@ -63,13 +63,13 @@ export class ClaimLoop {
 
   constructor(
     context: WorkerContext,
-    registry: Registry,
+    pipelines: ServedPipelines,
     holdings: Holdings,
     housekeeping: Housekeeping,
     options: { window: number; take: (jobs: Job[]) => void; listening: () => boolean },
   ) {
     this.#context = context;
-    this.#registry = registry;
+    this.#pipelines = pipelines;
     this.#holdings = holdings;
     this.#housekeeping = housekeeping;
     this.#window = options.window;
@@ -77,7 +77,7 @@ export class ClaimLoop {
     this.#listening = options.listening;
     this.#idleMark = new IdleMark(context);
     this.#elsewhere = new HeldElsewhere(context);
-    this.#walks = new BackfillWalks(context, registry, {
+    this.#walks = new BackfillWalks(context, pipelines, {
       window: options.window,
       take: (jobs, ms) => this.#becomeBusy(jobs, ms),
       onEnd: () => this.#signal.give(),
@@ -142,14 +142,14 @@ export class ClaimLoop {
       if (await persist(this.#context, () => suspectsWait(this.#context.database))) this.#suspects = 'wanted';
       if (this.#suspects === 'wanted') return false;
     }
-    const pipelines = this.#registry.claimable();
-    const claimed = await this.#claimDue(pipelines);
+    const ids = this.#pipelines.claimable();
+    const claimed = await this.#claimDue(ids);
     if (claimed > 0) {
       // Nothing else was due. Another look now would take the processor from a row that somebody waits for.
       if (claimed < this.#window) await this.#signal.wait(BUSY_POLL_MS);
       return false;
     }
-    const again = await this.#walkOn(pipelines);
+    const again = await this.#walkOn(ids);
     if (holding || again) {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (await this.#claimSuspects()) {
@@ -164,11 +164,11 @@ export class ClaimLoop {
 
   /** Claims a group of suspects, when nothing is held. False: there is none. */
   async #claimSuspects(): Promise<boolean> {
-    const pipelines = this.#registry.claimable();
-    if (pipelines.length === 0) return false;
+    const ids = this.#pipelines.claimable();
+    if (ids.length === 0) return false;
     const begin = performance.now();
     const { database, claimant } = this.#context;
-    const jobs = await persist(this.#context, () => claimSuspects(database, claimant, pipelines));
+    const jobs = await persist(this.#context, () => claimSuspects(database, claimant, ids));
     if (jobs.length === 0) return false;
     this.#suspects = 'under way';
     this.#becomeBusy(jobs, performance.now() - begin);
@@ -176,19 +176,19 @@ export class ClaimLoop {
   }
 
   /** Claims jobs that are due; returns how many. */
-  async #claimDue(pipelines: readonly number[]): Promise<number> {
-    if (pipelines.length === 0) return 0;
+  async #claimDue(ids: readonly number[]): Promise<number> {
+    if (ids.length === 0) return 0;
     const begin = performance.now();
     const { database, claimant } = this.#context;
-    const jobs = await persist(this.#context, () => claimJobs(database, claimant, pipelines, this.#window));
+    const jobs = await persist(this.#context, () => claimJobs(database, claimant, ids, this.#window));
     if (jobs.length > 0) this.#becomeBusy(jobs, performance.now() - begin);
     return jobs.length;
   }
 
   /** Takes rows out of backfills, unless two windows of them are under way. True: there is reason to look again in a moment. */
-  async #walkOn(pipelines: readonly number[]): Promise<boolean> {
+  async #walkOn(ids: readonly number[]): Promise<boolean> {
     const full = this.#holdings.others(this.#context.lanes.slow(), true) > this.#window;
-    return pipelines.length > 0 && !full && this.#walks.goOn(pipelines);
+    return ids.length > 0 && !full && this.#walks.goOn(ids);
   }
 
   /** Whether all that other workers hold is held by such as live. Waits a while where that is not known yet. */
@@ -213,7 +213,7 @@ export class ClaimLoop {
       await this.#idleMark.set();
       return;
     }
-    if (this.#registry.filling()) this.#housekeeping.tick();
+    if (this.#pipelines.filling()) this.#housekeeping.tick();
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
     this.#pollMs = Math.min(this.#pollMs * 2, this.#pollLimit());
@@ -227,7 +227,7 @@ export class ClaimLoop {
   async #reload(): Promise<void> {
     if (performance.now() < this.#reloadAt) return;
     this.#reloadAt = performance.now() + RELOAD_MS;
-    await this.#registry.reload();
+    await this.#pipelines.reload();
     this.#housekeeping.tick();
   }
 }

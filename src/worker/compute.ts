@@ -3,8 +3,8 @@ import type { TextEmbedder } from '../inference/embedder.ts';
 import { sessionSpec } from '../inference/session-spec.ts';
 import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import type { Output } from '../queue/batch.ts';
-import type { ServedPipeline } from './registry.ts';
-import type { Piece } from './row.ts';
+import type { ServedPipeline } from './served-pipelines.ts';
+import type { ModelText } from './work-item.ts';
 
 /** Pipelines with the same key can share a batch: the same session, and results finished in the same way. */
 export function sharedBatchKey({ model, pipeline }: ServedPipeline): string {
@@ -16,27 +16,27 @@ export function sharedBatchKey({ model, pipeline }: ServedPipeline): string {
 }
 
 /**
- * Gives pieces of rows to the model of a pipeline, all of pipelines with one `sharedBatchKey`, and puts what comes out
- * into their rows.
+ * Gives texts to the model of a pipeline, all of pipelines with one `sharedBatchKey`, and puts what comes out into their
+ * work items.
  * @param behind whether everything else goes first
- * @param onPieces called as each batch is done
+ * @param onTexts called as each batch is done
  * @throws EngineError when the engine can do nothing for any of them; UserError when the options do not fit the model
  */
-export async function computePieces(
+export async function computeTexts(
   embedder: TextEmbedder,
   { model, pipeline }: ServedPipeline,
-  pieces: readonly Piece[],
+  modelTexts: readonly ModelText[],
   behind: boolean,
-  onPieces: (pieces: readonly Piece[]) => void,
+  onTexts: (done: readonly ModelText[]) => void,
 ): Promise<void> {
-  if (pieces.length === 0) return;
-  const texts = pieces.map(({ text }) => text);
+  if (modelTexts.length === 0) return;
+  const texts = modelTexts.map(({ text }) => text);
   const onBatch = (places: readonly number[], outputs: readonly (Output | EngineError)[]) => {
-    const batch = places.map((place) => pieces[place]!);
-    batch.forEach(({ row, place }, i) => {
-      row.put(place, outputs[i]!);
+    const batch = places.map((place) => modelTexts[place]!);
+    batch.forEach(({ item, place }, i) => {
+      item.put(place, outputs[i]!);
     });
-    onPieces(batch);
+    onTexts(batch);
   };
   if (model.task === 'feature-extraction') {
     const { pooling, normalize } = pipeline.options;

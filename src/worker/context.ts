@@ -12,7 +12,7 @@ export interface WorkerContext {
   /** For the heartbeat alone. */
   readonly heart: Database;
   /** For statements on the tables of pipelines, through `lanes`. */
-  readonly pipelines: Database;
+  readonly tables: Database;
   readonly lanes: Lanes;
   /** For what may take hours: indexes, changed tables, counts. */
   readonly chores: Database;

@@ -7,7 +7,7 @@ import { countPipeline, foldCounts, uncountedPipelines } from '../pipelines/coun
 import { cutOverFilled, endBackfills, markFilled } from '../pipelines/filling.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { IndexBuilder } from './index-builder.ts';
-import type { Registry } from './registry.ts';
+import type { ServedPipelines } from './served-pipelines.ts';
 
 /** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
 const QUIET_MS = 3_000;
@@ -26,7 +26,7 @@ const CANCEL_AGAIN_MS = 100;
  */
 export class Housekeeping {
   readonly #context: WorkerContext;
-  readonly #registry: Registry;
+  readonly #pipelines: ServedPipelines;
   readonly #indexes: IndexBuilder;
   #lastClaim = performance.now();
   #lastFold = 0;
@@ -42,9 +42,9 @@ export class Housekeeping {
   /** Tables were followed since a drain has last looked. */
   #followed = false;
 
-  constructor(context: WorkerContext, registry: Registry, indexes: IndexBuilder) {
+  constructor(context: WorkerContext, pipelines: ServedPipelines, indexes: IndexBuilder) {
     this.#context = context;
-    this.#registry = registry;
+    this.#pipelines = pipelines;
     this.#indexes = indexes;
   }
 
@@ -99,7 +99,7 @@ export class Housekeeping {
     await this.#try('follow the tables', () => this.#lookAfterTables());
     await this.#try('end backfills', () => this.#endBackfills());
     void this.#count();
-    if (this.#registry.filling()) await this.#try('note what is filled', () => this.markFilled());
+    if (this.#pipelines.filling()) await this.#try('note what is filled', () => this.markFilled());
     const now = performance.now();
     if (now - this.#lastFold > FOLD_MS) await this.#try('sum up the counts', () => this.#fold());
     if (now - this.#lastIndexes > INDEXES_MS) this.#indexesDueSince ??= now;
@@ -131,7 +131,7 @@ export class Housekeeping {
     const { chores: database } = this.#context;
     const changed = await persist(this.#context, () => changedPipelines(database));
     for (const id of changed) await this.#try('follow the tables of a pipeline', () => this.#follow(id));
-    if (changed.length > 0) await this.#registry.reload();
+    if (changed.length > 0) await this.#pipelines.reload();
     await this.#try('look for changes that no trigger saw', () => this.#lookForUnseen());
   }
 
@@ -162,7 +162,7 @@ export class Housekeeping {
     const { name, outcome, problem } = change;
     if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
     if (outcome === 'followed') this.#followed = true;
-    await this.#registry.settle(pipelineId, problem);
+    await this.#pipelines.settle(pipelineId, problem);
   }
 
   /** Notes which pipelines have ended their first filling. */
@@ -172,7 +172,7 @@ export class Housekeeping {
     for (const pipeline of filled) logger.info({ pipeline }, 'first filling has ended');
     if (filled.length === 0) return;
     this.#indexesDueSince ??= performance.now();
-    await this.#registry.reload();
+    await this.#pipelines.reload();
   }
 
   async #cutOver(): Promise<void> {
@@ -183,7 +183,7 @@ export class Housekeeping {
       // Somebody's open transaction keeps it from the table: at the next tick again.
       else this.#indexesDueSince ??= performance.now();
     }
-    if (cutOver.length > 0) await this.#registry.reload();
+    if (cutOver.length > 0) await this.#pipelines.reload();
   }
 
   /** Sums up the counts, and takes what dropped pipelines have left. */

@@ -7,8 +7,8 @@ import { Housekeeping } from './housekeeping.ts';
 import { IndexBuilder } from './index-builder.ts';
 import type { Models } from './prepare-models.ts';
 import { Heartbeat } from './registration.ts';
-import { Registry } from './registry.ts';
 import { Requests } from './requests.ts';
+import { ServedPipelines } from './served-pipelines.ts';
 import { Setbacks } from './setbacks.ts';
 import { WindowRunner } from './window.ts';
 import { Writer } from './writer.ts';
@@ -16,7 +16,7 @@ import { Writer } from './writer.ts';
 /** What a connected worker consists of. */
 export interface Parts {
   readonly context: WorkerContext;
-  readonly registry: Registry;
+  readonly pipelines: ServedPipelines;
   readonly setbacks: Setbacks;
   readonly writer: Writer;
   readonly heartbeat: Heartbeat;
@@ -40,17 +40,17 @@ export function makeParts(
   },
 ): Parts {
   const { holdings, stats, window, take, listening } = options;
-  const registry = new Registry(context, store, embedder);
-  const setbacks = new Setbacks(context, registry, holdings, stats);
+  const pipelines = new ServedPipelines(context, store, embedder);
+  const setbacks = new Setbacks(context, pipelines, holdings, stats);
   const writer = new Writer(context, setbacks, holdings, stats);
-  const runner = new WindowRunner(context, registry, embedder, writer, setbacks);
+  const runner = new WindowRunner(context, pipelines, embedder, writer, setbacks);
   const heartbeat = new Heartbeat(context, holdings, listening);
-  const housekeeping = new Housekeeping(context, registry, new IndexBuilder(context));
-  const loop = new ClaimLoop(context, registry, holdings, housekeeping, {
+  const housekeeping = new Housekeeping(context, pipelines, new IndexBuilder(context));
+  const loop = new ClaimLoop(context, pipelines, holdings, housekeeping, {
     window,
     take: (jobs) => take(runner, jobs),
     listening,
   });
-  const requests = new Requests(context, store, embedder, listening, () => !registry.outdated);
-  return { context, registry, setbacks, writer, heartbeat, housekeeping, loop, requests };
+  const requests = new Requests(context, store, embedder, listening, () => !pipelines.outdated);
+  return { context, pipelines, setbacks, writer, heartbeat, housekeeping, loop, requests };
 }

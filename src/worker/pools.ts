@@ -16,7 +16,7 @@ export const PIPELINE_STATEMENT_MS = 60_000;
 export class Pools {
   readonly heart: Database;
   readonly queue: Database;
-  readonly pipelines: Database;
+  readonly tables: Database;
   readonly chores: Database;
   /** Whether a connection is a session of this worker's own, in which settings stay; a pooler's is not. */
   #own = false;
@@ -29,7 +29,7 @@ export class Pools {
     });
     this.heart = openDatabase(connection, 1, { answerMs: BEAT_ANSWER_MS, ...settle() });
     this.queue = openDatabase(connection, 4, { answerMs: ANSWER_MS, ...settle() });
-    this.pipelines = openDatabase(connection, 5, {
+    this.tables = openDatabase(connection, 5, {
       answerMs: 1.25 * PIPELINE_STATEMENT_MS,
       ...settle(PIPELINE_STATEMENT_MS),
     });
@@ -43,6 +43,6 @@ export class Pools {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.heart, this.queue, this.pipelines, this.chores].map((pool) => pool.destroy()));
+    await Promise.all([this.heart, this.queue, this.tables, this.chores].map((pool) => pool.destroy()));
   }
 }

@@ -9,10 +9,10 @@ import { describe } from './describe.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { TooSlowError } from './lanes.ts';
-import type { Registry, ServedPipeline } from './registry.ts';
+import type { ServedPipeline, ServedPipelines } from './served-pipelines.ts';
 
 /** A job whose row could not be worked on, and why. */
-export interface Failure {
+export interface FailedAttempt {
   readonly job: Job;
   readonly error: unknown;
 }
@@ -31,21 +31,21 @@ const LOCKED_MS = 1_000;
  */
 export class Setbacks {
   readonly #context: WorkerContext;
-  readonly #registry: Registry;
+  readonly #pipelines: ServedPipelines;
   readonly #holdings: Holdings;
   readonly #stats: WorkerStats;
   /** Pipelines whose functions were made again, and that have not worked since. */
   readonly #refreshed = new Set<number>();
 
-  constructor(context: WorkerContext, registry: Registry, holdings: Holdings, stats: WorkerStats) {
+  constructor(context: WorkerContext, pipelines: ServedPipelines, holdings: Holdings, stats: WorkerStats) {
     this.#context = context;
-    this.#registry = registry;
+    this.#pipelines = pipelines;
     this.#holdings = holdings;
     this.#stats = stats;
   }
 
   /** Books failed attempts of rows of one pipeline. */
-  async failRows(served: ServedPipeline, failures: readonly Failure[]): Promise<void> {
+  async failRows(served: ServedPipeline, failures: readonly FailedAttempt[]): Promise<void> {
     if (failures.length === 0) return;
     const { pipeline } = served;
     const { dead, retried } = await persist(
@@ -82,11 +82,11 @@ export class Setbacks {
     const { pipeline } = served;
     let delaySeconds = RELEASE_DELAY_SECONDS;
     if (error instanceof EngineError || error instanceof TooSlowError) {
-      await this.#registry.fail(pipeline, error.line);
-    } else if (codeOf(error) !== LOCK_NOT_AVAILABLE && !(await this.#registry.checkVersion())) {
+      await this.#pipelines.fail(pipeline, error.line);
+    } else if (codeOf(error) !== LOCK_NOT_AVAILABLE && !(await this.#pipelines.checkVersion())) {
       const problem = await this.findProblem(served);
       if (problem != null || (problem === null && this.#refreshed.has(pipeline.id))) {
-        await this.#registry.fail(pipeline, problem ?? describe(error));
+        await this.#pipelines.fail(pipeline, problem ?? describe(error));
       } else {
         // Mended, as it seems: try at once. Or dropped: then there is nothing to try.
         delaySeconds = 0;
@@ -98,12 +98,12 @@ export class Setbacks {
 
   /** Whether the pipeline is left alone for a while after an error. */
   isAside({ pipeline }: ServedPipeline): boolean {
-    return this.#registry.isAside(pipeline.id);
+    return this.#pipelines.isAside(pipeline.id);
   }
 
   /** Leaves the pipeline alone for a while, and says why. */
   async setAside({ pipeline }: ServedPipeline, reason: string): Promise<void> {
-    await this.#registry.fail(pipeline, reason);
+    await this.#pipelines.fail(pipeline, reason);
   }
 
   /**
@@ -119,7 +119,7 @@ export class Setbacks {
   /** Notes that a batch of a pipeline went well. */
   async succeed({ pipeline }: ServedPipeline): Promise<void> {
     this.#refreshed.delete(pipeline.id);
-    await this.#registry.succeed(pipeline);
+    await this.#pipelines.succeed(pipeline);
   }
 
   /** Gives jobs back without an attempt booked; those that somebody has locked a little later. */

@@ -7,13 +7,13 @@ import { limits } from '../inference/backend/limits.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { type Result, type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
-import { computePieces, sharedBatchKey } from './compute.ts';
+import { computeTexts, sharedBatchKey } from './compute.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { inTime } from './lanes.ts';
-import type { Registry, ServedPipeline } from './registry.ts';
-import { Row } from './row.ts';
-import type { Failure, Setbacks } from './setbacks.ts';
+import type { ServedPipeline, ServedPipelines } from './served-pipelines.ts';
+import type { FailedAttempt, Setbacks } from './setbacks.ts';
 import { UnderWay } from './under-way.ts';
+import { WorkItem } from './work-item.ts';
 import type { Writer } from './writer.ts';
 
 /** Rows of a chunked pipeline that are worked on at once, at first and at most: each may be a book. */
@@ -28,7 +28,7 @@ const CHUNKED_CHARACTERS = 2_000_000;
  */
 export class WindowRunner {
   readonly #context: WorkerContext;
-  readonly #registry: Registry;
+  readonly #pipelines: ServedPipelines;
   readonly #embedder: TextEmbedder;
   readonly #writer: Writer;
   readonly #setbacks: Setbacks;
@@ -36,23 +36,23 @@ export class WindowRunner {
 
   constructor(
     context: WorkerContext,
-    registry: Registry,
+    pipelines: ServedPipelines,
     embedder: TextEmbedder,
     writer: Writer,
     setbacks: Setbacks,
   ) {
     this.#context = context;
-    this.#registry = registry;
+    this.#pipelines = pipelines;
     this.#embedder = embedder;
     this.#writer = writer;
     this.#setbacks = setbacks;
     this.#underWay = new UnderWay(context);
   }
 
-  /** All jobs are of a backfill or none is: what is none goes ahead of it. */
+  /** Either all jobs are of a backfill, or no job is; those of a backfill wait at the engine behind all others. */
   async run(jobs: readonly Job[]): Promise<void> {
     const groups = [...groupBy(jobs, (job) => job.pipelineId)];
-    const isChunked = ([id]: [number, Job[]]) => this.#registry.find(id)?.pipeline.chunking != null;
+    const isChunked = ([id]: [number, Job[]]) => this.#pipelines.find(id)?.pipeline.chunking != null;
     await Promise.all([
       this.#work(groups.filter((group) => !isChunked(group))),
       ...groups.filter(isChunked).map(async ([id, group]) => {
@@ -79,13 +79,13 @@ export class WindowRunner {
           const noted = this.#underWay.begin(group);
           begun.push(noted);
           // A long text may kill the worker before any model sees it. Short ones are read meanwhile.
-          if (this.#registry.find(pipelineId)?.chunking) await noted;
+          if (this.#pipelines.find(pipelineId)?.chunking) await noted;
           const [read] = await Promise.all([this.#read(pipelineId, group), noted]);
           return read;
         }),
       );
       const batches = groupBy(
-        read.flatMap(({ rows }) => rows),
+        read.flatMap(({ items }) => items),
         ({ served }) => sharedBatchKey(served),
       );
       await Promise.all([...batches.values()].map((group) => this.#compute(group)));
@@ -96,18 +96,21 @@ export class WindowRunner {
     }
   }
 
-  /** The rows of one pipeline that have text. Those without go straight to the writer, to have their target emptied. */
-  async #read(pipelineId: number, claimed: readonly Job[]): Promise<{ rows: Row[]; characters: number }> {
-    const served = this.#registry.find(pipelineId);
+  /** The jobs of one pipeline whose rows have text. Those without go straight to the writer, to have their target emptied. */
+  async #read(
+    pipelineId: number,
+    claimed: readonly Job[],
+  ): Promise<{ items: WorkItem[]; characters: number }> {
+    const served = this.#pipelines.find(pipelineId);
     if (!served) {
       await this.#setbacks.release(claimed);
-      return { rows: [], characters: 0 };
+      return { items: [], characters: 0 };
     }
-    const jobs = await this.#buryOverdrawn(served, claimed);
-    const rows: Row[] = [];
+    const jobs = await this.#failOverdrawn(served, claimed);
+    const items: WorkItem[] = [];
     let characters = 0;
     const empty: Result[] = [];
-    const failures: Failure[] = [];
+    const failures: FailedAttempt[] = [];
     const most = served.chunking
       ? limits.textCharacters + 1
       : served.model.maxTokens * limits.charactersPerToken;
@@ -115,7 +118,7 @@ export class WindowRunner {
       const begin = performance.now();
       const inputs = await this.#context.lanes.run(pipelineId, () =>
         persist(this.#context, () =>
-          inTime('reading its rows', () => readInputs(this.#context.pipelines, part, most)),
+          inTime('reading its rows', () => readInputs(this.#context.tables, part, most)),
         ),
       );
       this.#context.events.emit('fetched', {
@@ -126,8 +129,8 @@ export class WindowRunner {
       for (const [i, job] of part.entries()) {
         characters += inputs[i]!.text?.length ?? 0;
         try {
-          const row = await this.#makeRow(served, job, inputs[i]!);
-          if (row) rows.push(row);
+          const item = await this.#makeItem(served, job, inputs[i]!);
+          if (item) items.push(item);
           else empty.push({ job, sourceHash: inputs[i]!.sourceHash, output: null });
         } catch (error) {
           if (!(error instanceof UserError)) throw error;
@@ -141,26 +144,26 @@ export class WindowRunner {
     } catch (error) {
       if (this.#context.signal.aborted) throw error;
       await this.#setbacks.failPipeline(served, jobs, error);
-      return { rows: [], characters: 0 };
+      return { items: [], characters: 0 };
     }
     await this.#setbacks.failRows(served, failures);
     if (empty.length > 0) {
-      this.#writer.add(served, empty, rows.length > 0);
+      this.#writer.add(served, empty, items.length > 0);
     }
-    return { rows, characters };
+    return { items, characters };
   }
 
-  async #makeRow(served: ServedPipeline, job: Job, input: RowInput): Promise<Row | null> {
-    if (!served.chunking) return Row.whole(served, job, input);
+  async #makeItem(served: ServedPipeline, job: Job, input: RowInput): Promise<WorkItem | null> {
+    if (!served.chunking) return WorkItem.whole(served, job, input);
     if (input.text !== null && input.text.length > limits.textCharacters)
       throw new UserError('the text has more than 10,000,000 characters', {
         hint: 'Divide it over several rows.',
       });
-    return Row.chunked(served, job, input, this.#embedder.tokenizer(served.model));
+    return WorkItem.chunked(served, job, input, this.#embedder.tokenizer(served.model));
   }
 
   /** Jobs that were claimed more often than they may be were never reported on: each time, their worker died. */
-  async #buryOverdrawn(served: ServedPipeline, jobs: readonly Job[]): Promise<Job[]> {
+  async #failOverdrawn(served: ServedPipeline, jobs: readonly Job[]): Promise<Job[]> {
     const { maxAttempts } = served.pipeline;
     const overdrawn = jobs.filter((job) => job.attempts > maxAttempts);
     const error = new Error(`the worker that held this row died, ${maxAttempts} times`);
@@ -171,15 +174,15 @@ export class WindowRunner {
     return jobs.filter((job) => job.attempts <= maxAttempts);
   }
 
-  /** Works on rows that share batches. */
-  async #compute(rows: readonly Row[]): Promise<void> {
-    const { served } = rows[0]!;
-    const left = new Set(rows);
+  /** Works on items that share batches. */
+  async #compute(items: readonly WorkItem[]): Promise<void> {
+    const { served } = items[0]!;
+    const left = new Set(items);
     const waiting = new Map<ServedPipeline, number>();
-    for (const row of rows) waiting.set(row.served, (waiting.get(row.served) ?? 0) + 1);
-    const settle = (settled: readonly Row[]) => {
-      for (const row of settled) left.delete(row);
-      for (const [of, group] of groupBy(settled, (row) => row.served)) {
+    for (const item of items) waiting.set(item.served, (waiting.get(item.served) ?? 0) + 1);
+    const settle = (settled: readonly WorkItem[]) => {
+      for (const item of settled) left.delete(item);
+      for (const [of, group] of groupBy(settled, (item) => item.served)) {
         const more = waiting.get(of)! - group.length;
         waiting.set(of, more);
         this.#deliver(of, group, more > 0);
@@ -187,17 +190,17 @@ export class WindowRunner {
     };
     try {
       // A row whose chunks are all in the target as they are has nothing to compute, and places that may have moved.
-      settle(rows.filter((row) => row.done));
-      await computePieces(
+      settle(items.filter((item) => item.done));
+      await computeTexts(
         this.#embedder,
         served,
-        [...left].flatMap((row) => row.pieces),
-        rows[0]!.job.backfill,
-        (pieces) => settle([...new Set(pieces.map(({ row }) => row))].filter((row) => row.done)),
+        [...left].flatMap((item) => item.texts),
+        items[0]!.job.backfill,
+        (texts) => settle([...new Set(texts.map(({ item }) => item))].filter((item) => item.done)),
       );
     } catch (error) {
       if (!(error instanceof EngineError || error instanceof UserError)) throw error;
-      for (const [of, group] of groupBy(left, (row) => row.served)) {
+      for (const [of, group] of groupBy(left, (item) => item.served)) {
         const jobs = group.map(({ job }) => job);
         if (error instanceof EngineError && error.kind === 'stopped') await this.#setbacks.release(jobs);
         else await this.#setbacks.failPipeline(of, jobs, error);
@@ -205,11 +208,11 @@ export class WindowRunner {
     }
   }
 
-  #deliver(served: ServedPipeline, rows: readonly Row[], more: boolean): void {
-    const failures = rows.flatMap(({ job, error }): Failure[] => (error ? [{ job, error }] : []));
+  #deliver(served: ServedPipeline, items: readonly WorkItem[], more: boolean): void {
+    const failures = items.flatMap(({ job, error }): FailedAttempt[] => (error ? [{ job, error }] : []));
     this.#writer.add(
       served,
-      rows.filter((row) => !row.error).map((row) => row.result()),
+      items.filter((item) => !item.error).map((item) => item.result()),
       more,
     );
     this.#setbacks.failRows(served, failures).catch((error: unknown) => {

@@ -110,13 +110,13 @@ class PipelineWorker implements Worker {
   async drain(): Promise<DrainResult> {
     const begin = performance.now();
     try {
-      const { loop, registry } = await this.#connect(false);
+      const { loop, pipelines } = await this.#connect(false);
       this.#running = loop.run(true);
       await this.#running;
       return {
         ...this.stats,
         seconds: (performance.now() - begin) / 1_000,
-        failing: registry.failing(),
+        failing: pipelines.failing(),
         heldElsewhere: loop.heldElsewhere,
       };
     } finally {
@@ -172,7 +172,7 @@ class PipelineWorker implements Worker {
 
   /** Nobody is to see a worker before it is `prepared`. */
   async #makeContext(prepared: Promise<unknown>, patient: boolean): Promise<WorkerContext> {
-    const { heart, queue, pipelines, chores } = this.#connections.pools;
+    const { heart, queue, tables, chores } = this.#connections.pools;
     const { signal } = this.#giveUp;
     const attach = () => this.#connections.attach(prepared);
     const { workerId, vectorOid, silentWriters } = patient
@@ -181,7 +181,7 @@ class PipelineWorker implements Worker {
     return {
       database: queue,
       heart,
-      pipelines,
+      tables,
       lanes: new Lanes(),
       chores,
       vectorOid,

@@ -8,8 +8,8 @@ import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { inTime } from './lanes.ts';
-import type { ServedPipeline } from './registry.ts';
-import type { Failure, Setbacks } from './setbacks.ts';
+import type { ServedPipeline } from './served-pipelines.ts';
+import type { FailedAttempt, Setbacks } from './setbacks.ts';
 
 /** Most rows of one statement, chunks counted one by one. From 512 on a larger one is no faster. */
 const ROWS_PER_STATEMENT = 512;
@@ -24,7 +24,7 @@ const LOCKED_TABLE_MS = 1_000;
 
 /** Results of one pipeline that wait to be written. */
 interface Queue {
-  /** As the registry had it last. */
+  /** As it was read last. */
   served: ServedPipeline;
   readonly results: Result[];
   timer: NodeJS.Timeout | undefined;
@@ -89,7 +89,7 @@ export class Writer {
   }
 
   async #writeResults(served: ServedPipeline, results: readonly Result[]): Promise<void> {
-    const failures: Failure[] = [];
+    const failures: FailedAttempt[] = [];
     const settled: Result[] = [];
     try {
       await bisect(
@@ -120,7 +120,7 @@ export class Writer {
   async #settleFailures(
     served: ServedPipeline,
     settled: readonly Result[],
-    failures: readonly Failure[],
+    failures: readonly FailedAttempt[],
   ): Promise<void> {
     if (failures.length > 0 && settled.every(({ output }) => !output)) {
       const problem = await this.#setbacks.findProblem(served);
@@ -142,7 +142,7 @@ export class Writer {
    * @returns what statements have settled: committed or superseded
    */
   async #complete(served: ServedPipeline, results: readonly Result[]): Promise<Result[]> {
-    const { database, pipelines, vectorOid } = this.#context;
+    const { database, tables, vectorOid } = this.#context;
     const { id, task, chunking } = served.pipeline;
     const target = { id, task, chunked: chunking !== null };
     // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
@@ -159,7 +159,7 @@ export class Writer {
       const begin = performance.now();
       const done = await persist(this.#context, () =>
         inTime('writing to its target', () =>
-          completeJobs(pipelines, target, left, served.pipeline.model, vectorOid),
+          completeJobs(tables, target, left, served.pipeline.model, vectorOid),
         ),
       ).catch((error: unknown) => this.#waitForTable(served, error));
       if (!done) continue;

@@ -2,16 +2,17 @@ import { DEMO_TABLE, lastDemoRow } from '../../database/demo-table.ts';
 import { UserError } from '../../errors.ts';
 import type { Engine } from '../../inference/engine/engine.ts';
 import { createWorker } from '../../worker/worker.ts';
+import type { Environment } from '../environment.ts';
 import { formatCount, formatSeconds, plural } from '../format.ts';
 import { errorColours as colours, say } from '../output.ts';
-import type { Environment, Session } from '../session.ts';
+import type { OpenDatabase } from '../with-database.ts';
 import type { CountingEmbedder } from './counting-embedder.ts';
 import { Progress } from './progress.ts';
 import { type DemoFilling, loadGlosses } from './table.ts';
 import type { Gloss } from './wordnet.ts';
 
 /** What the demo works with. */
-export interface Stage extends Session {
+export interface Stage extends OpenDatabase {
   readonly environment: Environment;
   readonly engine: Engine;
   readonly embedder: CountingEmbedder;

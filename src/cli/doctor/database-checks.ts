@@ -4,13 +4,13 @@ import { isTooOld, readPgvector } from '../../database/pgvector.ts';
 import { quoteIdentifier, type Role, readRole } from '../../database/roles.ts';
 import { OLDEST_POSTGRES, readServer } from '../../database/server.ts';
 import { addressOf } from '../errors.ts';
-import type { Session } from '../session.ts';
+import type { OpenDatabase } from '../with-database.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 import { checkRights, checkSchema, checkTextSearch } from './schema-checks.ts';
-import { checkSettings } from './session-checks.ts';
+import { checkSettings } from './settings-checks.ts';
 
 /** Server, pgvector, schema, rights and LISTEN. False: nothing that needs the schema can be checked. */
-export async function checkDatabase({ database, connection }: Session, add: Report): Promise<boolean> {
+export async function checkDatabase({ database, connection }: OpenDatabase, add: Report): Promise<boolean> {
   const { role, database: name, version, versionNumber, standby } = await readServer(database);
   add(ok('database', `${name} at ${addressOf(connection)}, as ${role}${standby ? ', a standby' : ''}`));
   add(
@@ -65,7 +65,7 @@ async function checkPgvector(database: Database, role: Role, add: Report): Promi
 }
 
 async function checkListen(
-  { database, connection }: Omit<Session, 'ended'>,
+  { database, connection }: Omit<OpenDatabase, 'ended'>,
   role: string,
   add: Report,
 ): Promise<void> {

@@ -10,7 +10,7 @@ import { cpu, type Device, deviceName } from '../../inference/devices/device.ts'
 import { probeDevice } from '../../inference/devices/probe-device.ts';
 import { resolveDevice } from '../../inference/devices/resolve-device.ts';
 import type { DeviceOptions } from '../embedder.ts';
-import type { Environment } from '../session.ts';
+import type { Environment } from '../environment.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 
 /**

@@ -4,8 +4,8 @@ import type { Device } from '../../inference/devices/device.ts';
 import type { Embedder } from '../../inference/embedder.ts';
 import type { ModelDescription } from '../../models/description.ts';
 import { withEmbedder } from '../embedder.ts';
+import type { Environment } from '../environment.ts';
 import { formatMilliseconds } from '../format.ts';
-import type { Environment } from '../session.ts';
 import { fail, ok, type Report } from './check.ts';
 
 /** Whether each model is here, has its checksum, loads in an engine process and gives what it should. */

@@ -2,11 +2,11 @@ import type { Database } from '../../database/database.ts';
 import { type InspectedPipeline, inspectPipelines } from '../../pipelines/inspection.ts';
 import { liveWorkers } from '../../queue/workers.ts';
 import { plural } from '../format.ts';
-import type { Session } from '../session.ts';
+import type { OpenDatabase } from '../with-database.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 
 /** Each pipeline's state and the rights on its tables, and whether a worker lives. */
-export async function checkPipelines({ database }: Session, add: Report): Promise<void> {
+export async function checkPipelines({ database }: OpenDatabase, add: Report): Promise<void> {
   const pipelines = await inspectPipelines(database);
   for (const pipeline of pipelines) checkPipeline(pipeline, add);
   if (pipelines.length === 0)

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Check } from '../../../src/cli/doctor/check.ts';
 import { checkModels } from '../../../src/cli/doctor/model-checks.ts';
+import { openStore } from '../../../src/cli/environment.ts';
 import { createLogger } from '../../../src/cli/logger.ts';
-import { openStore } from '../../../src/cli/session.ts';
 import { readConfig } from '../../../src/config.ts';
 import { cpu } from '../../../src/inference/devices/device.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';

@@ -27,7 +27,7 @@ const RETRY_LIMIT_MS = 60_000;
 const OUTDATED = 'the schema in the database is of another version than this worker';
 
 /** Which pipelines there are, which of them this worker serves, and which it leaves alone for a while after an error. */
-export class Registry {
+export class ServedPipelines {
   readonly #context: WorkerContext;
   readonly #store: ModelStore;
   readonly #embedder: TextEmbedder;

@@ -5,23 +5,23 @@ import { EngineError } from '../inference/backend/engine-error.ts';
 import type { Tokenizer } from '../inference/tokenizer/tokenizer.ts';
 import type { ChunkResult, Output, Result, RowInput } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
-import type { ServedPipeline } from './registry.ts';
+import type { ServedPipeline } from './served-pipelines.ts';
 
 /** A text that the model is to be given. */
-export interface Piece {
-  readonly row: Row;
+export interface ModelText {
+  readonly item: WorkItem;
   readonly text: string;
-  /** Its place among the outputs of the row. */
+  /** Its place among the outputs of the item. */
   readonly place: number;
 }
 
 /** A job with its text: the whole of it, or its chunks. Gathers what comes out, until there is something for each. */
-export class Row {
+export class WorkItem {
   readonly served: ServedPipeline;
   readonly job: Job;
   readonly #sourceHash: string | null;
   /** What the model is to be given of it; a chunk that is in the target already is not among them. */
-  readonly pieces: readonly Piece[];
+  readonly texts: readonly ModelText[];
   readonly #chunks: readonly (Chunk & { hash: string })[] | null;
   readonly #outputs: (Output | null)[];
   #waiting: number;
@@ -39,14 +39,14 @@ export class Row {
     this.#sourceHash = sourceHash;
     this.#chunks = chunks;
     this.#outputs = texts.map(() => null);
-    this.pieces = texts.flatMap((text, place) => (text === null ? [] : [{ row: this, text, place }]));
-    this.#waiting = this.pieces.length;
+    this.texts = texts.flatMap((text, place) => (text === null ? [] : [{ item: this, text, place }]));
+    this.#waiting = this.texts.length;
   }
 
   /** A row that is taken whole; null where it has no text. */
-  static whole(served: ServedPipeline, job: Job, { text, sourceHash }: RowInput): Row | null {
+  static whole(served: ServedPipeline, job: Job, { text, sourceHash }: RowInput): WorkItem | null {
     if (text === null || text.trim() === '') return null;
-    return new Row(served, job, sourceHash, [served.prompt + text], null);
+    return new WorkItem(served, job, sourceHash, [served.prompt + text], null);
   }
 
   /** A row in chunks; null where it has no text. */
@@ -55,7 +55,7 @@ export class Row {
     job: Job,
     input: RowInput,
     tokenizer: Tokenizer,
-  ): Promise<Row | null> {
+  ): Promise<WorkItem | null> {
     if (input.text === null || served.chunking === null) return null;
     const there = new Set(input.hashes);
     const texts: (string | null)[] = [];
@@ -66,20 +66,20 @@ export class Row {
       texts.push(there.has(hash) ? null : text);
       return { ...chunk, hash };
     });
-    return chunks.length === 0 ? null : new Row(served, job, input.sourceHash, texts, chunks);
+    return chunks.length === 0 ? null : new WorkItem(served, job, input.sourceHash, texts, chunks);
   }
 
-  /** Whether there is something for each piece, be it an error. */
+  /** Whether there is a result or an error for each text. */
   get done(): boolean {
     return this.#waiting === 0;
   }
 
-  /** What one of its pieces failed with. */
+  /** What one of its texts failed with. */
   get error(): EngineError | undefined {
     return this.#error;
   }
 
-  /** Takes what came out for a piece. */
+  /** Takes what came out for a text. */
   put(place: number, output: Output | EngineError): void {
     this.#waiting--;
     if (output instanceof EngineError) this.#error ??= output;

@@ -1,20 +1,14 @@
 import { existsSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import type { Logger } from 'pino';
-import { type Config, readConfig } from '../config.ts';
 import { settleSsl } from '../database/connection-url.ts';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { isConnectionError } from '../database/errors.ts';
 import { migrate } from '../database/migrate/migrate.ts';
 import { startEmbedded } from '../embedded/start-embedded.ts';
 import { UserError } from '../errors.ts';
-import { pinnedVariants } from '../models/choice.ts';
 import { knownModels } from '../models/known-models.ts';
-import { modelsDirectory } from '../models/places.ts';
-import { createModelStore, type ModelStore } from '../models/store.ts';
-import type { Variant } from '../models/variants.ts';
+import type { Environment } from './environment.ts';
 import { explainConnection, UsageError } from './errors.ts';
-import { createLogger } from './logger.ts';
 import { errorColours, say } from './output.ts';
 
 /** Where the embedded Postgres lies when nobody says. */
@@ -41,32 +35,6 @@ export function addDatabaseOptions(command: Command): Command {
     );
 }
 
-/** What a command works with, database or not. */
-export interface Environment {
-  readonly config: Config;
-  readonly logger: Logger;
-  readonly store: ModelStore;
-}
-
-/**
- * Reads the settings and opens the log.
- * @param service a command that runs for long logs what it does; the others only what is wrong, unless the level is set
- */
-export function readEnvironment(service = false): Environment {
-  const config = readConfig(process.env);
-  const level = service || process.env.PGEMBEDDER_LOG_LEVEL ? config.PGEMBEDDER_LOG_LEVEL : 'warn';
-  return { config, logger: createLogger(level), store: openStore(config) };
-}
-
-/** The models that the settings name. @param variants in the order of preference; by default as they suit a CPU */
-export function openStore(config: Config, variants?: readonly Variant[]): ModelStore {
-  return createModelStore({
-    directories: [modelsDirectory(config)],
-    pinned: pinnedVariants(config),
-    variants,
-  });
-}
-
 /** The embedded Postgres has ended under a command. */
 export class EmbeddedEnded extends UserError {
   /** Whether another command had started it, and has ended. */
@@ -80,7 +48,7 @@ export class EmbeddedEnded extends UserError {
 }
 
 /** An open database. */
-export interface Session {
+export interface OpenDatabase {
   readonly connection: Connection;
   readonly database: Database;
   /** Resolves when the embedded Postgres has ended, though nobody here has ended it; else never. */
@@ -95,7 +63,7 @@ export interface Session {
 export async function withDatabase<Result>(
   options: DatabaseOptions,
   environment: Environment,
-  use: (session: Session) => Promise<Result>,
+  use: (open: OpenDatabase) => Promise<Result>,
   notice: (line: string) => void = (line) => say(errorColours.dim(line)),
 ): Promise<Result> {
   if (options.embedded !== undefined) return withEmbedded(options.embedded, environment, use, notice);
@@ -113,7 +81,7 @@ export async function withDatabase<Result>(
 async function withEmbedded<Result>(
   given: string | true,
   environment: Environment,
-  use: (session: Session) => Promise<Result>,
+  use: (open: OpenDatabase) => Promise<Result>,
   notice: (line: string) => void,
 ): Promise<Result> {
   const directory = given === true ? EMBEDDED_DIRECTORY : given;
