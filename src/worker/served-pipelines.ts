@@ -3,6 +3,7 @@ import type { Chunking } from '../chunking/types.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
+import { checkTaskOptions } from '../inference/tasks/task-options.ts';
 import type { ModelDescription } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
@@ -177,6 +178,7 @@ export class ServedPipelines {
   }
 
   #serve(pipeline: Pipeline): ServedPipeline {
+    checkTaskOptions(pipeline.task, pipeline.options);
     const model = this.#store.find(pipeline.model, pipeline.task);
     if (model.task === 'feature-extraction' && model.dimensions < pipeline.dimensions!) {
       throw new UserError(
