@@ -7,9 +7,9 @@ import { findPassword } from './password-file.ts';
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'] as const;
 type SslMode = (typeof SSL_MODES)[number];
 
-/** Parameters of a URL that are read here, and not by `pg`, which gives some of them other meanings than psql does. */
+/** Parameters of a URL that are read here and not by `pg`, to which some of them mean something else than to psql. */
 const OURS = ['sslmode', 'ssl', 'sslrootcert', 'sslcert', 'sslkey', 'channel_binding', 'connect_timeout'];
-/** What `pg` reads from a URL beside where and who. */
+/** What `pg` reads from a URL beside host, database and user. */
 const SETTINGS = [
   'options',
   'application_name',
@@ -20,7 +20,7 @@ const SETTINGS = [
 
 /**
  * What `pg` takes, from a database URL as psql reads it.
- * @throws UserError for a URL that cannot be read, or asks for what is not done
+ * @throws UserError for a URL that cannot be read, or asks for something that pgembedder does not do
  */
 export function readConnectionUrl(url: string): pg.ClientConfig {
   checkForm(url);
@@ -43,7 +43,7 @@ export function readConnectionUrl(url: string): pg.ClientConfig {
   };
 }
 
-/** The connection with the choice made that sslmode prefer and allow leave open: the server is asked once. */
+/** The connection, encrypted or not. `sslmode` prefer and allow leave that to the server, which is asked once. */
 export async function settleSsl(url: string): Promise<pg.ClientConfig> {
   const config = readConnectionUrl(url);
   const mode = sslMode(parametersOf(url));
@@ -144,7 +144,7 @@ function readSsl(parameters: URLSearchParams, host: string): pg.ClientConfig['ss
   const files = { ca: root, cert: fileOf(parameters, 'sslcert'), key: fileOf(parameters, 'sslkey') };
   const given = Object.fromEntries(Object.entries(files).filter(([, text]) => text !== undefined));
   if (mode === 'verify-full') return given;
-  // Without a root certificate of one's own verify-ca would trust whoever has bought any certificate.
+  // Without a root certificate, verify-ca would trust anybody who has bought a certificate for any name.
   if (mode === 'verify-ca' && root === undefined) return given;
   // psql as well checks the certificate in mode require when it is given a root certificate.
   if (mode === 'verify-ca' || (mode === 'require' && root !== undefined))
@@ -152,7 +152,7 @@ function readSsl(parameters: URLSearchParams, host: string): pg.ClientConfig['ss
   return { ...given, rejectUnauthorized: false };
 }
 
-/** Nothing said: unencrypted, and where the server does not take that, its refusal says what to add. */
+/** Unencrypted by default: a server that does not take that says so, and the error says what to add. */
 function sslMode(parameters: URLSearchParams): SslMode {
   const ssl = parameters.get('ssl');
   const wanted =

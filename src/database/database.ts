@@ -14,7 +14,7 @@ export type Database = Kysely<Schema>;
 
 /** How the connections of a pool are to be. */
 export interface DatabaseOptions {
-  /** A query that has no answer after this has a server that is gone without a word; its connection is given up. */
+  /** A query without an answer after this: its server has gone without a word, and the connection is given up. */
   readonly answerMs?: number;
   /** Called with each new connection, before anybody gets it. */
   readonly prepare?: (client: pg.ClientBase) => Promise<unknown>;
@@ -34,16 +34,16 @@ export function openDatabase(connection: Connection, max = 5, options: DatabaseO
     ...(answerMs && { query_timeout: answerMs }),
     ...(prepare && { onConnect: prepare }),
   });
-  // An idle connection that breaks (a restart of the server) must not end the process; the next query says it better.
+  // An idle connection that breaks (the server restarts) must not end the process: the next query reports it better.
   pool.on('error', () => {});
-  // Likewise one that breaks between two queries of whoever holds it.
+  // The same for a connection that breaks between two queries of its user.
   pool.on('connect', (client) => client.on('error', () => {}));
   return new Kysely<Schema>({ dialect: new PostgresDialect({ pool: new CheckedPool(pool) }) });
 }
 
 /**
- * A pool that uses no connection any more whose server is the wrong one now: after a failover they lead to a standby, or
- * nowhere. When one has turned out so, all those that are older are given up.
+ * A pool that gives up connections to the wrong server: after a failover they lead to a standby or nowhere. When one has
+ * turned out so, all that are older are given up.
  */
 class CheckedPool implements PostgresPool {
   readonly #pool: pg.Pool;
@@ -81,7 +81,7 @@ class CheckedPool implements PostgresPool {
   }
 }
 
-/** Its socket goes with an attempt that failed: `pg` leaves it open where a password is missing, and the process never ends. */
+/** Closes the socket when connecting fails: `pg` leaves it open where a password is missing, and the process never ends. */
 class Client extends pg.Client {
   constructor(config?: pg.ClientConfig) {
     super(config);

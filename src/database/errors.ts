@@ -28,7 +28,7 @@ export function isConnectionError(error: unknown): boolean {
 const READ_ONLY = '25006';
 const ANSWER_TIMEOUT = 'Query read timeout';
 
-/** Whether a query had no answer in its time, and was given up on this side. */
+/** Whether a query had no answer in its time, and was given up here. */
 export function isAnswerTimeout(error: unknown): boolean {
   return error instanceof Error && !(error instanceof pg.DatabaseError) && error.message === ANSWER_TIMEOUT;
 }
@@ -41,7 +41,7 @@ export function outlivesConnection(error: unknown): boolean {
   return codeOf(error) === READ_ONLY || isAnswerTimeout(error);
 }
 
-/** Whether whoever works all the time waits for the end of it: the server is away, or another one is to take its place. */
+/** Whether to wait and try again: the server is away, or another one is about to take its place. */
 export function isAway(error: unknown): boolean {
   return isConnectionError(error) || outlivesConnection(error);
 }
@@ -53,9 +53,9 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
- * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), a limit such as that of an index entry (54), or a trigger of the
- * user's that raised (P0, 45 or a class of letters that PostgreSQL has not taken). Then the rest of the batch can be
- * written without that row.
+ * Whether the error comes from a row's content: a value that does not fit (22), a constraint (23), a limit such as that of
+ * an index entry (54), or an exception of the user's trigger (P0, 45, or a class of letters that PostgreSQL does not use).
+ * Then the rest of the batch can be written without that row.
  */
 export function isRowError(error: unknown): boolean {
   return /^(22|23|45|54|P0|[I-OQ-WYZ][0-9A-Z])...$/.test(codeOf(error)) && error instanceof pg.DatabaseError;

@@ -10,7 +10,7 @@ export const CHANNEL = 'embedder_job';
 
 /** How long a notification to ourselves may take before LISTEN counts as not working. */
 const PROBE_MS = 1_000;
-/** How often the connection is tried, and how long that may take: one that leads nowhere breaks without a word. */
+/** How often the connection is tried, and how long that may take: a connection to nowhere breaks without an error. */
 const CHECK_EVERY_MS = 2_000;
 const CHECK_MS = 3_000;
 /** The first and the longest wait before another connection is opened. */
@@ -72,11 +72,11 @@ export class Listener extends EventEmitter<ListenerEvents> {
     return this.#heard(() => sql`select pg_notify(${this.#probeChannel}, '')`.execute(database), PROBE_MS);
   }
 
-  /** From now on has the connection tried again and again, and replaced when it is gone. */
+  /** From now on tries the connection every two seconds, and replaces it when it is gone. */
   watch(): void {
     this.#timer = setTimeout(async () => {
       const client = this.#client;
-      // Listens once more with it, so that whoever looks at the server's sessions sees what this one is for.
+      // With another LISTEN, so that pg_stat_activity shows what this session is for.
       const probe = `listen "${CHANNEL}"; notify "${this.#probeChannel}"`;
       const well = await this.#heard(() => client!.query(probe), CHECK_MS).catch(() => false);
       if (this.#client !== client || this.#closed) return;
@@ -92,7 +92,7 @@ export class Listener extends EventEmitter<ListenerEvents> {
     const client = this.#client;
     this.#client = undefined;
     if (!client) return;
-    // One that leads nowhere would keep whoever closes it waiting.
+    // A connection to nowhere would never be closed.
     await Promise.race([client.end(), wait(PROBE_MS, undefined, { ref: false })]);
     destroy(client);
   }
@@ -102,7 +102,7 @@ export class Listener extends EventEmitter<ListenerEvents> {
     const timer = setTimeout(() => limit.abort(), limitMs);
     try {
       const arrival = once(this.#probes, 'probe', { signal: limit.signal });
-      // A connection that leads nowhere never answers: what is waited for is the notification alone.
+      // A connection to nowhere never answers: so it waits for the notification alone.
       const sent = send();
       sent.catch((error: unknown) => limit.abort(error));
       await arrival;
@@ -143,12 +143,12 @@ export class Listener extends EventEmitter<ListenerEvents> {
   }
 }
 
-/** Ends a connection without a word to the other side, which may not be there. */
+/** Ends a connection without telling the server, which may not be there. */
 function destroy(client: pg.Client): void {
   (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
 
-/** Opens a listener; null where notifications do not arrive, and polling has to do. */
+/** Opens a listener; null where notifications do not arrive, and the worker has to poll. */
 export async function openListener(connection: Connection, database: Database): Promise<Listener | null> {
   const listener = new Listener(connection);
   let heard = false;

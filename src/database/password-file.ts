@@ -31,7 +31,7 @@ function readPasswordFile(): string {
       ? join(process.env.APPDATA ?? homedir(), 'postgresql', 'pgpass.conf')
       : join(homedir(), '.pgpass'));
   try {
-    // psql as well reads none that others may read.
+    // psql too ignores a file that others may read.
     if (!windows && (statSync(file).mode & 0o077) !== 0) return '';
     return readFileSync(file, 'utf8');
   } catch {

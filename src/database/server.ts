@@ -4,7 +4,7 @@ import type { Database } from './database.ts';
 /** The oldest PostgreSQL that pgembedder works with, as server_version_num has it. */
 export const OLDEST_POSTGRES = 140_000;
 
-/** The server, and as whom and to which database this connection goes. */
+/** The server, and the role and database of this connection. */
 export interface Server {
   readonly role: string;
   readonly database: string;

@@ -3,8 +3,8 @@ import type pg from 'pg';
 import type { Database } from './database.ts';
 
 /**
- * Settings that a role or a database may have for people's sessions, and that a worker or a migration must not have: they
- * would end what takes long, change what a query means, or the way it is planned.
+ * Settings that a role or a database may have for people, and that would harm a worker or a migration: they end statements
+ * that take long, or change what a query means or how it is planned.
  */
 const SETTINGS = [
   'statement_timeout',
@@ -28,9 +28,9 @@ const DEVIATING = `pg_settings s
     and (s.name in (${SETTINGS.map((name) => `'${name}'`).join()}) or s.name like 'enable\\_%')`;
 
 /**
- * The statement that gives a session, or the transaction that it is in, PostgreSQL's own settings, as far as its role may. For
- * a session only where it is one's own, and not one that a pooler lends. Superusers' settings are left to superusers:
- * others cannot change them, and have them seldom.
+ * The statement that gives a session or a transaction PostgreSQL's own settings, as far as its role may set them. Not for a
+ * session that a pooler lends to others as well. Settings that only superusers may change are left as they are for
+ * everybody else, who seldom have any.
  */
 export function settleStatement(scope: 'session' | 'transaction'): string {
   return `select set_config(s.name, s.boot_val, ${scope === 'transaction'}) from ${DEVIATING}
@@ -43,18 +43,18 @@ export async function settleClient(client: pg.ClientBase, statementMs?: number):
   await client.query(settleStatement('session') + limit);
 }
 
-/** The same for the session of a pool that has one connection, and has it open. */
+/** The same for a pool whose only connection is open. */
 export async function settlePool(database: Database): Promise<void> {
   await sql.raw(settleStatement('session')).execute(database);
 }
 
-/** A setting of a role or database that is in the way. */
+/** A setting of a role or database that would do harm. */
 export interface DeviatingSetting {
   readonly name: string;
   readonly value: string;
 }
 
-/** The settings that are in the way in the sessions that this pool gets. */
+/** The settings that would do harm in the sessions of this pool. */
 export async function deviatingSettings(database: Database): Promise<DeviatingSetting[]> {
   const { rows } = await sql
     .raw<DeviatingSetting>(

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 
-/** The pipelines whose tables are not as their functions were made for. */
+/** The pipelines whose tables have changed since their functions were made. */
 export async function changedPipelines(database: Database): Promise<number[]> {
   const { rows } = await sql<{ id: number }>`select id from embedder.changed_pipelines() id`.execute(
     database,

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { runMarked } from '../database/marked.ts';
 
-/** Sums up what was counted of each pipeline, and takes away what dropped ones have left. */
+/** Sums up the counts of each pipeline, and removes what dropped pipelines have left behind. */
 export async function foldCounts(database: Database): Promise<void> {
   await sql`select embedder.fold_tally()`.execute(database);
   await sql`select embedder.clear_books(id) from embedder.gone_pipelines() id`.execute(database);

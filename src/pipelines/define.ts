@@ -20,7 +20,7 @@ export interface PipelineDefinition {
   /** How texts are cut, for a sidecar with one row a chunk: `{ strategy: 'recursive', size: 256, overlap: 32 }`. */
   chunking?: object;
   options?: PipelineOptions;
-  /** SQL condition on a row of the source; rows outside it have no result. */
+  /** SQL condition on a row of the source; rows that do not meet it get no result. */
   filter?: string;
   /** Built after the first filling. Default: `hnsw`. */
   index?: 'hnsw' | 'ivfflat' | 'none';
@@ -100,7 +100,7 @@ function namedArguments(given: Partial<PipelineDefinition & PipelineChange>) {
     .map(([key, value]) => {
       const name = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
       const type = TYPES[key as keyof typeof TYPES];
-      // Says which table was meant, where it is not there.
+      // Its error names the table that was meant.
       if (key === 'source') return sql`source => embedder.table_named(${value})`;
       const text = type === 'jsonb' ? JSON.stringify(value) : value;
       return sql`${sql.ref(name)} => ${text}::text::${sql.raw(type)}`;

@@ -12,7 +12,7 @@ export async function startBackfill(
   return rows[0]!.ranges;
 }
 
-/** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
+/** Where a backfill has looked for changes that no trigger saw, has the pipeline's rows counted. */
 export async function endBackfills(database: Database): Promise<void> {
   await sql`select embedder.end_backfills()`.execute(database);
 }
@@ -27,7 +27,7 @@ export async function markFilled(database: Database): Promise<string[]> {
 
 /**
  * Makes the next generation of pipelines live, where that was asked for and it is filled.
- * @returns their names; null for one whose tables somebody's open transaction keeps
+ * @returns their names; null in the place of one whose tables an open transaction holds
  */
 export async function cutOverFilled(database: Database): Promise<(string | null)[]> {
   const { rows } = await sql<{ name: string | null }>`

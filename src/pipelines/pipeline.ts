@@ -56,8 +56,8 @@ export async function setPipelineError(
 }
 
 /**
- * Asks what is wrong with the pipeline's tables. When nothing is, its functions are made again (a renamed table or
- * column is nothing wrong) and the answer is null. It is undefined when the pipeline was dropped.
+ * Asks what is wrong with the pipeline's tables. When nothing is wrong (a renamed table or column is right), its functions
+ * are made again and the answer is null. It is undefined when the pipeline was dropped.
  */
 export async function refreshPipeline(
   database: Database,

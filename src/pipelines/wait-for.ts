@@ -24,7 +24,7 @@ interface Progress {
 }
 
 /**
- * Waits until a pipeline has done what was asked of it: no row waits, none is in hand, no backfill is under way. Rows
+ * Waits until a pipeline has done what was asked of it: no row waits, no worker holds one, no backfill is under way. Rows
  * that have used up their attempts are not waited for.
  * @throws UserError when it does not work, is paused, or is not done in time
  * @example

@@ -3,7 +3,7 @@ import type { Database } from '../database/database.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 import type { Job } from './jobs.ts';
 
-/** What a classification task gives; the columns label, score and detail of the target. */
+/** What a classification task gives, for the columns label, score and detail of the target. */
 export interface Labels {
   readonly label: string | null;
   readonly score: number | null;
@@ -19,18 +19,18 @@ export interface ChunkResult {
   /** Where it stands in the row's input, in code points: from `start` to before `end`. */
   readonly start: number;
   readonly end: number;
-  /** The path of headings above it; null where there is none. */
+  /** The path of headings above it; null without headings. */
   readonly heading: string | null;
   /** The md5 of what the model was given, as a UUID. */
   readonly hash: string;
-  /** Null: a chunk of the same hash is there already, and keeps what it has. */
+  /** Null: the target has a chunk of this hash already, which keeps its result. */
   readonly output: Output | null;
 }
 
 /** A job and what came out of it: of the whole row, or of each of its chunks in their order. Null empties the target. */
 export interface Result {
   readonly job: Job;
-  /** As it came with the input. */
+  /** As `readInputs` gave it. */
   readonly sourceHash: string | null;
   readonly output: Output | readonly ChunkResult[] | null;
 }
@@ -46,9 +46,9 @@ export interface TargetShape {
 export interface RowInput {
   /** Null where the row is gone, its input is NULL, or the filter leaves it out. */
   readonly text: string | null;
-  /** Of all that the result is made of, the text in its whole length; null where there is no row to work on. */
+  /** The hash of all that the result is made of, the whole text included; null where there is no row to work on. */
   readonly sourceHash: string | null;
-  /** Of a chunked pipeline: what goes before and after each chunk, and the hashes of the chunks that are there. */
+  /** For a chunked pipeline: what goes before and after each chunk, and the hashes of the chunks in the target. */
   readonly before: string;
   readonly after: string;
   readonly hashes: readonly string[];

@@ -6,15 +6,15 @@ export interface Job {
   readonly pipelineId: number;
   /** The row's primary key as text. */
   readonly rowKey: string;
-  /** Made anew whenever the job is asked for; a result is written only while this is still the job's version. */
+  /** A new one whenever the job's row is queued again; a result is written only while this is still the job's version. */
   readonly version: number;
   /** Attempts so far, this one included. */
   readonly attempts: number;
-  /** Of a backfill: everything else goes first. */
+  /** Whether it is of a backfill, and everything else goes first. */
   readonly backfill: boolean;
 }
 
-/** A worker's number and the time its claims hold. */
+/** A worker's number, and how long its claims hold. */
 export interface Claimant {
   readonly workerId: number;
   readonly leaseSeconds: number;
@@ -46,7 +46,7 @@ export async function claimSuspects(
 
 /**
  * Claims up to `limit` rows out of the backfills of the given pipelines.
- * @returns also whether to ask again in a moment: much was walked that needs no job, or somebody has the rows locked
+ * @returns `more`: ask again in a moment; it walked many rows that need no job, or somebody has rows locked
  */
 export async function claimBackfill(
   database: Database,
@@ -59,7 +59,7 @@ export async function claimBackfill(
   return { jobs, more: jobs.length < claimed.length };
 }
 
-/** Those of the given pipelines of which a backfill has something to walk, in their order; `soon`: in a moment. */
+/** Those of the given pipelines whose backfill has rows to walk, in their order; `soon`: not now, but in a moment. */
 export async function backfillsDue(
   database: Database,
   pipelineIds: readonly number[],

@@ -11,12 +11,12 @@ const WALK_MS = 100;
 /** How long a worker that stops waits for a walk. */
 const LAST_WALK_MS = 1_000;
 
-/** What a walk has found: rows; none; or none as yet, and there is more to walk. */
+/** What a walk has found: rows; nothing; or nothing yet, and there is more to walk. */
 type Outcome = 'rows' | 'none' | 'more';
 
 /**
- * Takes rows out of backfills. The owner of a pipeline has code run in such a walk, in a filter or a condition: so it is one
- * pipeline a statement, and nobody waits for one that takes long.
+ * Takes rows out of backfills. A walk runs code of the pipeline's owner, in a filter or a condition: so each statement is for
+ * one pipeline alone, and nobody waits for one that takes long.
  */
 export class BackfillWalks {
   readonly #context: WorkerContext;
@@ -51,7 +51,7 @@ export class BackfillWalks {
   }
 
   /**
-   * Walks on in the backfills of pipelines that are due, one after the other, until one has given rows.
+   * Goes on with the backfills that are due, one pipeline after the other, until one has given rows.
    * @returns whether there is reason to look again in a moment
    */
   async goOn(pipelineIds: readonly number[]): Promise<boolean> {
@@ -74,7 +74,7 @@ export class BackfillWalks {
     this.#stopping = true;
   }
 
-  /** Resolves when all have ended, or have had their time. */
+  /** Resolves when all have ended, or have had a second to. */
   async ended(): Promise<void> {
     if (this.#walks.size > 0) await Promise.race([Promise.all(this.#walks.values()), wait(LAST_WALK_MS)]);
   }

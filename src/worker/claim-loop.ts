@@ -22,9 +22,9 @@ const SILENT_POLL_LIMIT_MS = 250;
 const REFUSED_MS = 1_000;
 /** While something is always due, a group of suspects has its turn this often. */
 const SUSPECTS_MS = 5_000;
-/** At the end of a drain: between two looks whether whoever holds the last rows is alive. */
+/** At the end of a drain: the wait between two looks at whether those who hold the last rows are alive. */
 const ELSEWHERE_MS = 500;
-/** Declarations are read again this often, for the case that their notification was lost. */
+/** Declarations are read again this often, in case a notification was lost. */
 const RELOAD_MS = 5_000;
 
 /**
@@ -33,8 +33,8 @@ const RELOAD_MS = 5_000;
  * - full: it holds two windows of jobs, one at the engine and one that is read and tokenized meanwhile. It claims
  *   nothing until a whole window has come free, since a window is what is sorted by length. Next: busy.
  * - busy: it claims up to a window, again and again, until nothing is due; then it takes rows out of backfills, up to two
- *   windows beside; and looks each 20 ms while batches are under way. Next: full, or idle when the last of them is done.
- *   What a backfill has given waits behind everything else at the engine, and does not count towards full.
+ *   windows of these as well; and looks each 20 ms while batches are under way. Next: full, or idle when the last of them is done.
+ *   Rows of a backfill wait behind all others at the engine, and do not count towards full.
  * - alone: a group of suspects (sql/queue/worker.sql) is under way, one of which may have killed a worker. Nothing else is claimed
  *   until it is done. It has its turn when nothing else is due, or every five seconds.
  * - idle: it writes `idle` on its row of the register, which makes triggers notify, and looks once more, for jobs
@@ -58,7 +58,7 @@ export class ClaimLoop {
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
   #suspectsAt = performance.now() + SUSPECTS_MS;
-  /** Unless 'none', nothing is claimed until nothing is held. */
+  /** Unless this is 'none', nothing is claimed before all that is held is done. */
   #suspects: 'none' | 'wanted' | 'under way' = 'none';
 
   constructor(
@@ -113,7 +113,7 @@ export class ClaimLoop {
         ended = await this.#step(untilEmpty);
       } catch (error) {
         if (untilEmpty || this.#context.signal.aborted) throw error;
-        // A server that has become read-only, a full disk, a migration under way: it passes, and then work goes on.
+        // A server that has become read-only, a full disk, a migration under way: such things pass, and then work goes on.
         this.#context.logger.error({ reason: messageOf(error) }, 'could not look for jobs');
         await this.#signal.wait(REFUSED_MS);
       }
@@ -122,10 +122,10 @@ export class ClaimLoop {
     await this.#walks.ended();
   }
 
-  /** One look for jobs. True: nothing is due and nothing held, and that is what `run` was to wait for. */
+  /** One look for jobs. True: `run` was to wait until nothing is due and nothing is held, and that is so. */
   async #step(untilEmpty: boolean): Promise<boolean> {
     await this.#reload();
-    // Asked before the claim: what is given back while it runs is due, and it has not seen that.
+    // Asked before the claim: jobs that are given back while the claim runs are due, and it may not have seen them.
     const holding = this.#holdings.size > 0 || this.#walks.size > 0;
     const full = this.#holdings.others(this.#context.lanes.slow(), false) > this.#window;
     if (full || (holding && this.#suspects !== 'none')) {
@@ -162,7 +162,7 @@ export class ClaimLoop {
     return false;
   }
 
-  /** Claims a group of suspects, when nothing is held. False: there is none. */
+  /** Claims a group of suspects, when nothing is held. False: there is no such group. */
   async #claimSuspects(): Promise<boolean> {
     const ids = this.#pipelines.claimable();
     if (ids.length === 0) return false;
@@ -191,7 +191,7 @@ export class ClaimLoop {
     return ids.length > 0 && !full && this.#walks.goOn(ids);
   }
 
-  /** Whether all that other workers hold is held by such as live. Waits a while where that is not known yet. */
+  /** Whether all rows that other workers hold are held by living ones. Waits a moment where that is not known yet. */
   async #allHaveHolders(): Promise<boolean> {
     const known = await this.#elsewhere.byLivingOnly();
     if (!known) await this.#signal.wait(ELSEWHERE_MS);

@@ -10,7 +10,7 @@ import type { WorkerContext } from './context.ts';
 import { Pools } from './pools.ts';
 import { register } from './registration.ts';
 
-/** What is known of a database that a worker has gone to. */
+/** What a worker knows once it is on the register of a database. */
 export interface Attachment extends Pick<WorkerContext, 'vectorOid' | 'silentWriters'> {
   readonly workerId: number;
 }
@@ -29,7 +29,7 @@ export class Connections {
     this.#logger = logger;
   }
 
-  /** Null where notifications do not arrive, and the worker polls. */
+  /** Null where notifications do not arrive: then the worker polls. */
   get listener(): Listener | null {
     return this.#listener;
   }
@@ -62,7 +62,7 @@ export class Connections {
     const { heart } = this.pools;
     await this.#listener?.close();
     this.#listener = await openListener(this.#connection, heart);
-    // A stop that came while it was opened has not seen it.
+    // A stop that came while the listener was opened could not close it.
     if (this.#closed) await this.#listener?.close();
     if (this.#listener) {
       // A notification has arrived here: so the connection is a session of our own.

@@ -22,7 +22,7 @@ export interface WorkerContext {
   readonly logger: Logger;
   readonly events: WorkerEvents;
   readonly backoff: Backoff;
-  /** This worker's number and lease; the number changes when it has to register anew. */
+  /** This worker's number and lease; the number changes when it has to register again. */
   claimant: Claimant;
   /** Ends waits for a server that is away. */
   readonly signal: AbortSignal;

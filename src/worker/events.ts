@@ -18,8 +18,8 @@ export interface WorkerStats {
 }
 
 /**
- * What a worker tells: tests wait for these instead of sleeping, and the command line and metrics listen to them.
- * A signal to which nobody listens costs nothing.
+ * What a worker tells. Tests wait for these events instead of sleeping; the command line and the metrics listen to them.
+ * An event to which nobody listens costs nothing.
  */
 export class WorkerEvents extends EventEmitter<{
   /** It is on the register and looks for jobs; `listening` is false where it has to poll. */
@@ -28,13 +28,13 @@ export class WorkerEvents extends EventEmitter<{
   pipelines: [names: string[]];
   /** Whether notifications arrive: told at the start, and when the connection for them breaks or is there again. */
   listening: [listening: boolean];
-  /** Jobs were claimed, which took `ms`; out of a backfill, or due by themselves. */
+  /** Jobs were claimed, which took `ms`: rows of a backfill, or jobs that were due. */
   claimed: [rows: number, claim: { ms: number; backfill: boolean }];
   /** The texts of rows of one pipeline were read. */
   fetched: [{ pipeline: string; rows: number; ms: number }];
   /** Texts were tokenized. */
   tokenized: [TokenizedReport];
-  /** The engine has run a batch, of whatever needed one. */
+  /** The engine has run a batch, for the queue or for requests. */
   batch: [BatchReport];
   /** Results of one pipeline were committed, by a statement that took `ms`. */
   completed: [{ pipeline: string; embedded: number; emptied: number; ms: number }];
@@ -42,7 +42,7 @@ export class WorkerEvents extends EventEmitter<{
   superseded: [{ pipeline: string; rows: number }];
   /** Leases ended while this worker still held the jobs, since it could not renew them in time: others may do them too. */
   leasesLost: [rows: number];
-  /** Attempts failed, of one pipeline; how many for which reason: an engine error's kind, a SQLSTATE, or 'other'. */
+  /** Attempts for one pipeline failed; `reasons` counts them by an engine error's kind, a SQLSTATE, or 'other'. */
   failed: [{ pipeline: string; dead: number; retried: number; reasons: Record<string, number> }];
   /** A pipeline as a whole does not work, or works again (null). */
   pipelineError: [{ pipeline: string; error: string | null }];
@@ -52,9 +52,9 @@ export class WorkerEvents extends EventEmitter<{
   indexed: [{ pipeline: string }];
   /** Jobs of dead workers were freed. */
   rescued: [rows: number];
-  /** It was taken for dead itself, since its heartbeat had not arrived, and is on the register anew. */
+  /** It was taken for dead itself, since its heartbeat had not arrived, and has registered again. */
   registeredAnew: [];
-  /** An engine process was started, has loaded its model, ended without being asked to. */
+  /** An engine process was started; has loaded its model; has ended without being asked to. */
   engineStarted: [];
   engineLoaded: [];
   engineDied: [{ signal: string | null; code: number | null; phase: Phase }];

@@ -23,7 +23,7 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     }
   }
 
-  /** How many are held, of backfills or else of what is due by itself, of pipelines other than the given ones. */
+  /** How many jobs of other pipelines than the given ones are held: those of backfills, or else all others. */
   others(than: ReadonlySet<number>, backfill: boolean): number {
     let held = backfill ? this.#backfill : this.#size - this.#backfill;
     for (const id of than)
@@ -51,7 +51,7 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     if (job.backfill) this.#backfill += change;
   }
 
-  /** What is held, one list a pipeline; pipelines of which nothing is held are left out. */
+  /** What is held, in one list for each pipeline of which anything is held. */
   byPipeline(): Job[][] {
     return [...this.#jobs.values()].filter((jobs) => jobs.size > 0).map((jobs) => [...jobs.values()]);
   }

@@ -9,20 +9,20 @@ import { persist, type WorkerContext } from './context.ts';
 import type { IndexBuilder } from './index-builder.ts';
 import type { ServedPipelines } from './served-pipelines.ts';
 
-/** Indexes are built when nothing has come for so long: a load in many small statements has small gaps. */
+/** Indexes are built when no job has come for this long: a load in many small statements has small gaps. */
 const QUIET_MS = 3_000;
-/** Where there is no such gap, they are built after this. */
+/** Where there is no such gap, indexes are built after this time. */
 const NEVER_QUIET_MS = 60_000;
-/** Whether an index is missing, or is to be tried again, is looked at this often in any case. */
+/** In any case it looks this often whether an index is missing or is to be tried again. */
 const INDEXES_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
-/** A count that has not begun when it is to end is looked for again after this. */
+/** A count may not have begun yet when it is to be cancelled: it is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
 
 /**
  * What a worker does beside the queue: follows changes of the tables, notes which pipelines are filled, has indexes built
- * and generations made live. Nobody waits for it: an index can take hours, and new rows must not.
+ * and generations made live. Nobody waits for it: an index can take hours, and new rows must not wait for that.
  */
 export class Housekeeping {
   readonly #context: WorkerContext;
@@ -30,16 +30,16 @@ export class Housekeeping {
   readonly #indexes: IndexBuilder;
   #lastClaim = performance.now();
   #lastFold = 0;
-  /** Since when indexes are to be looked after; undefined when they are as they should be. */
+  /** Since when there is something to do about indexes; undefined when there is nothing. */
   #indexesDueSince: number | undefined = performance.now();
   #under: Promise<void> | undefined;
   #building: Promise<void> | undefined;
   #lastIndexes = performance.now();
   /** Counting reads whole tables: nothing else waits for it. */
   #counting: Promise<void> | undefined;
-  /** By which a count that runs is found to be cancelled. */
+  /** By this mark a running count is found when it is to be cancelled. */
   readonly #mark = `pgembedder count ${randomUUID()}`;
-  /** Tables were followed since a drain has last looked. */
+  /** Whether tables were followed since a drain last looked. */
   #followed = false;
 
   constructor(context: WorkerContext, pipelines: ServedPipelines, indexes: IndexBuilder) {
@@ -65,7 +65,7 @@ export class Housekeeping {
     });
   }
 
-  /** The end of a drain: does all that is to be done. False: look for jobs once more, tables were followed. */
+  /** The end of a drain: does all that is left to do. False: tables were followed, so look for jobs once more. */
   async finish(): Promise<boolean> {
     await this.#under;
     await this.#building;
@@ -109,7 +109,7 @@ export class Housekeeping {
     this.#lastIndexes = now;
     const cutOver = () => this.#try('make generations live', () => this.#cutOver());
     if (this.#building) return cutOver();
-    // Beside all the rest: it may take hours, and wait for a session that somebody has left open.
+    // Nothing waits for this: it may take hours, or wait for a session that somebody has left open.
     this.#building = this.#try('build indexes', () => this.#indexes.build())
       .then(cutOver)
       .finally(() => {
@@ -117,7 +117,7 @@ export class Housekeeping {
       });
   }
 
-  /** What fails is said, and keeps nothing else from being done. */
+  /** An error goes to the log, and keeps nothing else from being done. */
   async #try(what: string, task: () => Promise<void>): Promise<void> {
     try {
       await task();
@@ -135,12 +135,12 @@ export class Housekeeping {
     await this.#try('look for changes that no trigger saw', () => this.#lookForUnseen());
   }
 
-  /** Has the rows counted of pipelines in which a backfill has looked for what no trigger saw. */
+  /** Where a backfill has looked for changes that no trigger saw, has the pipeline's rows counted. */
   async #endBackfills(): Promise<void> {
     await persist(this.#context, () => endBackfills(this.#context.chores));
   }
 
-  /** Has rows looked at that may have changed while no trigger saw it. */
+  /** Has rows compared that may have changed while no trigger saw it. */
   async #lookForUnseen(): Promise<void> {
     const { chores: database, logger } = this.#context;
     for (const { name: pipeline, problem: reason } of await persist(this.#context, () =>
@@ -180,13 +180,13 @@ export class Housekeeping {
     const cutOver = await persist(this.#context, () => cutOverFilled(database));
     for (const pipeline of cutOver) {
       if (pipeline !== null) logger.info({ pipeline }, 'the next generation is live');
-      // Somebody's open transaction keeps it from the table: at the next tick again.
+      // Somebody's open transaction keeps it from the table: the next tick tries again.
       else this.#indexesDueSince ??= performance.now();
     }
     if (cutOver.length > 0) await this.#pipelines.reload();
   }
 
-  /** Sums up the counts, and takes what dropped pipelines have left. */
+  /** Sums up the counts, and removes what dropped pipelines have left behind. */
   async #fold(): Promise<void> {
     this.#lastFold = performance.now();
     await persist(this.#context, () => foldCounts(this.#context.chores));

@@ -2,7 +2,7 @@ import { messageOf } from '../errors.ts';
 import { setIdle } from '../queue/workers.ts';
 import { persist, type WorkerContext } from './context.ts';
 
-/** The mark on the register that makes triggers notify: this worker sleeps. */
+/** The mark on the register that this worker sleeps, which makes triggers notify. */
 export class IdleMark {
   readonly #context: WorkerContext;
   /** The number under which the register has this worker as idle; undefined while it is busy. */
@@ -13,7 +13,7 @@ export class IdleMark {
     this.#context = context;
   }
 
-  /** By the number and not just noted: a worker that was taken for dead has a new row on the register, without the mark. */
+  /** Compared by number: a worker that was taken for dead has a new row on the register, which lacks the mark. */
   get isSet(): boolean {
     return this.#markedAs === this.#context.claimant.workerId;
   }
@@ -24,7 +24,7 @@ export class IdleMark {
     await this.#written;
   }
 
-  /** The job in hand does not wait for this, but the next change of the mark does. */
+  /** Jobs do not wait until this is written; the next change of the mark does. */
   clear(): void {
     this.#write(false);
   }

@@ -13,19 +13,19 @@ import {
 } from '../pipelines/indexes.ts';
 import type { WorkerContext } from './context.ts';
 
-/** A build that has not begun when it is to end is looked for again after this. */
+/** A build may not have begun yet when it is to be cancelled: it is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
-/** How long a build may wait for other transactions before the next one begins beside it, and the most of them at once. */
+/** A build that waits longer than this for other transactions no longer holds up the next one; and the most builds at once. */
 const PATIENCE_MS = 10_000;
 const MOST_BUILDS = 3;
 
 /**
  * Builds the indexes that filled pipelines lack. `create index concurrently` blocks no writer; a worker runs it, since
- * it may not run in a transaction. One at a time, since each wants much memory; but one that waits for somebody's open
- * transaction, which can be for ever, holds up no other.
+ * it may not run in a transaction. One at a time, since each wants much memory; but a build that waits for somebody's
+ * open transaction, which may never end, holds up no other.
  *
- * Nothing here needs a session, which a pooler in transaction mode does not keep: who builds is written on the register
- * of workers, and the statements bear a mark by which one that runs is found to be cancelled.
+ * Nothing here needs a session, which a pooler in transaction mode does not keep: the register of workers says who
+ * builds, and the statements carry a mark by which a running one is found and cancelled.
  */
 export class IndexBuilder {
   readonly #context: WorkerContext;
@@ -54,7 +54,7 @@ export class IndexBuilder {
     }
   }
 
-  /** Ends a build that is under way; what it leaves behind, the next build drops. */
+  /** Ends a build that is under way. The next build drops what it leaves behind. */
   async cancel(): Promise<void> {
     this.#cancelled = true;
     while (this.#building) {
@@ -80,7 +80,7 @@ export class IndexBuilder {
     } while (this.#builds.size > 0);
   }
 
-  /** Waits for a build a while. False: it has ended, or waits for other transactions. */
+  /** Waits for a build for ten seconds. False: it has ended, or waits for other transactions. */
   async #goesOn(id: number): Promise<boolean> {
     await Promise.race([this.#builds.get(id), wait(PATIENCE_MS, undefined, { ref: false })]);
     if (!this.#builds.has(id)) return false;

@@ -4,7 +4,7 @@ import { PIPELINE_STATEMENT_MS } from './pools.ts';
 
 /** Statements on the tables of one pipeline at once. */
 const LANES = 2;
-/** From then on a pipeline counts as slow. */
+/** After this a pipeline counts as slow. */
 const SLOW_MS = 3_000;
 
 /** A statement on a pipeline's tables was ended, since it took too long. */
@@ -37,7 +37,7 @@ export class Lanes {
     }
   }
 
-  /** The pipelines that have been at the same work for seconds: nothing more of them is to be claimed. */
+  /** The pipelines that have been at the same statement for seconds: no more of their jobs are to be claimed. */
   slow(): Set<number> {
     const since = performance.now() - SLOW_MS;
     const slow = new Set<number>();

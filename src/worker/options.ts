@@ -11,7 +11,7 @@ export interface WorkerOptions {
   readonly logger: Logger;
   /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
   readonly modelDirectories?: readonly string[];
-  /** Variants as which models are to be used, by the model's name. Default: of each the one that is best here. */
+  /** The variant to use of a model, by the model's name. Default: the one that runs best here. */
   readonly pinnedVariants?: ReadonlyMap<string, Variant>;
   /**
    * What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. A device that is
@@ -28,8 +28,8 @@ export interface WorkerOptions {
   readonly leaseSeconds?: number;
   /** How long `stop` waits for batches under way. Default: 20 s. */
   readonly stopSeconds?: number;
-  /** Waits between the attempts of a failed row. Default: 2 s, doubled each time, at most 600 s. */
+  /** How long a failed row waits for its next attempt. Default: 2 s, doubled each time, at most 600 s. */
   readonly backoff?: Backoff;
-  /** Stands in for the engine; for benchmarks of the queue alone. */
+  /** Takes the place of the engine, for benchmarks of the queue alone. */
   readonly embedder?: TextEmbedder;
 }

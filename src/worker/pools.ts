@@ -2,23 +2,23 @@ import type pg from 'pg';
 import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { settleClient, settlePool } from '../database/sessions.ts';
 
-/** A statement of the worker's own on the queue is a matter of milliseconds, and of seconds on a busy machine. */
+/** A statement on the queue takes milliseconds, and seconds on a busy machine; without an answer after this the server is away. */
 const ANSWER_MS = 20_000;
-/** A heartbeat that has no answer is tried on another connection, before peers take the worker for dead. */
+/** A heartbeat without an answer is tried on another connection after this, before peers take the worker for dead. */
 const BEAT_ANSWER_MS = 5_000;
-/** A statement on the tables of a pipeline, where filters and triggers of its owner's run, may take so long. */
+/** The longest that a statement on the tables of a pipeline may take; it runs filters and triggers of the owner. */
 export const PIPELINE_STATEMENT_MS = 60_000;
 
 /**
- * The connections of a worker, by what they are for, so that nothing waits behind what may take long: the heartbeat behind
- * the queue, the queue behind the tables of a pipeline, and these behind an index that takes hours.
+ * The connections of a worker, by what they are for. So the heartbeat does not wait for the queue, the queue does not wait
+ * for the tables of a pipeline, and these do not wait for an index that takes hours.
  */
 export class Pools {
   readonly heart: Database;
   readonly queue: Database;
   readonly tables: Database;
   readonly chores: Database;
-  /** Whether a connection is a session of this worker's own, in which settings stay; a pooler's is not. */
+  /** Whether each connection is a session of its own, in which settings stay; behind a pooler it may not be. */
   #own = false;
 
   constructor(connection: Connection) {
@@ -36,7 +36,7 @@ export class Pools {
     this.chores = openDatabase(connection, 5, settle());
   }
 
-  /** Sessions are this worker's own: they get PostgreSQL's own settings. To be called while only the heart has any. */
+  /** From now on sessions get PostgreSQL's own settings. To be called while only the heart has a connection. */
   async own(): Promise<void> {
     this.#own = true;
     await settlePool(this.heart);

@@ -13,7 +13,7 @@ export const HEARTBEAT_MS = 2_000;
 /** Leases are renewed when a third of them is over: two renewals may fail before one runs out. */
 const RENEWALS_PER_LEASE = 3;
 
-/** A worker that ends looks this often whether its jobs are still locked. */
+/** A worker that stops looks this often whether its jobs are still locked. */
 const LOCKED_MS = 200;
 
 /** Puts a worker on the register; returns its number. */
@@ -22,8 +22,8 @@ export function register(database: Database, listening: boolean): Promise<number
 }
 
 /**
- * Takes a worker off the register. What it still holds is freed; jobs that somebody has locked are waited for, unless other
- * workers are there to free them.
+ * Takes a worker off the register. What it still holds is freed. It waits for jobs that somebody has locked, unless other
+ * workers are there to free them later.
  */
 export async function deregister(context: WorkerContext): Promise<void> {
   const { database, claimant, signal } = context;
@@ -32,8 +32,8 @@ export async function deregister(context: WorkerContext): Promise<void> {
 }
 
 /**
- * What a worker does by the clock: says that it lives, on a connection of its own; and beside that frees the jobs of
- * workers that do not, clears requests that nobody waits for, and renews its leases.
+ * What a worker does every two seconds: says on a connection of its own that it lives, frees the jobs of workers that do
+ * not, clears requests that nobody waits for, and renews its leases.
  */
 export class Heartbeat {
   readonly #context: WorkerContext;
@@ -82,7 +82,8 @@ export class Heartbeat {
     this.#context.events.emit('rescued', freed);
   }
 
-  /** Each by itself, so that none waits for another; one at a time, so that while the server is away they do not pile up. */
+  /** The tasks do not wait for each other. A task that is still running is not started again, so that they do not pile up
+   * while the server is away. */
   #repeat(what: string, task: () => Promise<void>): void {
     const turn = () => {
       if (this.#running.has(what)) return;

@@ -22,21 +22,21 @@ import { Signal } from './signal.ts';
 const BATCH = 64;
 /**
  * Batches under way at once: what arrives while one is at the engine makes the next one, so that many callers share
- * runs; the second is there for the texts of another model while the first waits for one to load.
+ * runs; the second batch is for the texts of another model while the first waits for its model to load.
  */
 const LANES = 2;
 /** The first and the longest wait between two looks where LISTEN does not work. */
 const DEAF_POLL_MS = 50;
 const DEAF_POLL_LIMIT_MS = 1_000;
-/** The longest wait where it does: for a notification lost with its connection. */
+/** The longest wait where LISTEN works: a notification may be lost with its connection. */
 const POLL_MS = 5_000;
 
 /** The SQLSTATE of a refusal when the model could not embed the text: external_routine_exception. */
 const NOT_EMBEDDED = '38000';
 
 /**
- * Answers the query texts of sessions that wait in embedder.embed. It does so beside the claim loop, be that busy or
- * not, and ahead of the queue's batches.
+ * Answers the query texts of sessions that wait in embedder.embed. It does so beside the claim loop, whether that is
+ * busy or not, and ahead of the queue's batches.
  */
 export class Requests {
   readonly #context: WorkerContext;
@@ -79,7 +79,7 @@ export class Requests {
     this.#signal.give();
   }
 
-  /** Resolves when all that was claimed is answered or given back. */
+  /** Resolves when every claimed request is answered or given back. */
   async ended(): Promise<void> {
     await this.#running;
     await Promise.all(this.#batches);
@@ -103,7 +103,7 @@ export class Requests {
     }
   }
 
-  /** A failure costs nothing but time: the next look may succeed, and those who wait give up by themselves. */
+  /** An error costs time only: the next look may succeed, and those who wait give up after a while. */
   async #claim(): Promise<Request[]> {
     const { database, claimant, logger } = this.#context;
     try {
@@ -117,7 +117,7 @@ export class Requests {
   async #answer(requests: readonly Request[]): Promise<void> {
     const { logger } = this.#context;
     const groups = groupBy(requests, ({ model, options, input }) =>
-      // A text beyond the limit is refused with its group, so it has one of its own.
+      // A text beyond the limit would have its whole group refused: so it gets a group of its own.
       JSON.stringify([model, options, input.length > limits.textCharacters]),
     );
     await Promise.all(

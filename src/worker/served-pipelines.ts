@@ -11,7 +11,7 @@ import { noteWorker } from '../queue/workers.ts';
 import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
 
-/** A pipeline that this worker can serve, and the model it does it with. */
+/** A pipeline that this worker can serve, and its model. */
 export interface ServedPipeline {
   readonly pipeline: Pipeline;
   readonly model: ModelDescription;
@@ -21,7 +21,7 @@ export interface ServedPipeline {
   readonly chunking: Chunking | null;
 }
 
-/** A pipeline in error is tried again after this, and then after twice as long each time, up to the limit. */
+/** A pipeline in error is tried again after this. The wait is doubled each time, up to the limit. */
 const RETRY_MS = 5_000;
 const RETRY_LIMIT_MS = 60_000;
 
@@ -34,7 +34,7 @@ export class ServedPipelines {
   readonly #embedder: TextEmbedder;
   #served = new Map<number, ServedPipeline>();
   readonly #setbacks = new Map<number, { name: string; until: number; delay: number; message: string }>();
-  /** Pipelines whose model this worker does not have, or that do not fit it. */
+  /** Pipelines whose model this worker does not have, or has and cannot use for them. */
   readonly #unservable = new Set<number>();
   /** Pipelines whose backfill could not be walked the last time. */
   readonly #unwalked = new Set<number>();
@@ -75,8 +75,8 @@ export class ServedPipelines {
   }
 
   /**
-   * Whether the schema has become another version's: then this worker claims nothing, until it fits again. Its calls could
-   * mean something else there.
+   * Whether the schema is now of another version. Then this worker claims nothing until it fits again: its calls could mean
+   * something else there.
    */
   async checkVersion(): Promise<boolean> {
     const { database, claimant, logger } = this.#context;
@@ -142,7 +142,7 @@ export class ServedPipelines {
 
   /** Notes that a pipeline works: clears the error that it or another worker has written. */
   async succeed(pipeline: Pipeline): Promise<void> {
-    // By what is known now: batches that were under way when the error was cleared still have it.
+    // By what was read last: batches that were under way when the error was cleared still carry it.
     const served = this.#served.get(pipeline.id);
     if ((served?.pipeline ?? pipeline).error === null && !this.#setbacks.has(pipeline.id)) return;
     this.#setbacks.delete(pipeline.id);
@@ -152,7 +152,7 @@ export class ServedPipelines {
     this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: null });
   }
 
-  /** Notes what somebody has found to be wrong with the tables of a pipeline; null: nothing any more. */
+  /** Notes what is wrong with the tables of a pipeline; null: nothing is wrong any more. */
   async settle(pipelineId: number, problem: string | null): Promise<void> {
     const served = this.#served.get(pipelineId);
     if (!served) return;
@@ -160,7 +160,7 @@ export class ServedPipelines {
     else await this.fail(served.pipeline, problem);
   }
 
-  /** Notes how the last walk through a pipeline's backfill ended; a problem is cleared by the next that ends well. */
+  /** Notes how the last walk through a pipeline's backfill ended. A walk that ends well clears the problem of one before it. */
   async walked(pipelineId: number, problem: string | null = null): Promise<void> {
     if (problem === null && !this.#unwalked.delete(pipelineId)) return;
     if (problem !== null) this.#unwalked.add(pipelineId);
@@ -199,7 +199,7 @@ export class ServedPipelines {
   }
 }
 
-/** The template belongs to what the server gives; the rest says how to cut. */
+/** The server puts the template into what it gives; the rest says how to cut. */
 function chunkingOf(given: object): Chunking {
   return parseChunking(Object.fromEntries(Object.entries(given).filter(([key]) => key !== 'template')));
 }

@@ -19,7 +19,7 @@ export interface FailedAttempt {
 
 /** Jobs of a pipeline that does not work wait this long before any worker claims them again. */
 const RELEASE_DELAY_SECONDS = 2;
-/** Jobs that somebody had locked when they were to be given back are tried again after this. */
+/** Jobs that could not be given back, since somebody had them locked, are given back after this. */
 const LOCKED_MS = 1_000;
 
 /**
@@ -27,7 +27,7 @@ const LOCKED_MS = 1_000;
  * - one row is at fault: its attempt is booked, it is tried later or becomes a dead letter;
  * - the pipeline is at fault (a column is gone, the model cannot be loaded): the error goes on the pipeline, and its
  *   jobs go back without an attempt booked;
- * - nobody is (the worker stops, somebody has the row locked): the jobs go back, and that is all.
+ * - neither is (the worker stops, somebody has the row locked): the jobs go back, and that is all.
  */
 export class Setbacks {
   readonly #context: WorkerContext;
@@ -57,7 +57,7 @@ export class Setbacks {
           failures.map(({ job, error }) => ({ job, error: describe(error) })),
           this.#context.backoff,
         ),
-      // Also when it cannot be booked: a lease that is renewed for ever would keep the row from everybody.
+      // Also when the failure cannot be booked: a lease that is renewed for ever would keep the row from everybody.
     ).finally(() => this.#holdings.remove(failures.map(({ job }) => job)));
     this.#stats.dead += dead;
     this.#stats.retried += retried;
@@ -88,7 +88,7 @@ export class Setbacks {
       if (problem != null || (problem === null && this.#refreshed.has(pipeline.id))) {
         await this.#pipelines.fail(pipeline, problem ?? describe(error));
       } else {
-        // Mended, as it seems: try at once. Or dropped: then there is nothing to try.
+        // It seems to be mended, so try at once; or the pipeline was dropped, and there is nothing to try.
         delaySeconds = 0;
       }
       if (problem !== undefined) this.#refreshed.add(pipeline.id);
@@ -107,8 +107,8 @@ export class Setbacks {
   }
 
   /**
-   * What is wrong with the pipeline's tables. Null: nothing; its functions, if they were out of date, are new now.
-   * Undefined: it was dropped.
+   * What is wrong with the pipeline's tables. Null: nothing is wrong, and functions that were out of date were made again.
+   * Undefined: the pipeline was dropped.
    */
   findProblem({ pipeline }: ServedPipeline): Promise<string | null | undefined> {
     return persist(this.#context, () => refreshPipeline(this.#context.database, pipeline.id)).catch(
@@ -133,7 +133,7 @@ export class Setbacks {
     }
     this.#holdings.remove(jobs);
     if (locked.length === 0) return;
-    // When the worker has stopped by then, it has found another way (registration.ts).
+    // A worker that has stopped by then has freed them in another way (registration.ts).
     setTimeout(() => this.release(locked, delaySeconds).catch(() => {}), LOCKED_MS).unref();
   }
 }

@@ -2,13 +2,13 @@ import { beginBatch, type Job } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 
 /**
- * Says in the database what this worker works on, so that its death makes only that suspect: one statement a batch, before
- * any text of it is in memory.
+ * Notes in the database what this worker works on, so that only these rows are suspect if it dies: one statement for each
+ * batch, before a long text of it is in memory.
  */
 export class UnderWay {
   readonly #context: WorkerContext;
   #last = 0;
-  /** Batches that have ended and of which the database does not know it yet. */
+  /** Batches that have ended, which the database does not know yet. */
   #ended: number[] = [];
 
   constructor(context: WorkerContext) {
@@ -24,7 +24,7 @@ export class UnderWay {
     return batch;
   }
 
-  /** Notes that a batch has ended: of what is still held of it, nothing can harm the worker any more. */
+  /** Notes that a batch has ended: rows of it that are still held can no longer harm the worker. */
   end(batch: number): void {
     this.#ended.push(batch);
   }

@@ -16,10 +16,10 @@ import { UnderWay } from './under-way.ts';
 import { WorkItem } from './work-item.ts';
 import type { Writer } from './writer.ts';
 
-/** Rows of a chunked pipeline that are worked on at once, at first and at most: each may be a book. */
+/** How many rows of a chunked pipeline are worked on at once, at first and at most: each may be a book. */
 const FIRST_CHUNKED_ROWS = 8;
 const CHUNKED_ROWS = 64;
-/** After that as many as have about so many characters together, by the average of those before. */
+/** After the first ones, as many rows as have about this many characters together, by the average so far. */
 const CHUNKED_CHARACTERS = 2_000_000;
 
 /**
@@ -162,7 +162,7 @@ export class WindowRunner {
     return WorkItem.chunked(served, job, input, this.#embedder.tokenizer(served.model));
   }
 
-  /** Jobs that were claimed more often than they may be were never reported on: each time, their worker died. */
+  /** A job that was claimed more often than it may be never had a result or an error: its worker died each time. */
   async #failOverdrawn(served: ServedPipeline, jobs: readonly Job[]): Promise<Job[]> {
     const { maxAttempts } = served.pipeline;
     const overdrawn = jobs.filter((job) => job.attempts > maxAttempts);
@@ -189,7 +189,7 @@ export class WindowRunner {
       }
     };
     try {
-      // A row whose chunks are all in the target as they are has nothing to compute, and places that may have moved.
+      // A row whose chunks are all in the target already has nothing to compute, but its chunks may have moved.
       settle(items.filter((item) => item.done));
       await computeTexts(
         this.#embedder,

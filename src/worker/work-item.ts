@@ -15,12 +15,12 @@ export interface ModelText {
   readonly place: number;
 }
 
-/** A job with its text: the whole of it, or its chunks. Gathers what comes out, until there is something for each. */
+/** A job with its text: the whole of it, or its chunks. Gathers the results until there is one for each text. */
 export class WorkItem {
   readonly served: ServedPipeline;
   readonly job: Job;
   readonly #sourceHash: string | null;
-  /** What the model is to be given of it; a chunk that is in the target already is not among them. */
+  /** The texts to be given to the model; a chunk that is in the target already is not among them. */
   readonly texts: readonly ModelText[];
   readonly #chunks: readonly (Chunk & { hash: string })[] | null;
   readonly #outputs: (Output | null)[];

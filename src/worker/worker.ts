@@ -17,7 +17,7 @@ import type { WindowRunner } from './window.ts';
 
 /**
  * Where a worker is in its life: not started; connecting; looking for jobs; ending what is under way; ended. 'failed':
- * its loop has ended by a defect, nothing is claimed any more, and it has to be started anew.
+ * its loop was ended by a defect; it claims nothing any more, and its process has to be started again.
  */
 export type WorkerState = 'new' | 'starting' | 'working' | 'stopping' | 'stopped' | 'failed';
 
@@ -26,7 +26,7 @@ export interface Worker {
   readonly events: WorkerEvents;
   readonly stats: Readonly<WorkerStats>;
   readonly state: WorkerState;
-  /** The engine's sessions: every one that was needed so far, loaded or not. */
+  /** The engine's sessions: each that was needed so far, loaded or not. */
   readonly sessions: readonly SessionState[];
   /**
    * Connects and works until `stop`. Resolves when it looks for jobs; while the server is away it waits. @throws UserError
@@ -38,7 +38,7 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-/** How much of the time that a stop may take is the engine's. */
+/** The share of the time for a stop that the engine may take. */
 const ENGINE_SHARE = 0.7;
 
 /** What a drain came to. */
@@ -83,7 +83,7 @@ class PipelineWorker implements Worker {
     this.#options = options;
     this.#logger = options.logger;
     this.#connections = new Connections(options.connection, options.logger);
-    // Each statement that waits for the server listens to it.
+    // Each statement that waits for the server listens to this signal.
     setMaxListeners(0, this.#giveUp.signal);
   }
 
@@ -208,9 +208,9 @@ class PipelineWorker implements Worker {
 
   /**
    * Stops in this order: no more claims; batches that run may end, those that wait come back as 'stopped' and are
-   * released; what is computed is written; whatever is held even then is released. The engine is killed when most of
-   * the time is over, so that some is left to give its rows back. Past the limit nothing is waited for, neither a server
-   * that is away nor one that does not answer: then the leases run out by themselves.
+   * released; results are written; all that is still held is released. The engine is killed when most of the time is
+   * over, so that some is left to give its rows back. After the limit it waits for nothing, not for a server that is away
+   * or does not answer either: then the leases run out.
    */
   async #stop(): Promise<void> {
     this.#state = 'stopping';

@@ -11,7 +11,7 @@ import { inTime } from './lanes.ts';
 import type { ServedPipeline } from './served-pipelines.ts';
 import type { FailedAttempt, Setbacks } from './setbacks.ts';
 
-/** Most rows of one statement, chunks counted one by one. From 512 on a larger one is no faster. */
+/** The most rows of one statement, each chunk counted as a row. Statements of more than 512 are no faster. */
 const ROWS_PER_STATEMENT = 512;
 /** How long results wait for more of their pipeline, so that a drain writes by hundreds. A lone row does not wait. */
 const LINGER_MS = 50;
@@ -19,7 +19,7 @@ const LINGER_MS = 50;
 const LOCKED_RETRY_MS = 100;
 const LOCKED_RETRIES = 20;
 const LOCKED_DELAY_SECONDS = 5;
-/** A table that is locked as a whole is tried again after this, and after the two seconds that the statement waits itself. */
+/** A table that is locked as a whole is tried again after this; the statement itself has waited two seconds by then. */
 const LOCKED_TABLE_MS = 1_000;
 
 /** Results of one pipeline that wait to be written. */
@@ -63,7 +63,7 @@ export class Writer {
     else if (queue.results.length > 0) queue.timer ??= setTimeout(() => this.#flush(queue), LINGER_MS);
   }
 
-  /** The end: writes all that waits; resolves when it is committed or given up. */
+  /** Writes all that waits, and takes nothing more; resolves when it is committed or given up. */
   async drain(): Promise<void> {
     this.#stopping = true;
     for (const queue of this.#queues.values()) this.#flush(queue);
@@ -114,8 +114,8 @@ export class Writer {
   }
 
   /**
-   * A wrong type of the target fails every row alike: that is the pipeline's fault and not theirs. Of those that were given
-   * back meanwhile nothing is known.
+   * A target of a wrong type fails every row alike: then the pipeline is at fault and not the rows. Rows that were given
+   * back meanwhile tell nothing.
    */
   async #settleFailures(
     served: ServedPipeline,
@@ -150,7 +150,7 @@ export class Writer {
     const own = results.filter(({ job }) => this.#holdings.has(job));
     this.#countSuperseded(served, results.length - own.length);
     if (this.#setbacks.isAside(served)) {
-      // What came before it has found out that the pipeline does not work.
+      // An earlier statement has found that the pipeline does not work.
       await this.#setbacks.release(own.map(({ job }) => job));
       return [];
     }
@@ -188,7 +188,7 @@ export class Writer {
   }
 
   /**
-   * Somebody has the target locked as a whole, be it for an index that takes hours: the results wait, and no more rows are
+   * Somebody has the target locked as a whole, perhaps for an index that takes hours: the results wait, and no more rows are
    * embedded meanwhile. Any other error is thrown.
    */
   async #waitForTable(served: ServedPipeline, error: unknown): Promise<null> {
@@ -217,7 +217,7 @@ export class Writer {
   }
 }
 
-/** How many results make a statement that is full; 0 when all together do not. */
+/** How many of the results fill a statement; 0 when all together do not. */
 function fullStatement(results: readonly Result[]): number {
   let rows = 0;
   const last = results.findIndex(({ output }) => {

@@ -7,7 +7,7 @@ export const OBJECTS = 'sql/operate/objects.sql';
 
 /**
  * What of schema embedder is not as migrate has left it, one line each.
- * @param known whether there is anything to compare with: not in a new database
+ * @param known whether migrate has run in this database before
  */
 export async function startMending(transaction: Transaction<Schema>, known: boolean): Promise<string[]> {
   if (!known) return [];
@@ -20,7 +20,7 @@ export async function startMending(transaction: Transaction<Schema>, known: bool
   return [...new Set([...(await missingRoles(transaction)), ...(await lostObjects(transaction))])];
 }
 
-/** A version before this one kept no record: all is compared and made again, and nothing is said of it. */
+/** Earlier versions kept no record: then everything is compared and made again, without a word about it. */
 const NO_RECORD = 'there is no record of what migrate has made';
 
 /** What of schema embedder is missing, or not as migrate has left it. */
@@ -47,7 +47,7 @@ export async function recordObjects(transaction: Transaction<Schema>): Promise<v
  * Makes again what is missing: tables and columns out of a schema that all migrations are run in, then the files of sql/,
  * then the declarations that are lost, then constraints and indexes, which need the rows.
  * @param applyFiles runs all files of sql/
- * @returns what was mended, and columns that are other ones than they must be
+ * @returns what was mended, and columns that somebody has changed
  */
 export async function mend(
   transaction: Transaction<Schema>,
@@ -71,7 +71,7 @@ export async function mend(
     select embedder.note_other_columns() as line`.execute(transaction);
   await sql`set local client_min_messages = warning`.execute(transaction);
   await sql`drop schema embedder_fresh cascade`.execute(transaction);
-  // Without the right to make roles there are still none.
+  // Without the right to make roles they are still missing.
   const roles = await sql<{ line: string }>`
     select format('role %s is missing', r) as line from unnest(array['embedder_admin', 'embedder_worker', 'embedder_reader']) r
     where to_regrole(r) is null`.execute(transaction);

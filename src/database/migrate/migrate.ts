@@ -13,9 +13,9 @@ import { inLockedTransaction, run } from './transaction.ts';
 export interface MigrationResult {
   migrations: string[];
   functions: string[];
-  /** What was missing or different and is as it must be again, one line each. */
+  /** What was missing or changed and has been put right, one line each. */
   mended: string[];
-  /** Columns that somebody has made other ones than they must be, one line each: that is for a person to mend. */
+  /** Columns that somebody has changed, one line each: a person has to mend them. */
   other: string[];
   /** Pipelines whose own functions could not be made again, and why; workers try it again. */
   failed: FailedPipeline[];
@@ -25,7 +25,8 @@ export interface MigrationResult {
  * Brings schema `embedder` up to date: each new file of migrations/ in a transaction of its own, then the files of
  * sql/ that have changed, in one. Safe to run twice and by several processes at once: an advisory lock lets one work
  * at a time, and the next finds nothing to do. Pipelines get their functions made again when sql/ has changed, each in a
- * transaction of its own. What of the schema is missing or was changed is made again. No writer waits behind it for more than a moment.
+ * transaction of its own. Whatever is missing from the schema or was changed is made again. No writer waits for
+ * it for more than a moment.
  * @throws UserError when PostgreSQL or pgvector is missing or too old, a right is missing, or somebody keeps a table locked.
  */
 export async function migrate(

@@ -57,7 +57,7 @@ async function ensurePgvector(transaction: Transaction<Schema>): Promise<void> {
   }
 }
 
-/** Where the list of files is lost and the tables are there, they count as made: what they lack is found by comparing. */
+/** Where the tables are there but the list of applied files is lost, all migrations count as applied; comparing finds what is missing. */
 async function adopt(transaction: Transaction<Schema>): Promise<void> {
   const { rows } = await sql<{ lost: boolean }>`
     select to_regclass('embedder.job') is not null and not exists (select from embedder.applied_file) as lost`.execute(

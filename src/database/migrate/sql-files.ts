@@ -26,7 +26,7 @@ export function readSql(name: string): Promise<string> {
   return readFile(join(packageRoot, name), 'utf8');
 }
 
-/** By what a file is known to have changed. */
+/** A hash, by which a changed file is recognised. */
 export function hashOf(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }

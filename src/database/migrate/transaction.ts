@@ -8,13 +8,13 @@ import { settleStatement } from '../sessions.ts';
 
 // Any number, as long as it is always this one: the lock that keeps two migrators apart.
 const LOCK = 7_306_372_118;
-/** A lock is waited for so long, and then tried again: whoever comes meanwhile stands behind it. */
+/** The longest wait for a lock before migrate lets go and begins again: writers queue up behind one that waits. */
 const LOCK_TIMEOUT = '100ms';
 const LOCK_PATIENCE_MS = 30_000;
 
 /**
  * One transaction of migrate: one at a time in a database, with PostgreSQL's own settings, and as the owner of schema
- * embedder. It waits for no lock for more than a moment, and begins again instead.
+ * embedder. It does not wait for a lock for more than a moment, but begins again.
  * @param asOwner false: as the role that has called migrate
  * @throws UserError when somebody keeps a table locked, or the role may not become the owner
  */
@@ -23,7 +23,7 @@ export function inLockedTransaction<Result>(
   work: (transaction: Transaction<Schema>) => Promise<Result>,
   asOwner = true,
 ): Promise<Result> {
-  // As PostgreSQL has it, whatever the role's own settings are: what they would end or change is not a person's statement.
+  // With PostgreSQL's own settings: those of the role are meant for people's statements, and could end or change these.
   return afterLocks(() =>
     database
       .transaction()
@@ -81,7 +81,7 @@ async function becomeOwner(transaction: Transaction<Schema>): Promise<void> {
   await sql.raw(`set local role ${other.owner}`).execute(transaction);
 }
 
-/** Does it again for a while when somebody has locked what it needs. */
+/** Tries again for half a minute while somebody has locked what it needs. */
 async function afterLocks<Result>(work: () => Promise<Result>): Promise<Result> {
   const end = performance.now() + LOCK_PATIENCE_MS;
   for (;;) {
