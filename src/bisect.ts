@@ -1,6 +1,6 @@
 /**
- * Runs `work` on all items; when it fails in a way that one item may have caused, runs it on each half, and so on until
- * the culprit stands alone.
+ * Runs `work` on all items. When it fails in a way that one item may have caused, runs it on each half, and so on, until the
+ * item at fault is alone.
  * @param blamesItem whether an error may be one item's fault; any other error is thrown at once
  * @param reject called with each item that failed alone
  */

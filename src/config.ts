@@ -11,9 +11,9 @@ const modelChoice = (task: string) =>
     .optional()
     .describe(`The model for ${task} where a command names none, as NAME or NAME:variant.`);
 /** What `--device` and PGEMBEDDER_DEVICE may be. */
-export const devicePattern = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
-export const deviceChoices = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
-/** Where the HTTP server of a worker listens when nobody says. */
+export const DEVICE_PATTERN = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
+export const DEVICE_CHOICES = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
+/** Where the HTTP server of a worker listens by default. */
 export const DEFAULT_HTTP_ADDRESS = '127.0.0.1:8089';
 
 /**
@@ -34,7 +34,7 @@ const schema = z.object({
     .optional()
     .describe('Where a worker remembers the token budget that it found out. Default: ~/.cache.'),
   PGEMBEDDER_MODEL_FEATURE_EXTRACTION: modelChoice('feature-extraction').describe(
-    'The model where a command names none, as NAME or NAME:variant. A variant that is named here is the one that is used of that model, whoever asks for it. Default: all-MiniLM-L6-v2.',
+    'The model where a command names none, as NAME or NAME:variant. A variant named here is used wherever that model is used. Default: all-MiniLM-L6-v2.',
   ),
   PGEMBEDDER_MODEL_TEXT_CLASSIFICATION: modelChoice('text-classification'),
   PGEMBEDDER_MODEL_ZERO_SHOT_CLASSIFICATION: modelChoice('zero-shot-classification'),
@@ -58,7 +58,7 @@ const schema = z.object({
     .stringbool()
     .optional()
     .describe(
-      'true: `models pull` refuses to fetch anything. Nothing else ever does. Default: HF_HUB_OFFLINE, else false.',
+      'true: `models pull` refuses to fetch anything. Nothing else ever fetches. Default: HF_HUB_OFFLINE, else false.',
     ),
   HF_HUB_OFFLINE: z.stringbool().optional().describe('See PGEMBEDDER_OFFLINE.'),
   PGEMBEDDER_HTTP: z
@@ -74,7 +74,7 @@ const schema = z.object({
     .regex(/^[\w.~+/-]+=*$/, 'use letters, digits and -._~+/ only')
     .optional()
     .describe(
-      'Whoever asks for more than health has to send it, as `Authorization: Bearer ...`. Needed on an address that other machines can reach.',
+      'Requests for more than health have to send it, as `Authorization: Bearer ...`. Needed on an address that other machines can reach.',
     ),
   PGEMBEDDER_HTTP_OPEN: z
     .stringbool()
@@ -86,10 +86,10 @@ const schema = z.object({
     .describe('The least level that is logged.'),
   PGEMBEDDER_DEVICE: z
     .string()
-    .regex(devicePattern, `must be ${deviceChoices}`)
+    .regex(DEVICE_PATTERN, `must be ${DEVICE_CHOICES}`)
     .default('auto')
     .describe(
-      `What runs the models: ${deviceChoices}. auto takes a GPU that works and is worth it, else the CPU, and logs why.`,
+      `What runs the models: ${DEVICE_CHOICES}. auto takes a GPU that works and is worth it, else the CPU, and logs why.`,
     ),
   PGEMBEDDER_ENGINES: count.describe(
     'Most engine processes of one model; each has it in memory. More than one are started when batches pile up. Default: one for each physical core, up to 4.',
@@ -110,7 +110,7 @@ const schema = z.object({
     .max(2_000_000)
     .default(600)
     .describe(
-      'A model that had nothing to do for so long is unloaded, and its memory goes back to the system.',
+      'A model that had nothing to do for this long is unloaded, and its memory goes back to the system.',
     ),
   PGEMBEDDER_WINDOW: z.coerce
     .number()

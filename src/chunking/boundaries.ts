@@ -10,10 +10,10 @@ export type Boundaries = (text: string) => Iterable<number>;
 const sentenceSegmenter = new Intl.Segmenter('en', { granularity: 'sentence' });
 const graphemeSegmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
-/** UTF-16 units that the sentence segmenter sees at once: it takes time by the square of them. */
-const sentenceWindow = 1024;
+/** UTF-16 units that the sentence segmenter sees at once: its time grows with their square. */
+const SENTENCE_WINDOW = 1024;
 /** UTF-16 units that the grapheme segmenter sees at once; a grapheme that fills them is cut. */
-const graphemeWindow = 128;
+const GRAPHEME_WINDOW = 128;
 
 /** After empty lines. */
 export const paragraphs: Boundaries = (text) => endsOf(/\n[^\S\n]*\n\s*/g, text);
@@ -34,21 +34,21 @@ function* endsOf(pattern: RegExp, text: string): Generator<number> {
 export function* sentences(text: string): Generator<number> {
   let at = 0;
   while (at < text.length) {
-    const window = text.slice(at, at + sentenceWindow);
+    const window = text.slice(at, at + SENTENCE_WINDOW);
     const ends: number[] = [];
     for (const { index, segment } of sentenceSegmenter.segment(window)) {
       ends.push(at + index + segment.length);
     }
-    // Where the window ends, no sentence need end; the last one is looked at again with what follows it.
+    // The window may end inside a sentence, so the last one is looked at again with what follows it.
     ends.pop();
     yield* ends;
-    at = ends.at(-1) ?? at + sentenceWindow;
+    at = ends.at(-1) ?? at + SENTENCE_WINDOW;
   }
 }
 
 /**
- * At a string taken literally. It stays with the text before it, or, where it begins with a line break, what is
- * visible of it begins the text after it (`"\n## "`).
+ * At a string taken literally. It stays with the text before it. If it begins with a line break (`"\n## "`), the rest of it
+ * begins the text after the cut.
  */
 export function literal(separator: string): Boundaries {
   const leading = separator.length - separator.trimStart().length;
@@ -65,7 +65,7 @@ export function characters(length: number): Boundaries {
   return function* (text) {
     let at = 0;
     while (text.length - at > length) {
-      at += blockLength(text.slice(at, at + graphemeWindow), length);
+      at += blockLength(text.slice(at, at + GRAPHEME_WINDOW), length);
       if (at < text.length) {
         yield at;
       }
@@ -80,10 +80,10 @@ function blockLength(text: string, length: number): number {
     return index;
   }
   // Less one, since the window may end inside a surrogate pair.
-  if (segment.length < graphemeWindow - 1) {
+  if (segment.length < GRAPHEME_WINDOW - 1) {
     return segment.length;
   }
-  // Hundreds of marks on one letter: nobody reads this as a character.
+  // Hundreds of marks on one letter: nobody reads that as one character.
   return splitsPair(text, length) ? length + 1 : length;
 }
 

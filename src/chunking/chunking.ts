@@ -7,11 +7,11 @@ import { createPieces } from './pieces.ts';
 import { type TokenCounter, TokenIndex } from './token-index.ts';
 import type { Chunk, Chunking } from './types.ts';
 
-/** For so long one text may keep everybody waiting. */
+/** The longest that one text may keep everything else waiting. */
 const SLICE_MS = 20;
 
 /**
- * Cuts a text into chunks, in its order. Together they hold all of the text but whitespace between them.
+ * Cuts a text into chunks, in order. Together they hold the whole text, except for whitespace between them.
  *
  * A chunk has at most `size` tokens, unless it is one character that alone has more. The same text gives the same
  * chunks, and text put to the end changes no more than the last two chunks (of the last two sections, for Markdown),
@@ -23,7 +23,7 @@ export function splitText(text: string, chunking: Chunking, counter: TokenCounte
   return [...chunksWithPauses(text, chunking, counter)].filter((chunk) => chunk !== undefined);
 }
 
-/** Does what `splitText` does, and lets others have a turn now and then: a book takes seconds. */
+/** Does what `splitText` does, with pauses in which other work gets its turn: a book takes seconds. */
 export async function splitTextInSlices(
   text: string,
   chunking: Chunking,
@@ -40,7 +40,7 @@ export async function splitTextInSlices(
   return chunks;
 }
 
-/** The chunks of a text, and undefined at places where there may be a pause. */
+/** The chunks of a text, and undefined where a pause is possible. */
 function* chunksWithPauses(
   text: string,
   chunking: Chunking,

@@ -20,7 +20,7 @@ export interface Level {
 /** The levels of a strategy. The last ones divide words, so that any text can be brought down to `size` tokens. */
 export function levelsOf({ strategy, size, overlap, separators }: Chunking): Level[] {
   const structure = strategy === 'tokens' ? [] : (separators?.map(literal) ?? [paragraphs, lines, sentences]);
-  // Parts of a word so small that some of them make an overlap, or else fill a chunk well.
+  // The size of parts of a word: small, so that some make an overlap, and a chunk is filled well.
   const grain = Math.max(1, Math.floor(overlap > 0 ? overlap / 4 : size / 8));
   return [
     ...[...structure, words, characters(64)].map((boundaries) => ({ boundaries, above: size })),

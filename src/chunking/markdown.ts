@@ -3,7 +3,7 @@ import { splitsPair } from './code-points.ts';
 import type { Span } from './pieces.ts';
 
 type Token = ReturnType<typeof markdown.parseInline>[number];
-/** Where the parser keeps what links refer to. */
+/** The parser's place for the definitions that links refer to. */
 type References = NonNullable<Parameters<typeof markdown.parseInline>[1]>;
 
 /** A heading and the text up to the next one, or the text before the first heading. */
@@ -13,15 +13,15 @@ export interface Section extends Span {
 }
 
 /** UTF-16 units of a heading that are kept: it is repeated with each chunk of its section. */
-const longestHeading = 200;
+const LONGEST_HEADING = 200;
 
-// By its rules for CommonMark, in which nothing nests deeper than 20 levels; headings inside quotes and lists make no
+// With markdown-it's rules for CommonMark, where nesting ends at 20 levels. Headings inside quotes and lists make no
 // sections.
 const markdown = new MarkdownIt('commonmark');
 
 /**
- * The sections of a Markdown document, in order and without gaps. Only blocks are parsed, and of inline markup that of
- * the headings: this takes a twentieth of the time of a whole parse, and no text is slow.
+ * The sections of a Markdown document, in order and without gaps. Only blocks are parsed, and inline markup
+ * only in headings: this takes a twentieth of the time of a whole parse, and is fast for every text.
  */
 export function markdownSections(text: string): Section[] {
   const starts = lineStarts(text);
@@ -67,7 +67,7 @@ function headingsOf(text: string): Heading[] {
   );
 }
 
-/** The text as the block parser wants it, with the same lines; front matter is made empty lines. */
+/** The text for the block parser, with the same lines; those of front matter are made empty. */
 function normalized(text: string): string {
   const unix = text.replace(/\r\n?/g, '\n').replaceAll('\0', '\ufffd');
   if (!/^---[ \t]*\n[\w-]+[ \t]*:/.test(unix)) {
@@ -78,10 +78,10 @@ function normalized(text: string): string {
   return close ? unix.slice(0, close.index).replace(/.+/g, '') + unix.slice(close.index + 4) : unix;
 }
 
-/** A heading without markup; one too long is taken as it is, and cut. */
+/** A heading without markup. One that is too long is cut, and keeps its markup. */
 function plainText(source: string, references: References): string {
-  if (source.length > longestHeading) {
-    const end = splitsPair(source, longestHeading) ? longestHeading - 1 : longestHeading;
+  if (source.length > LONGEST_HEADING) {
+    const end = splitsPair(source, LONGEST_HEADING) ? LONGEST_HEADING - 1 : LONGEST_HEADING;
     return source.slice(0, end).trim();
   }
   const [inline] = markdown.parseInline(source, references);

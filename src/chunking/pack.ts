@@ -3,8 +3,8 @@ import type { TokenIndex } from './token-index.ts';
 import type { Chunking } from './types.ts';
 
 /**
- * Fills chunks with the pieces of a part of the text, each from where the one before ended and with its last pieces
- * repeated. The pieces' tokens are estimates, so each chunk is counted as it is and made again smaller if need be.
+ * Fills chunks with the pieces of a part of the text. Each begins where the one before ended, with the last pieces of that
+ * one repeated. The pieces' tokens are estimates, so each chunk is counted as a whole, and made smaller if it must be.
  */
 export function* packPieces(
   pieces: Pieces,
@@ -29,14 +29,14 @@ export function* packPieces(
       budget = smaller(tokensOf(window), size / tokens);
     } else {
       yield span;
-      // Without its first piece, so that each chunk starts behind the start of the one before.
+      // Without its first piece, so that each chunk starts after the start of the one before.
       repeated = lastCounted(window.slice(1), overlap, index);
       budget = size;
     }
   }
 }
 
-/** As many pieces as `budget` tokens allow, and at least one from the queue; for it, repeated ones stand back. */
+/** As many pieces as `budget` tokens allow. One from the queue is always among them: repeated ones make room for it. */
 function takeWindow(queue: PieceQueue, repeated: readonly Piece[], budget: number) {
   const fresh = [queue.take()];
   const kept = lastWithin(repeated, budget - fresh[0]!.tokens);
@@ -48,7 +48,7 @@ function takeWindow(queue: PieceQueue, repeated: readonly Piece[], budget: numbe
   return { kept, fresh };
 }
 
-/** About the longest end of a list that has at most so many tokens when they are counted. */
+/** About the longest end of a list that has at most `limit` tokens when they are counted. */
 function lastCounted(pieces: readonly Piece[], limit: number, index: TokenIndex): readonly Piece[] {
   let last = lastWithin(pieces, limit);
   while (last.length > 0) {
@@ -61,12 +61,12 @@ function lastCounted(pieces: readonly Piece[], limit: number, index: TokenIndex)
   return last;
 }
 
-/** The next estimate to try when one had too many tokens: less by the same share, and in any case less. */
+/** The next estimate to try after one with too many tokens: smaller by the same share, and at least by one. */
 function smaller(estimate: number, share: number): number {
   return Math.min(estimate - 1, Math.floor(estimate * share));
 }
 
-/** The longest end of a list that has at most so many tokens. */
+/** The longest end of a list that has at most `budget` tokens by estimate. */
 function lastWithin(pieces: readonly Piece[], budget: number): readonly Piece[] {
   let from = pieces.length;
   for (let left = budget; from > 0 && pieces[from - 1]!.tokens <= left; from--) {

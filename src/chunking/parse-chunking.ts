@@ -3,11 +3,11 @@ import { UserError } from '../errors.ts';
 import { isLonger, isStorable } from '../text-length.ts';
 import type { Chunking } from './types.ts';
 
-const strategies = ['tokens', 'recursive', 'markdown'] as const;
+const STRATEGIES = ['tokens', 'recursive', 'markdown'] as const;
 
 const schema = z
   .strictObject({
-    strategy: z.enum(strategies),
+    strategy: z.enum(STRATEGIES),
     size: z.int().min(8).max(8192).default(256),
     overlap: z.int().min(0).optional(),
     separators: z
@@ -51,6 +51,6 @@ export function parseChunking(value: unknown): Chunking {
   throw new UserError(`The chunking is not right: ${problems.join('; ')}`, {
     hint:
       'It looks like {"strategy": "recursive", "size": 256, "overlap": 32}; strategies: ' +
-      `${strategies.join(', ')}`,
+      `${STRATEGIES.join(', ')}`,
   });
 }

@@ -16,13 +16,13 @@ export interface Piece extends Span {
 }
 
 export interface Pieces {
-  /** The pieces of a part of the text, in order and without gaps but whitespace. */
+  /** The pieces of a part of the text, in order; only whitespace lies between them. */
   of(span: Span): Iterable<Piece>;
-  /** The parts of a piece that is too long after all; [] when it cannot be divided. */
+  /** The parts of a piece that turned out too long; [] when it cannot be divided. */
   divide(piece: Piece): Piece[];
 }
 
-/** Divides parts of a text by levels: what is small enough at one stays whole, the rest goes to the next. */
+/** Divides parts of a text by levels: what is small enough at one level stays whole, the rest is divided at the next. */
 export function createPieces(text: string, index: TokenIndex, levels: readonly Level[]): Pieces {
   function* collect(start: number, end: number, level: number): Generator<Piece> {
     const tokens = index.estimate(start, end);

@@ -7,11 +7,11 @@ export interface TokenCounter {
 }
 
 /** UTF-16 units of a word that are counted at once, so that no part of a long word is counted again and again. */
-const longestUnit = 64;
+const LONGEST_UNIT = 64;
 
 /**
- * Estimates the tokens of any part of a text as the sum of its words'. It is exact for tokenizers that take each
- * word by itself, but for words of more than 64 UTF-16 units. Each different word is tokenized once.
+ * Estimates the tokens of any part of a text as the sum of the tokens of its words. It is exact for tokenizers that take
+ * each word by itself, except for words of more than 64 UTF-16 units. Each different word is tokenized once.
  */
 export class TokenIndex {
   readonly #text: string;
@@ -31,7 +31,7 @@ export class TokenIndex {
   *read(): Generator<undefined> {
     for (const { 0: word, index } of this.#text.matchAll(/\S+/g)) {
       let start = 0;
-      for (const end of characters(longestUnit)(word)) {
+      for (const end of characters(LONGEST_UNIT)(word)) {
         this.#add(index + start, index + end);
         start = end;
       }
@@ -60,7 +60,7 @@ export class TokenIndex {
     return tokens;
   }
 
-  /** How many tokens there are from `start` to `end` less the whitespace around them, by tokenizing all of it. */
+  /** How many tokens there are from `start` to `end`, whitespace at both ends left out, by tokenizing all of it. */
   exact(start: number, end: number): number {
     return this.#counter.count(this.#text.slice(start, end).trim());
   }
@@ -71,7 +71,7 @@ export class TokenIndex {
     this.#before.push(this.#before.at(-1)! + this.#count(start, end));
   }
 
-  /** Tokens of a part of one unit. At least 1, so that no run of characters without tokens is endless. */
+  /** Tokens of a part of one unit. At least 1, so that no chunk grows without end by characters without tokens. */
   #count(start: number, end: number): number {
     const word = this.#text.slice(start, end);
     let tokens = this.#known.get(word);
@@ -83,7 +83,7 @@ export class TokenIndex {
   }
 }
 
-/** The place of the first number above a limit, in ascending numbers; their length when there is none. */
+/** The place of the first of ascending numbers above a limit; their length when all are below it. */
 function firstAbove(numbers: readonly number[], limit: number): number {
   let low = 0;
   let high = numbers.length;

@@ -80,7 +80,7 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
   });
 }
 
-/** The model that the settings name for the task that the flags are of. */
+/** The model that the settings name for the task to which the flags belong. */
 function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
   const task = options.labels || options.label ? 'zero-shot' : options.aggregationStrategy ? 'token' : 'text';
   const choice = defaultModel(config, `${task}-classification`);
@@ -91,7 +91,7 @@ function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
   });
 }
 
-/** The model, for its own task or, when it gives vectors and labels are named, for finding the nearest of these. */
+/** The model, for its own task; or, when it gives vectors and labels are named, for choosing the nearest label. */
 function findModel(store: ModelStore, { name, variant }: ModelChoice, options: ClassifyOptions): LabelModel {
   const model = store.find(name, undefined, { variant });
   if (model.task !== 'feature-extraction') return model;
@@ -125,7 +125,7 @@ function taskOptionsOf({ task }: LabelModel, options: ClassifyOptions): LabelTas
   }
 }
 
-/** Scores with the digits that a real has. */
+/** Scores with as many digits as PostgreSQL's real has. */
 function roundScores({ label, score, detail }: LabelResult): LabelResult {
   return {
     label,

@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { UserError } from '../errors.ts';
 
-/** An error of create_pipeline or alter_pipeline, for who has called it by the command line. */
+/** An error of create_pipeline or alter_pipeline, for the user of the command line. */
 export function explainDeclaration(error: unknown): unknown {
   if (!(error instanceof pg.DatabaseError)) return error;
   return new UserError(error.message, { hint: asFlags(error.hint ?? ''), cause: error });

@@ -22,7 +22,7 @@ import { parseCount } from './search.ts';
 import { StopSignals } from './signals.ts';
 import { EMBEDDED_DIRECTORY, EmbeddedEnded, withDatabase } from './with-database.ts';
 
-/** How long another command's embedded Postgres has to go before this one starts its own. */
+/** How long another command's embedded Postgres has to end before this one starts its own. */
 const TAKEOVER_MS = 500;
 
 /** Glosses that two cores embed and index in about half a minute. */
@@ -52,7 +52,7 @@ export function demoCommand(): Command {
         'an embedded Postgres in this directory; put it last, or write --embedded=DIR',
       ).default(EMBEDDED_DIRECTORY),
     )
-    // Not from DATABASE_URL: who tries the demo has not asked for a table in that database.
+    // Not from DATABASE_URL: somebody who tries the demo has not asked for a table in that database.
     .option('--database-url <url>', 'make its table in this database instead; DATABASE_URL is not read')
     .addHelpText(
       'after',
@@ -75,7 +75,7 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
   const environment = { ...settings, store: openStore(settings.config, variantOrder(device)) };
   const signals = new StopSignals();
   signals.signal.addEventListener('abort', () => {
-    // After those who hear it too: a progress bar has to go first.
+    // After the other listeners: a progress bar has to be removed first.
     queueMicrotask(() => say('\nStopping ... (a second Ctrl-C ends at once)'));
   });
   let reading: Promise<Gloss[]> | undefined;
@@ -98,14 +98,14 @@ async function run(words: string[], options: DemoOptions): Promise<void> {
   } catch (error) {
     if (!signals.stopped) throw error;
     say('Stopped; what is done is kept, and the next run goes on from here.');
-    // A statement that was cut off may still be waited for.
+    // A statement that was interrupted may still be waited for.
     process.exit(0);
   } finally {
     signals.dispose();
   }
 }
 
-/** What stays the same when the demo has to begin anew. */
+/** What stays the same when the demo has to begin again. */
 interface Setting {
   environment: Environment;
   device: Device;
@@ -134,7 +134,7 @@ async function playOnce(setting: Setting, query: string, options: DemoOptions): 
     });
     return false;
   } catch (thrown) {
-    // What was aborted says so in words of its own.
+    // An aborted call has an error of its own, which says less.
     const error = gone.signal.aborted && !signals.stopped ? gone.signal.reason : thrown;
     if (error instanceof EmbeddedEnded && error.joined) return true;
     throw error;
@@ -143,12 +143,12 @@ async function playOnce(setting: Setting, query: string, options: DemoOptions): 
   }
 }
 
-/** Has the model loaded; what goes wrong shows when it is wanted. */
+/** Has the model loaded. An error shows when the model is used. */
 function warmUp(embedder: CountingEmbedder, { store }: Environment): void {
   embedder.embedTexts(store.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
 }
 
-/** Until all rows have their vectors, whoever embeds them: another demo on the same folder may. */
+/** Until all rows have their vectors; another demo on the same folder may embed some of them. */
 async function fillAll(stage: Stage): Promise<DemoFilling> {
   const { database, signal } = stage;
   for (let before: DemoFilling | undefined; ; ) {

@@ -43,7 +43,7 @@ async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }
       if (used.length > 0) models = used;
     });
   } catch (error) {
-    // Whatever keeps the database's checks from going on: the others need no database.
+    // Whatever ended the checks of the database: the others need no database.
     add(fail('database', reportError(error).text.replace(/^pgembedder: /, '')));
   }
   const device = await checkDevice(environment, options, add);

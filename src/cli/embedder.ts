@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { type Config, deviceChoices, devicePattern } from '../config.ts';
+import { type Config, DEVICE_CHOICES, DEVICE_PATTERN } from '../config.ts';
 import type { Device } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import { variantOrder } from '../inference/devices/variant-order.ts';
@@ -15,9 +15,9 @@ export interface DeviceOptions {
 
 /** Gives a command the flag of `openDevice`. */
 export function addDeviceOption(command: Command): Command {
-  const description = `what runs the model: ${deviceChoices} (default: PGEMBEDDER_DEVICE, or auto)`;
+  const description = `what runs the model: ${DEVICE_CHOICES} (default: PGEMBEDDER_DEVICE, or auto)`;
   return command.option('--device <name>', description, (name) => {
-    if (!devicePattern.test(name)) throw new InvalidArgumentError(`It is ${deviceChoices}.`);
+    if (!DEVICE_PATTERN.test(name)) throw new InvalidArgumentError(`It is ${DEVICE_CHOICES}.`);
     return name;
   });
 }
@@ -27,7 +27,7 @@ export function openDevice({ config, logger }: Environment, { device }: DeviceOp
   return chooseDevice(device ?? config.PGEMBEDDER_DEVICE, { logger });
 }
 
-/** What of the settings concerns the engine. */
+/** The settings of the engine. */
 export function engineOptions(config: Config): Omit<EngineOptions, 'logger' | 'device'> {
   const megabytes = config.PGEMBEDDER_ENGINE_MEMORY_MB;
   return {
@@ -43,7 +43,7 @@ export function createEngine({ config, logger }: Environment, device: Device): E
   return new Engine({ logger, device, ...engineOptions(config) });
 }
 
-/** Has an engine on a device used, and ends it. The store that is given with it has the variants that suit the device. */
+/** Makes an engine on a device, has it used, and ends it. The store that comes with it prefers variants that suit the device. */
 export async function withEmbedder<Result>(
   environment: Environment,
   device: Device,

@@ -1,8 +1,8 @@
 const CHECK_MS = 500;
 
 /**
- * `npx pgembedder work &` and `kill $!`: npx ends and hands the signal to nobody. So what it has started ends with it, as by
- * SIGTERM.
+ * `npx pgembedder work &` and `kill $!`: npx ends and does not pass the signal on. So what it has started ends when npx has
+ * ended, as by SIGTERM.
  */
 export function endWithNpx(environment = process.env): void {
   if (environment.npm_command !== 'exec') return;

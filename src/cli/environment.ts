@@ -6,7 +6,7 @@ import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { Variant } from '../models/variants.ts';
 import { createLogger } from './logger.ts';
 
-/** What a command works with, database or not. */
+/** What every command works with, also one without a database. */
 export interface Environment {
   readonly config: Config;
   readonly logger: Logger;
@@ -15,7 +15,7 @@ export interface Environment {
 
 /**
  * Reads the settings and opens the log.
- * @param service a command that runs for long logs what it does; the others only what is wrong, unless the level is set
+ * @param service whether the command runs for long and logs what it does; others log only what is wrong, unless the level is set
  */
 export function readEnvironment(service = false): Environment {
   const config = readConfig(process.env);
@@ -23,7 +23,7 @@ export function readEnvironment(service = false): Environment {
   return { config, logger: createLogger(level), store: openStore(config) };
 }
 
-/** The models that the settings name. @param variants in the order of preference; by default as they suit a CPU */
+/** The models that the settings name. @param variants in the order of preference; by default the order for a CPU */
 export function openStore(config: Config, variants?: readonly Variant[]): ModelStore {
   return createModelStore({
     directories: [modelsDirectory(config)],

@@ -8,7 +8,7 @@ export class UsageError extends UserError {
   override readonly name = 'UsageError';
 }
 
-/** An error for its reader. */
+/** An error as it is shown to its reader. */
 export interface ErrorReport {
   /** What stderr gets. */
   text: string;
@@ -20,21 +20,21 @@ export interface ErrorReport {
 }
 
 /**
- * An error as `pgembedder: what, where, what to do` in one line when its reader can mend it; anything else is a defect
- * and keeps its trace.
+ * An error as one line, `pgembedder: what, where, what to do`, when its reader can mend it. Anything else is a defect, and
+ * keeps its trace.
  */
 export function reportError(error: unknown): ErrorReport {
   if (error instanceof UserError)
     return report(error.message, error.hint, error instanceof UsageError ? 2 : 1);
   if (error instanceof pg.DatabaseError) return report(error.message, error.hint ?? adviceFor(error.code));
-  // No rights on a file, a full disk, too many open files: the system's condition, in its words.
+  // No rights on a file, a full disk, too many open files: the system's own words say it.
   if (error instanceof Error && 'syscall' in error) return report(error.message);
   const defect = report('this is a defect, please report it');
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { ...defect, text: `${defect.text}\n${trace}`, hint: trace };
 }
 
-/** The report of an error that has a line. */
+/** The report of an error that is told in one line. */
 export function report(message: string, hint?: string, exitCode: 1 | 2 = 1): ErrorReport {
   return { text: oneLineOf(message, hint), message, hint, exitCode };
 }
@@ -64,11 +64,11 @@ function adviceFor(code: string | undefined): string | undefined {
   return undefined;
 }
 
-/** An error of a lost or refused connection, as one that says where to and what to do; any other as it is. */
+/** An error of a lost or refused connection, as one that names the address and says what to do; any other as it is. */
 export function explainConnection(error: unknown, connection: Connection): unknown {
   const refused = explainRefusal(error);
   if (refused) return refused;
-  // ENOENT is a socket that is not there, or else some file.
+  // ENOENT may be about a missing socket or about any other file.
   const ofFile =
     codeOf(error) === 'ENOENT' &&
     !(error instanceof Error && 'syscall' in error && error.syscall === 'connect');
@@ -79,7 +79,7 @@ export function explainConnection(error: unknown, connection: Connection): unkno
   });
 }
 
-/** What PostgreSQL or the encryption says to a connection, where a person can mend it. */
+/** Why PostgreSQL or TLS refused a connection, where a person can mend it. */
 function explainRefusal(error: unknown): unknown {
   const message = messageOf(error);
   if (error instanceof UserError) return error;
@@ -94,7 +94,7 @@ function explainRefusal(error: unknown): unknown {
         hint: 'Check host and port',
         cause: error,
       });
-    // Its own words: it was reached.
+    // In the words of the server, which was reached.
     return error;
   }
   if (/does not support SSL/.test(message))

@@ -45,7 +45,7 @@ export function formatMilliseconds(milliseconds: number): string {
   return `${milliseconds.toFixed(digits)} ms`;
 }
 
-/** A share as `97.3 %`. All but all is never `100.0 %`, and next to nothing never `0.0 %`. */
+/** A share as `97.3 %`. Less than all is never shown as `100.0 %`, and more than nothing never as `0.0 %`. */
 export function formatShare(share: number): string {
   const percent = share * 100;
   const shown = percent >= 100 ? 100 : Math.min(99.9, percent > 0 ? Math.max(0.1, percent) : 0);
@@ -53,11 +53,11 @@ export function formatShare(share: number): string {
 }
 
 /**
- * A user's text as one line of at most `limit` characters: white space is one blank, and control characters, with
- * which a text could take over the terminal, are blanks too.
+ * A user's text as one line of at most `limit` characters. White space becomes one blank, and so do control characters, with
+ * which a text could take over the terminal.
  */
 export function oneLine(text: string, limit: number): string {
-  // Ten times the limit: what is cut off need not be looked at, and a run of blanks rarely eats more.
+  // Ten times the limit: the rest would be cut off anyway, and runs of blanks are rarely longer.
   const line = text
     .slice(0, limit * 10)
     .replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')

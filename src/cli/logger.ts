@@ -3,7 +3,7 @@ import { PinoPretty } from 'pino-pretty';
 import { takesColours } from './output.ts';
 
 /**
- * The log, on stderr: a line a person can read on a terminal, a JSON object a line where it is piped.
+ * The log, on stderr: lines for people on a terminal, and JSON, one object a line, where it is piped.
  * Written at once, so that the last line before an end is not lost.
  */
 export function createLogger(level: string): Logger {

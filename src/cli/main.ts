@@ -6,7 +6,7 @@ import { errorColours, printJson } from './output.ts';
 import { createProgram } from './program.ts';
 import { usageError } from './usage-error.ts';
 
-// `pgembedder status | head -1`: who reads has enough, and that is no error.
+// `pgembedder status | head -1`: the reader has enough, which is not an error.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -26,7 +26,7 @@ try {
   else fail(usageError(error.message, program, process.argv.slice(2)));
 }
 
-/** Tells of an error, on stderr, and where JSON was asked for on stdout as well. */
+/** Reports an error on stderr and, where JSON was asked for, on stdout as well. */
 function fail({ text, message, hint, exitCode }: ErrorReport): void {
   process.stderr.write(`${errorColours.red(text)}\n`);
   if (process.argv.includes('--json')) printJson({ error: message, hint: hint ?? null });

@@ -13,7 +13,7 @@ interface Listed {
   task: string | null;
   dimensions: number | null;
   variants: readonly string[];
-  /** Of a model that is not here: about, of its int8 variant. */
+  /** For a model that is not here: about the size of its int8 variant. */
   bytes: number | null;
   licence: string | null;
   /** The folder it lies in; null for a model of the catalog that is not here. */
@@ -62,7 +62,7 @@ function listModels(store: ModelStore): Listed[] {
   return [...here, ...others];
 }
 
-/** Null also for a model that cannot be used: `models check` says why. */
+/** Null also for a model that cannot be used; `models check` says why. */
 function dimensionsOf(store: ModelStore, { name, task }: ModelListing): number | null {
   if (task !== 'feature-extraction') return null;
   try {
@@ -94,7 +94,7 @@ export function formatModels(models: readonly Listed[]): string[] {
   ]);
 }
 
-/** Of a model that is not here it is known in millions of bytes. */
+/** For a model that is not here it is known to the million bytes. */
 function sizeOf({ bytes, directory }: Listed): string {
   if (bytes === null) return '';
   return directory === null ? `~${Math.round(bytes / 1e6)} MB` : formatBytes(bytes);

@@ -11,7 +11,7 @@ import { Hub } from '../models/pull/hub.ts';
 import { PUBLIC_HUB } from '../models/pull/hub-requests.ts';
 import { type PullResult, pullModel } from '../models/pull/pull.ts';
 import type { ModelSource } from '../models/pull/source.ts';
-import { cpuVariants, type Variant } from '../models/variants.ts';
+import { CPU_VARIANTS, type Variant } from '../models/variants.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
 import { plural } from './format.ts';
@@ -43,7 +43,7 @@ export function modelsPullCommand(): Command {
       new Option(
         '--variant <name>',
         'which precision (default: the locked ones, else the best here)',
-      ).choices([...cpuVariants]),
+      ).choices([...CPU_VARIANTS]),
     )
     .option('--update', 'leave the locked commit for what its revision is now')
     .option('--dir <dir>', 'the models folder (default: PGEMBEDDER_MODELS_DIR, else in ~/.local/share)')
@@ -122,7 +122,7 @@ function pullOne(
         source: from === undefined ? hubOf(environment.config, signal) : new FolderSource(from),
         from,
         revision: flags.revision,
-        // A folder that is named is what is wanted, whatever was pulled from it before.
+        // A folder that is named is copied as it is now, whatever was pulled from it before.
         update: flags.update ?? folder !== undefined,
         variant: flags.variant,
         order: environment.store.variants,
@@ -135,7 +135,7 @@ function pullOne(
   });
 }
 
-/** The folder that a locked model was copied from; who names a revision means a hub. */
+/** The folder that a locked model was copied from; a revision means a hub. */
 function lockedFolder(locked: LockedModel | undefined, flags: PullFlags): string | undefined {
   return flags.revision === undefined ? locked?.from : undefined;
 }

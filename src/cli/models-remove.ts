@@ -48,7 +48,7 @@ async function run(given: string, options: { dir?: string; json?: boolean }): Pr
   else print(`${given} removed from ${directory}`);
 }
 
-/** The folder of an organisation that has no models left. */
+/** Removes the folder of an organisation that has no models left. */
 async function removeIfEmpty(folder: string, modelsFolder: string): Promise<void> {
   if (folder === modelsFolder || (await readdir(folder).catch(() => ['?'])).length > 0) return;
   await rmdir(folder);

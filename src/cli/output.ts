@@ -1,6 +1,6 @@
 import pc from 'picocolors';
 
-/** Whether a stream takes colours: it is a terminal that can, and nobody has said no (no-color.org). */
+/** Whether a stream takes colours: it is a terminal that can, and NO_COLOR is not set (no-color.org). */
 export function takesColours(stream: NodeJS.WriteStream, environment = process.env): boolean {
   if (environment.NO_COLOR) return false;
   if (environment.FORCE_COLOR) return environment.FORCE_COLOR !== '0';
@@ -23,7 +23,7 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2));
 }
 
-/** A word to the person at the terminal, to stderr, so that it is never mixed with data. */
+/** A message for the person at the terminal, to stderr, so that it is never mixed with data. */
 export function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }

@@ -62,7 +62,7 @@ export function formatWork(sourceRows: number | null): string {
     : `${plural(sourceRows, 'row')} to work on`;
 }
 
-/** The model that the settings name for a task; a task that there is not is the database's to refuse. */
+/** The model that the settings name for a task. The database refuses an unknown task. */
 function standardModel(config: Config, task = 'feature-extraction'): string | undefined {
   return isTask(task) ? defaultModel(config, task)?.name : undefined;
 }

@@ -49,7 +49,7 @@ On your database:
 
 pgembedder COMMAND --help says more about each.`;
 
-/** Settings that Commander does not hand down to commands that were made apart. */
+/** Settings that Commander does not pass on to commands that were made separately. */
 function prepare(command: Command): void {
   command
     .exitOverride()

@@ -37,7 +37,7 @@ export class PullProgress implements PullReport {
       stream: this.#stream,
       clearOnComplete: true,
       fps: FRAMES_PER_SECOND,
-      // Ctrl-C ends the process as ever, so nothing of the terminal may need to be put back.
+      // Ctrl-C ends the process as usual, so the bar must not change settings of the terminal.
       hideCursor: false,
       linewrap: true,
       gracefulExit: false,

@@ -40,7 +40,7 @@ export function searchCommand(): Command {
   return addDatabaseOptions(addDeviceOption(command));
 }
 
-/** How long `--wait` waits when nobody says. */
+/** How long `--wait` waits by default. */
 const WAIT_SECONDS = 60;
 
 /** A whole number from 1 to the most a search gives. */

@@ -1,4 +1,4 @@
-/** What a shell reports for a process that a signal has ended: 128 + the signal's number. */
+/** The exit code of a process that a signal has ended, as shells report it: 128 + the signal's number. */
 const EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 
 type StopSignal = keyof typeof EXIT_CODES;

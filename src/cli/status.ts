@@ -48,7 +48,7 @@ async function watch(database: Database, json: boolean): Promise<void> {
       if (json) {
         print(JSON.stringify(rows.map(toJson)));
       } else {
-        // What goes beyond the terminal's end cannot be drawn over.
+        // Lines beyond the end of the terminal cannot be drawn over.
         const lines = formatStatus(rows, room(), room()).slice(
           0,
           (process.stdout.rows || Number.POSITIVE_INFINITY) - 1,
@@ -61,7 +61,7 @@ async function watch(database: Database, json: boolean): Promise<void> {
       await wait(REDRAW_MS, undefined, { signal: signals.signal });
     }
   } catch (error) {
-    // Ctrl-C is how a watch ends.
+    // Ctrl-C is the way to end a watch.
     if (!signals.stopped) throw error;
   } finally {
     signals.dispose();
@@ -73,7 +73,7 @@ function room(): number {
   return process.stdout.isTTY ? width() : Number.POSITIVE_INFINITY;
 }
 
-/** What is numeric in SQL comes as text. */
+/** Values of type numeric come as text. */
 function toJson(row: PipelineStatus) {
   const number = (text: string | null) => (text === null ? null : Number(text));
   return {
@@ -146,8 +146,8 @@ const COLUMNS: Column<PipelineStatus>[] = [
 
 /**
  * The table for people, an error on a line of its own under its pipeline.
- * @param columns of the terminal: of the table's columns those stay that fit
- * @param longest an error is cut there
+ * @param columns the width of the terminal: the table keeps the columns that fit
+ * @param longest where an error is cut
  */
 export function formatStatus(
   rows: readonly PipelineStatus[],

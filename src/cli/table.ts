@@ -3,16 +3,16 @@ import { colours } from './output.ts';
 /** A column of a table for people. */
 export interface Column<Row> {
   title: string;
-  /** Numbers stand to the right. */
+  /** Numbers are aligned to the right. */
   align?: 'right';
   text(row: Row): string;
-  /** Left out where there is no room, the lowest first; without it never. */
+  /** Left out where there is no room, the lowest number first; a column without a number stays. */
   dispensable?: number;
   /** Paints the padded text. */
   paint?(text: string, row: Row): string;
 }
 
-/** The columns that fit into so much room. */
+/** The columns that fit into the given width. */
 export function fitColumns<Row>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
@@ -36,7 +36,7 @@ const GAP = '  ';
 
 /**
  * Rows as lines under a head, two blanks between the columns.
- * @param below lines that belong under a row, such as an error
+ * @param below gives the lines under a row, such as an error
  */
 export function formatTable<Row>(
   rows: readonly Row[],

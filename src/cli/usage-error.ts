@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type ErrorReport, report } from './errors.ts';
 
 /**
- * What a wrong call gets.
+ * The report of a wrong call.
  * @param message as Commander has it: `error: unknown command 'serach'`, and its guess in brackets on a second line
  */
 export function usageError(message: string, program: Command, words: readonly string[]): ErrorReport {
@@ -15,7 +15,7 @@ export function usageError(message: string, program: Command, words: readonly st
   return report(what.replace(/\.$/, ''), hint.filter(Boolean).join(' '), 2);
 }
 
-/** `--embedded` takes the next word for its directory, and `search --embedded articles query` lacks one then. */
+/** `--embedded` takes the next word as its directory: `search --embedded articles query` then lacks an argument. */
 function takenByEmbedded(words: readonly string[]): string | undefined {
   const after = words[words.indexOf('--embedded') + 1];
   if (!words.includes('--embedded') || !after || after.startsWith('-')) return undefined;

@@ -11,7 +11,7 @@ import type { Environment } from './environment.ts';
 import { explainConnection, UsageError } from './errors.ts';
 import { errorColours, say } from './output.ts';
 
-/** Where the embedded Postgres lies when nobody says. */
+/** Where the embedded Postgres lies by default. */
 export const EMBEDDED_DIRECTORY = '.pgembedder';
 
 /** The flags that say which database. */
@@ -35,9 +35,9 @@ export function addDatabaseOptions(command: Command): Command {
     );
 }
 
-/** The embedded Postgres has ended under a command. */
+/** The embedded Postgres has ended while a command was using it. */
 export class EmbeddedEnded extends UserError {
-  /** Whether another command had started it, and has ended. */
+  /** Whether another command had started it and has now ended. */
   readonly joined: boolean;
 
   constructor(directory: string, joined: boolean) {
@@ -51,13 +51,13 @@ export class EmbeddedEnded extends UserError {
 export interface OpenDatabase {
   readonly connection: Connection;
   readonly database: Database;
-  /** Resolves when the embedded Postgres has ended, though nobody here has ended it; else never. */
+  /** Resolves when the embedded Postgres ends without being asked to by this command; else never. */
   readonly ended: Promise<EmbeddedEnded>;
 }
 
 /**
  * Opens the database that the flags name, has it used, and closes it. The embedded one is migrated at once.
- * @param notice how to say that the embedded one is for trying out
+ * @param notice prints that the embedded one is for trying out
  * @throws UserError where the database cannot be reached
  */
 export async function withDatabase<Result>(
@@ -104,7 +104,7 @@ async function withEmbedded<Result>(
   }
 }
 
-/** @throws UsageError when there is no URL, or one that is none */
+/** @throws UsageError when the URL is missing or cannot be read */
 async function readConnection(url: string | undefined): Promise<Connection> {
   if (!url) {
     throw new UsageError('no database is named', {

@@ -25,7 +25,7 @@ interface WorkOptions extends DatabaseOptions, DeviceOptions {
   json?: boolean;
 }
 
-/** What a stop may take beyond the set time, which the worker itself keeps. */
+/** How long a stop may take beyond the set time, to which the worker itself keeps. */
 const STOP_GRACE_MS = 3_000;
 
 /** `pgembedder work` */
@@ -58,12 +58,12 @@ Example:
 async function run(options: WorkOptions): Promise<void> {
   const environment = readEnvironment(true);
   const signals = new StopSignals();
-  // Part of the log, which is JSON where it is piped.
+  // Written to the log, which is JSON where it is piped.
   const notice = (line: string) => environment.logger.warn(line);
   try {
     await withDatabase(options, environment, (open) => work(open, environment, signals, options), notice);
   } catch (error) {
-    // What breaks because it was stopped while it started is no error.
+    // An error because it was stopped while it started is not reported.
     if (!signals.stopped) throw error;
   } finally {
     signals.dispose();
@@ -77,7 +77,7 @@ async function work(
   options: WorkOptions,
 ): Promise<void> {
   const worker = createWorker({ connection: open.connection, logger, ...workerSettings(config, options) });
-  // When the server is there and has the schema: for the one the worker waits, of the other it says what to do.
+  // The worker waits for a server that is away, and says what to do about a missing schema: so only when both are there.
   let saved = Promise.resolve();
   worker.events.once('started', () => {
     saved = saveFoundModels(open.database, foundModels(store, logger), logger).catch((error: unknown) =>
@@ -87,8 +87,8 @@ async function work(
   signals.signal.addEventListener('abort', () => {
     logger.info('stopping; a second signal ends at once');
     void worker.stop();
-    // A statement that the server is at (a large index) can hold the stop up. The process may end all the same: the
-    // server finishes it alone, and leases run out.
+    // A statement that the server is working on (a large index) can hold up the stop. The process may end without it:
+    // the server finishes the statement alone, and leases run out.
     setTimeout(
       () => {
         logger.warn('stopping took too long, ending with a statement under way');
@@ -129,7 +129,7 @@ async function serve(
   }
 }
 
-/** What of the settings concerns a worker. */
+/** The settings of a worker. */
 function workerSettings(config: Config, { device }: DeviceOptions) {
   return {
     device: device ?? config.PGEMBEDDER_DEVICE,

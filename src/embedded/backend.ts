@@ -8,7 +8,7 @@ export interface Reply {
   messages: Buffer[];
   /** NotificationResponses, for whoever listens. */
   notifications: Buffer[];
-  /** What the last ReadyForQuery said, or undefined where there was none (after a Flush). */
+  /** What the last ReadyForQuery said; undefined without one (after a Flush). */
   status: TransactionStatus | undefined;
 }
 
@@ -31,7 +31,7 @@ export class Backend {
   }
 
   /**
-   * Takes a started PGlite for its own: from now on nobody else may send to it.
+   * Takes over a started PGlite: from now on nobody else may send to it.
    *
    * @param onBroken called when it has crashed inside: its memory is not to be trusted, and it must not go on
    */
@@ -81,7 +81,7 @@ export class Backend {
       if (type === 'Z') reply.status = String.fromCharCode(message[5]!) as TransactionStatus;
       reply.messages.push(message);
     }
-    // PGlite swallows what crashes its WASM code (a stack overflow, an invalid access): an answer without an end.
+    // PGlite does not report a crash of its WASM code (a stack overflow, an invalid access): the answer has no end then.
     if (reply.status === undefined && ENDS_WITH_READY.includes(typeOf(messages.at(-1)!))) {
       this.#onBroken('a statement crashed inside it');
     }

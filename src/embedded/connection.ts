@@ -5,7 +5,7 @@ import { copyInResponse, isCopyFromClient } from './copy-in.ts';
 import { FrontendReader } from './frontend-reader.ts';
 import { Subscriptions } from './notifications.ts';
 import { PreparedStatements } from './prepared-statements.ts';
-import { encodeError, encodeQuery, startupCode, startupParameters, sync, typeOf } from './protocol.ts';
+import { encodeError, encodeQuery, STARTUP_CODE, startupParameters, sync, typeOf } from './protocol.ts';
 
 /** How long a client has to read why its connection ends. */
 const FAREWELL_MS = 1_000;
@@ -101,9 +101,9 @@ export class Connection {
     const message = this.#reader.nextStartup();
     if (!message) return false;
     const code = message.readInt32BE(4);
-    if (code === startupCode.ssl || code === startupCode.gss) {
+    if (code === STARTUP_CODE.ssl || code === STARTUP_CODE.gss) {
       this.#send(Buffer.from('N')); // no encryption here; the client goes on without
-    } else if (code >> 16 === startupCode.protocol3) {
+    } else if (code >> 16 === STARTUP_CODE.protocol3) {
       const database = startupParameters(message).get('database');
       if (database !== 'postgres') {
         this.#end(
@@ -151,7 +151,7 @@ export class Connection {
     this.#copying = false;
     this.#send(Buffer.concat(messages));
     if (reply.status === 'I') this.#release();
-    // Everything above runs without a look at the sockets: let the other connections' messages in.
+    // Nothing above has read from the sockets: now the messages of other connections can come in.
     await nextTurn();
   }
 
@@ -166,12 +166,12 @@ export class Connection {
     this.#backend.release();
   }
 
-  /** Leaves nothing of the client behind in the backend: no transaction, no prepared statement. */
+  /** Removes what the client has left in the backend: its transaction and its prepared statements. */
   async #leave(): Promise<void> {
     const closing = this.#statements.closeAll();
     if (!this.#holding && closing.length === 0) return;
     if (this.#holding) {
-      // The first rollback also ends what a Sync would commit; after an error it is skipped, up to the Sync.
+      // The first rollback also ends what a Sync would commit. After an error the backend skips it, up to the Sync.
       const { status } = await this.#execute([encodeQuery('rollback'), sync]);
       if (status !== 'I') await this.#execute([encodeQuery('rollback')]);
     } else {
@@ -182,7 +182,7 @@ export class Connection {
     this.#release();
   }
 
-  /** A transaction that idles stops everyone, and for good if its client waits for another connection's answer. */
+  /** An idle transaction holds up everyone, and for ever if its client waits for another connection's answer. */
   #watchIdling(): void {
     this.#idleTimer = setTimeout(() => {
       if (!this.#backend.contested) return this.#watchIdling();

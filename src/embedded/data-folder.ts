@@ -5,7 +5,7 @@ import { join } from 'node:path';
 /** Name of PostgreSQL's data folder inside the embedded directory. */
 export const DATA_FOLDER = 'pgdata';
 
-/** Written when the first start is through. */
+/** Written when the first start has succeeded. */
 const COMPLETE = join(DATA_FOLDER, 'pgembedder-initialized');
 
 /** Whether there is a data folder that has been started before. */
@@ -19,8 +19,8 @@ export async function markInitialized(): Promise<void> {
 }
 
 /**
- * Puts a data folder aside whose initialisation was cut short: it would pass for a database and not start. Nothing
- * is deleted, since it may be something else of the user's. Returns the new name, or undefined.
+ * Puts aside a data folder whose initialisation was interrupted: it looks like a database and does not start. Nothing is
+ * deleted, since the folder may be something else of the user's. Returns the new name, or undefined.
  */
 export async function putAsideIncomplete(): Promise<string | undefined> {
   if (isInitialized() || !existsSync(DATA_FOLDER)) return undefined;

@@ -6,20 +6,20 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 /**
  * An exclusive lock on the current directory, which ends with the process that holds it, however that ends.
  *
- * Each process that wants it listens on a unix socket of its own; who accepts connections there is alive: the kernel
- * knows, and neither a process id used again nor a file left behind by kill -9 can deceive it. The lock is the file
- * `lock.N` with the highest N, naming its holder's socket. Only a dead holder's lock is overtaken, by making
- * `lock.N+1`, which the file system grants to one process. Who then finds a higher one was too slow with a number
- * that had been swept away, and gives it back. No lock file but a lower one is ever removed, so numbers only rise.
+ * Each process that wants it listens on a unix socket of its own. A process that accepts connections there is alive: that
+ * is certain, other than with a process id, which may be used again, or with a file, which kill -9 leaves behind. The lock is the file
+ * `lock.N` with the highest N, naming its holder's socket. Only a dead holder's lock is taken over, by
+ * making `lock.N+1`, which the file system lets only one process do. A process that then finds a higher number was too slow,
+ * and gives its own back. Only lock files with lower numbers are ever removed, so numbers only rise.
  *
  * A connection to the holder's socket brings one line when what it guards is ready, and ends when the holder does.
  */
 export interface DirectoryLock {
-  /** Tells those who wait for the holder what there is to know, such as where it listens. */
+  /** Tells those who wait for the holder what they need to know, such as where it listens. */
   announce(message: string): void;
 }
 
-/** The directory is another process's: what that one has announced. */
+/** Another process has the directory: what that one has announced. */
 export interface HeldElsewhere {
   announcement: string;
 }
@@ -131,7 +131,7 @@ class Listener implements DirectoryLock {
   }
 
   async stop(): Promise<void> {
-    // Who took us for the holder, as long as we had a lock file that came too late, shall look again.
+    // Processes that took this one for the holder, because of its late lock file, have to look again.
     for (const socket of this.#asking) socket.destroy();
     this.#server.close();
     await once(this.#server, 'close');

@@ -2,7 +2,7 @@ import { encodeQuery, textAt, typeOf } from './protocol.ts';
 
 const STATEMENT = /^\s*(listen|unlisten)\s+("(?:[^"]|"")+"|[\p{L}_][\p{L}\p{N}_$]*|\*)\s*;?\s*$/iu;
 
-/** Nobody listens on it, so to stop listening on it changes nothing. */
+/** A channel on which nobody listens, so UNLISTEN on it changes nothing. */
 const NO_CHANNEL = 'pgembedder_no_channel';
 
 /**
@@ -12,7 +12,7 @@ const NO_CHANNEL = 'pgembedder_no_channel';
 export class Subscriptions {
   readonly #channels = new Set<string>();
 
-  /** Takes note of a LISTEN or UNLISTEN; returns the message that the backend shall get in its place. */
+  /** Takes note of a LISTEN or UNLISTEN; returns the message for the backend in its place. */
   observe(message: Buffer): Buffer {
     if (typeOf(message) !== 'Q') return message;
     const [, verb, channel] = STATEMENT.exec(message.length < 256 ? textAt(message, 5) : '') ?? [];

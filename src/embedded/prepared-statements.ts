@@ -33,7 +33,7 @@ export class PreparedStatements {
     }
   }
 
-  /** Messages that drop the statements which the connection has left, to be followed by a Sync. */
+  /** Messages that drop the statements of a connection that has ended, to be followed by a Sync. */
   closeAll(): Buffer[] {
     const messages = [...this.#names].map((name) => encode('C', Buffer.from('S'), this.#prefix + name));
     this.#names.clear();

@@ -1,7 +1,7 @@
 /** The parts of PostgreSQL's wire protocol, version 3, that the front before the embedded Postgres must know. */
 
 /** First bytes of the messages that have no type: 1234 in the high half, what is asked for in the low half. */
-export const startupCode = {
+export const STARTUP_CODE = {
   protocol3: 3, // the high half: 3.0, and 3.2 whose only news is the length of the cancel key
   cancel: 80877102,
   ssl: 80877103,

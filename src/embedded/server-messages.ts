@@ -5,9 +5,9 @@ export const SOCKET_NAME = '.s.PGSQL.5432';
 export type ServerReport =
   /** This process serves the directory. */
   | { type: 'serving'; socketDirectory: string; initialized: boolean; milliseconds: number }
-  /** Another process already does. */
+  /** Another process serves it already. */
   | { type: 'served elsewhere'; socketDirectory: string }
-  /** The data folder of an initialisation that was cut short was put aside. */
+  /** The data folder of an interrupted initialisation was put aside. */
   | { type: 'put aside'; folder: string }
   /** It crashed inside while serving, and exits; the next start recovers what was committed. */
   | { type: 'broken'; reason: string }

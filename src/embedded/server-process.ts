@@ -23,7 +23,7 @@ import { type ServerOrder, type ServerReport, SOCKET_NAME } from './server-messa
 import { SocketServer } from './socket-server.ts';
 
 /**
- * A recursion without end (a trigger that fires itself) shall be a plain error. PostgreSQL counts its own stack and
+ * Endless recursion (a trigger that fires itself) has to be an ordinary error. PostgreSQL counts its own stack and
  * not V8's, which overflows first at its limit of 2 MB, or in some statements even at 500 kB: so this, and a larger
  * stack for V8 (start-embedded.ts).
  */
@@ -99,7 +99,7 @@ async function makeSocketDirectory(directory: string): Promise<string> {
   const hash = createHash('sha256').update(directory).digest('hex').slice(0, 16);
   const folder = join(tmpdir(), `pgembedder-${hash}`);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  // Anyone may make folders there: in another user's, the socket would be open to that user.
+  // Anyone may make folders there: in the folder of another user, the socket would be open to that user.
   const { uid, mode } = await stat(folder);
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0) {
     throw new UserError(`${folder} is open to other users`, {

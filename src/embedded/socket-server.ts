@@ -5,7 +5,7 @@ import type { PGlite } from '@electric-sql/pglite';
 import { Backend } from './backend.ts';
 import { Connection } from './connection.ts';
 
-/** Long enough for a person who types a transaction into psql, short enough to end a deadlock while one looks on. */
+/** Long enough for a person who types a transaction into psql, short enough that nobody waits for ever in a deadlock. */
 const IDLE_LIMIT_MS = 30_000;
 
 export interface SocketServerOptions {

@@ -23,7 +23,7 @@ export interface EmbeddedPostgres {
   connection: { host: string; port: number; user: string; database: string };
   /** Whether this process started it. If not, another one did, and it ends with that one. */
   owner: boolean;
-  /** Resolves when the server has ended, asked or not, be it of this process or of another. */
+  /** Resolves when the server has ended, asked to or not, whichever process has started it. */
   ended: Promise<void>;
   /** Ends open connections, closes the database and waits for its process; nothing for a server of another process. */
   stop(): Promise<void>;
@@ -89,11 +89,11 @@ export async function startEmbedded(
   };
 }
 
-/** Resolves when the server of another process has ended, which ends its connections: this one asks for nothing. */
+/** Resolves when the server of another process has ended: then it closes this connection, which sends nothing. */
 function endOf(path: string): Promise<void> {
   return new Promise((resolve) => {
     const socket = connect(path).unref();
-    // What it says at the end has to be read for the end to be seen.
+    // The end of the stream is seen only when all before it is read.
     socket.on('error', () => {}).resume();
     socket.once('close', () => resolve());
   });

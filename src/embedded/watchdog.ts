@@ -1,6 +1,6 @@
 /**
  * A thread of the embedded Postgres' process that ends it when its parent has gone and it does not end by itself: a long
- * statement keeps the main thread from hearing of it. Nothing that was committed is lost by a kill.
+ * statement keeps the main thread from hearing of it. A kill loses nothing that was committed.
  */
 import { workerData } from 'node:worker_threads';
 

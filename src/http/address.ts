@@ -15,7 +15,7 @@ LOOPBACK.addAddress('::1', 'ipv6');
 /**
  * The address of the setting PGEMBEDDER_HTTP; null for 'off'.
  * @param open listen for everybody without a token
- * @throws UserError where others could reach it and no token keeps them out
+ * @throws UserError where other machines could reach it and no token keeps them out
  */
 export function httpAddress(setting: string, token: string | undefined, open: boolean): HttpAddress | null {
   if (setting === 'off') return null;
@@ -32,7 +32,7 @@ export function httpAddress(setting: string, token: string | undefined, open: bo
   return address;
 }
 
-/** Whether it is the address that is taken when nobody says: a second worker of the machine finds it in use. */
+/** Whether it is the default address: a second worker of the machine finds it in use. */
 export function isDefaultAddress({ host, port }: HttpAddress): boolean {
   return `${host}:${port}` === DEFAULT_HTTP_ADDRESS;
 }

@@ -12,7 +12,7 @@ export interface AppParts {
   readonly worker: Worker;
   readonly readiness: Readiness;
   readonly metrics: Metrics;
-  /** Asked for by everything but the health endpoints, where it is set. */
+  /** The token that all but the health endpoints ask for, if it is set. */
   readonly token: string | undefined;
   /** It listens for this machine alone. */
   readonly local: boolean;
@@ -23,8 +23,8 @@ export interface AppParts {
 export function createApp({ worker, readiness, metrics, token, local, logger }: AppParts): Hono {
   const app = new Hono();
 
-  // Says only that this process lives: the answer itself shows that its event loop turns. A database that is away is no
-  // reason to kill a worker, which waits for it and has its model loaded.
+  // Says only that this process lives: an answer shows that its event loop runs. A database that is away is no reason to kill
+  // a worker, which waits for it and has its model loaded.
   app.get('/healthz', (context) => {
     const alive = worker.state !== 'failed';
     return context.json({ alive, worker: worker.state }, alive ? 200 : 503);
@@ -36,7 +36,7 @@ export function createApp({ worker, readiness, metrics, token, local, logger }: 
   });
 
   if (token) app.use(bearerAuth({ token }));
-  // A page from elsewhere whose own name has come to mean this machine: a browser here would read it what we answer.
+  // DNS rebinding: a web page whose host name now resolves to this machine could read the answers in a browser here.
   else if (local)
     app.use(async (context, next) => {
       if (!isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, '')))

@@ -4,7 +4,7 @@ import { codeOf, messageOf } from '../errors.ts';
 import type { Worker, WorkerState } from '../worker/worker.ts';
 import { withinTime } from './within-time.ts';
 
-/** What has to be well for a worker to do its work; each is 'ok' or says what is not. */
+/** What a worker needs for its work; each is 'ok' or says what is wrong. */
 export interface ReadinessReport {
   readonly ready: boolean;
   readonly checks: {
@@ -18,9 +18,9 @@ export interface ReadinessReport {
 const OK = 'ok';
 /** A server that does not answer in this time counts as away. */
 const DATABASE_MS = 2_000;
-/** Reports are kept for this long, so that whoever asks all the time does not ask the database each time. */
+/** Reports are kept for this long, so that frequent requests do not ask the database each time. */
 const KEPT_MS = 1_000;
-/** Engine processes that ended one after the other before they could run anything, from which on it is unable. */
+/** So many engine processes in a row that ended before they could run anything mean that the engine is unable to work. */
 const FAILED_STARTS = 3;
 
 const STATES: Record<WorkerState, string> = {
@@ -34,8 +34,8 @@ const STATES: Record<WorkerState, string> = {
 
 /**
  * Whether a worker can do its work now: it looks for jobs, the database answers and has the schema of this version,
- * and the engine is able. The engine is while no process of it runs, since the first batch starts one; it is not when
- * one process after the other ends before it has run anything.
+ * and the engine is able. The engine counts as able while no process of it runs, since the first batch starts one. It is
+ * unable when one process after the other ends before it has run anything.
  */
 export class Readiness {
   readonly #worker: Worker;
@@ -49,7 +49,7 @@ export class Readiness {
     worker.events.on('engineLoaded', () => {
       this.#failedStarts = 0;
     });
-    // What ends a process later is a model's or a row's fault, and others are served.
+    // A process that ends later does so because of a model or a row, and others are served.
     worker.events.on('engineDied', ({ phase }) => {
       if (phase === 'starting') this.#failedStarts++;
     });
@@ -83,7 +83,7 @@ export class Readiness {
       const schema = state === 'none' ? 'is not there' : 'is of another version';
       return { database: OK, schema: state === 'current' ? OK : `${schema}: run pgembedder migrate` };
     } catch (error) {
-      // Its code where it has one: the message may name hosts and users, and whoever asks needs no token.
+      // The code of the error, if it has one: its message may name hosts and users, and this answer needs no token.
       return {
         database: `away: ${codeOf(error) || messageOf(error)}`,
         schema: 'unknown, the database is away',

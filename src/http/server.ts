@@ -11,11 +11,11 @@ import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
 import { Readiness } from './readiness.ts';
 
-/** Connections for health and for metrics: a slow count of the queue must not make the database look away. */
+/** One connection each for health and for metrics: a slow count of the queue must not make the database seem away. */
 const CONNECTIONS = 2;
 
 export interface HttpServerOptions {
-  /** Made, and best not yet started: what happens before is not counted. */
+  /** A worker that was made; best not started yet, since what happens before is not counted. */
   readonly worker: Worker;
   /** The worker's database; the server has up to two connections of its own to it. */
   readonly connection: Connection;
@@ -26,7 +26,7 @@ export interface HttpServerOptions {
 
 /** The HTTP server of a worker. */
 export interface HttpServer {
-  /** Such as `http://127.0.0.1:8089`; null where another process has the default address. */
+  /** The URL, `http://127.0.0.1:8089`; null where another process has the default address. */
   readonly url: string | null;
   close(): Promise<void>;
 }
@@ -35,8 +35,8 @@ export interface HttpServer {
  * Serves health and metrics of a worker. It listens before the worker starts and until it has stopped, so that both can
  * be watched.
  *
- * Where another process has the default address (a second worker of the machine), it says so in the log and does
- * without: work goes first. An address that somebody has chosen has to be there.
+ * Where another process has the default address (a second worker of the machine), it says so in the log and serves
+ * nothing: the work is more important. An address that was chosen has to be free.
  * @throws UserError when it cannot listen on an address other than the default one
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {

@@ -1,4 +1,4 @@
-/** What a promise gives, or an error with `message` when it takes longer than `ms`; it is not ended by that. */
+/** What a promise gives, or an error with `message` when it takes longer than `ms`. That does not end the work behind it. */
 export async function withinTime<Result>(
   promise: Promise<Result>,
   ms: number,

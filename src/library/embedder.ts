@@ -12,7 +12,7 @@ import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
 import { standardLogger } from './logger.ts';
 
-/** What an embedder may be given; all of it can be left out. */
+/** Settings of an embedder, all of them optional. */
 export interface EmbedderSettings {
   /** Folders of models, searched before the bundled ones. Default: where `pgembedder models pull` puts them. */
   readonly modelDirectories?: readonly string[];
@@ -55,7 +55,8 @@ export interface TextModels {
 }
 
 /**
- * Makes what turns texts into vectors and labels. A model's processes start with its first text, and are ended by `close`.
+ * Makes an embedder, which turns texts into vectors and labels. A model's processes start with its first text; `close` ends
+ * them.
  *
  * @example
  * const models = await createEmbedder();
@@ -124,7 +125,7 @@ class EngineModels implements TextModels {
   }
 }
 
-/** @throws EngineError the first of them */
+/** @throws EngineError the first among the results */
 function withoutErrors<Result>(results: readonly (Result | EngineError)[]): Result[] {
   return results.map((result) => {
     if (result instanceof EngineError) throw result;

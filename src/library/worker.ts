@@ -3,7 +3,7 @@ import type { WorkerOptions } from '../worker/options.ts';
 import { createWorker as create, type Worker } from '../worker/worker.ts';
 import { standardLogger } from './logger.ts';
 
-/** What a worker of the library may be given: all but the connection can be left out. */
+/** Settings of a worker; only the connection must be given. */
 export type LibraryWorkerOptions = Omit<WorkerOptions, 'logger'> & {
   /** A pino logger. Default: what is wrong, on stderr. */
   readonly logger?: Logger;

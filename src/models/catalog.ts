@@ -2,19 +2,19 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { packageRoot } from '../package-root.ts';
-import { poolings } from './description.ts';
+import { POOLINGS } from './description.ts';
 
 /** The folder with `catalog.json` and the models that come with the package. */
 export const bundledModelsDirectory = join(packageRoot, 'models');
 
-/** A file of which the bytes are known, by its path within the model's folder. */
+/** A file whose size and sum are known, by its path within the model's folder. */
 const pinnedFile = z.strictObject({
   path: z.string().min(1),
   bytes: z.int().positive(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
-/** What is said of every model. */
+/** What the catalog says of every model. */
 const common = {
   /** The name a pipeline uses. */
   name: z.string().min(1),
@@ -28,11 +28,11 @@ const common = {
   source: z.string().min(1),
   /** Tokens that count, special tokens included; what comes after is cut off. */
   max_tokens: z.int().positive(),
-  /** How many numbers it is made of: about as many bytes as its int8 variant has. */
+  /** How many weights it has: about the size of its int8 variant in bytes. */
   parameters: z.int().positive(),
   /**
-   * The files that are known. All of a bundled model; of the others some ONNX files: those are the bytes that are run,
-   * and what is not pinned here is checked against the hub's own sums.
+   * The files that are known: all of a bundled model, and some ONNX files of the others, since these are what is run.
+   * Files that are not listed are checked against the hub's own sums.
    */
   files: z.array(pinnedFile),
 };
@@ -42,9 +42,9 @@ const vectorEntry = z.strictObject({
   task: z.literal('feature-extraction'),
   /** Numbers in a vector. */
   dimensions: z.int().positive(),
-  pooling: z.enum(poolings),
+  pooling: z.enum(POOLINGS),
   normalize: z.boolean(),
-  /** Put before a text, by its role; '' for none. */
+  /** Put before a text, by its role; '' for nothing. */
   prompts: z.strictObject({ query: z.string(), passage: z.string() }),
 });
 
@@ -70,14 +70,14 @@ export function catalog(): readonly CatalogEntry[] {
   return entries;
 }
 
-/** The entry of this name, be it the catalog name or `ORG/NAME`. */
+/** The entry of this name: the catalog name or `ORG/NAME`. */
 export function catalogEntryOf(name: string): CatalogEntry | undefined {
   return (
     catalog().find((entry) => entry.name === name) ?? catalog().find((entry) => entry.directory === name)
   );
 }
 
-/** The catalog as the database is told of it: `dimensions` is null for a task without vectors. */
+/** The catalog for the table embedder.model; `dimensions` is null for a task without vectors. */
 export function catalogModels() {
   return catalog().map((entry) => ({
     name: entry.name,

@@ -9,8 +9,8 @@ import type { ChosenOnnx } from './onnx-choice.ts';
 import { readModules, readPrompts } from './sentence-transformers.ts';
 
 /**
- * The description of the model in a folder, for the task it is for, with the ONNX file that was chosen. Raises UserError when the folder lacks a file,
- * or its `config.json` something that the task needs.
+ * The description of the model in a folder, for its task, with the ONNX file that was chosen.
+ * @throws UserError when the folder lacks a file, or its `config.json` lacks something that the task needs
  */
 export function describeModel(
   directory: string,
@@ -69,7 +69,7 @@ export function describeModel(
   }
 }
 
-/** Raises UserError unless the model is for this task, or (see `forTask`) can be taken for it. */
+/** @throws UserError unless the model is for this task, or (see `forTask`) can be used for it */
 export function requireTask(name: string, found: ModelTask, wanted: ModelTask): void {
   if (found === wanted || (found === 'feature-extraction' && wanted === 'zero-shot-classification')) {
     return;
@@ -78,10 +78,10 @@ export function requireTask(name: string, found: ModelTask, wanted: ModelTask): 
     wanted === 'zero-shot-classification' && found === 'text-classification'
       ? ': it has no label entailment'
       : '';
-  throw new UserError(`Model '${name}' is for ${found}, not for ${wanted}${why}`, { hint: hints[wanted] });
+  throw new UserError(`Model '${name}' is for ${found}, not for ${wanted}${why}`, { hint: HINTS[wanted] });
 }
 
-/** A model for a task that `requireTask` lets it have: one that gives vectors finds the nearest of several labels, too. */
+/** A model for a task that `requireTask` allows: a model that gives vectors also finds the nearest of several labels. */
 export function forTask<Task extends ModelTask>(model: ModelDescription, task: Task): ModelOf<Task> {
   const fitting: ModelDescription =
     model.task === 'feature-extraction' && task === 'zero-shot-classification'
@@ -103,7 +103,7 @@ function filesOf({
   return { name, variant, directory, onnxPath, expectedSha256, licence, maxTokens, padTokenId };
 }
 
-const hints: Record<ModelTask, string> = {
+const HINTS: Record<ModelTask, string> = {
   'feature-extraction': 'Choose a model that gives vectors, or name the task it is for',
   'text-classification': 'Choose a model that was trained to classify texts, or name the task it is for',
   'zero-shot-classification':

@@ -1,12 +1,12 @@
 import type { Variant } from './variants.ts';
 
 /**
- * How the token vectors of a text become one, padding left out: their mean, the vector of the first or of the last
- * token, the largest number in each dimension, their sum over the square root of their number, or their mean with the
- * tokens' places (1, 2, 3, ...) as weights. The same as sentence-transformers' modes.
+ * How the token vectors of a text become one vector, padding left out: their mean, the vector of the first or of the last
+ * token, the largest number in each dimension, their sum divided by the square root of their number, or their mean
+ * weighted by the tokens' places (1, 2, 3, ...). The modes of sentence-transformers.
  */
-export const poolings = ['mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean'] as const;
-export type Pooling = (typeof poolings)[number];
+export const POOLINGS = ['mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean'] as const;
+export type Pooling = (typeof POOLINGS)[number];
 
 /** What a model puts before a text, by the text's role; '' for nothing. */
 export interface Prompts {
@@ -70,10 +70,10 @@ export interface TextClassificationModel extends LabelFiles {
   readonly activation: Activation;
 }
 
-/** A model that tells whether one sentence follows from another; labels of the user's own come from it. */
+/** A model that tells whether one sentence follows from another, which serves to choose among labels of the user's. */
 export interface ZeroShotModel extends LabelFiles {
   readonly task: 'zero-shot-classification';
-  /** Places of these two among the labels. */
+  /** The places of these two labels among the labels. */
   readonly entailment: number;
   readonly contradiction: number;
 }
@@ -89,7 +89,7 @@ export interface TokenClassificationModel extends LabelFiles {
   readonly task: 'token-classification';
 }
 
-/** A model whose output are logits. */
+/** A model that gives logits. */
 export type LogitsModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
 
 /** A model for one of the classification tasks. */

@@ -5,7 +5,7 @@ import { isEntailment, type ModelConfig } from './model-folder.ts';
 
 /**
  * The labels of a model in the order of its logits: `id2label` of `config.json`, else `label2id`.
- * Raises UserError when neither names every label from 0 on.
+ * @throws UserError when neither names every label from 0 on
  */
 export function labelsOf(directory: string, config: ModelConfig): string[] {
   const byId = new Map(
@@ -33,14 +33,14 @@ export function activationOf(labels: readonly string[], config: ModelConfig): Ac
   return config.problem_type === 'multi_label_classification' || labels.length === 1 ? 'sigmoid' : 'softmax';
 }
 
-/** Place of the label that says 'it follows'. There is one: it is what makes a model one for zero-shot. */
+/** The place of the label that says 'it follows'. A zero-shot model always has one: that is how it is recognised. */
 export function entailmentOf(labels: readonly string[]): number {
   return labels.findIndex(isEntailment);
 }
 
 /**
- * Place of the label that says 'it is not so'. Where none has that name (a model that knows entailment and the rest
- * only) it is the first or, when entailment is the first, the last: transformers' rule.
+ * The place of the label that says 'it is not so'. In a model without a label of that name (one that tells only entailment
+ * from the rest) it is the first or, when entailment is the first, the last: the rule of transformers.
  */
 export function contradictionOf(labels: readonly string[]): number {
   const named = labels.findIndex((label) => label.toLowerCase().startsWith('contradict'));

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.ts';
 import { isModelName } from './name.ts';
-import { cpuVariants } from './variants.ts';
+import { CPU_VARIANTS } from './variants.ts';
 
 /** Lies in a models folder and says exactly what was pulled into it; made to be kept under version control. */
-export const lockFileName = 'models.lock.json';
+export const LOCK_FILE_NAME = 'models.lock.json';
 
 const lockedFile = z.object({ bytes: z.int().nonnegative(), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
@@ -18,7 +18,7 @@ const lockedModel = z.object({
   commit: z.string().nullable(),
   /** The folder it was copied from. */
   from: z.string().optional(),
-  variants: z.array(z.enum(cpuVariants)).min(1),
+  variants: z.array(z.enum(CPU_VARIANTS)).min(1),
   pulled_at: z.iso.datetime(),
   /** By path within the model's folder. */
   files: z
@@ -27,7 +27,7 @@ const lockedModel = z.object({
     .readonly(),
 });
 
-// It comes with a repository, and anybody may have proposed a change to it: folders are replaced by what it names.
+// The file comes with a repository, where anybody may propose a change; and what it names replaces folders. So it is checked.
 const lockSchema = z.object({
   lockfileVersion: z.literal(1),
   models: z
@@ -44,12 +44,12 @@ function staysWithin(path: string): boolean {
   return path.split(/[/\\]/).every((part) => !['', '.', '..'].includes(part));
 }
 
-/** Reads a folder's lock file; nothing is locked where there is none. @throws UserError for one that cannot be read */
+/** Reads a folder's lock file; without one, nothing is locked. @throws UserError for a file that cannot be read */
 export function readLock(directory: string): LockedModels {
-  const path = join(directory, lockFileName);
+  const path = join(directory, LOCK_FILE_NAME);
   try {
     const { models } = lockSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-    // Without Object's own: a model may be called constructor.
+    // Without the properties of Object: a model may be called constructor.
     return Object.assign(Object.create(null), models);
   } catch (error) {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
@@ -62,9 +62,9 @@ export function readLock(directory: string): LockedModels {
   }
 }
 
-/** Writes a folder's lock file as a whole: who reads it meanwhile sees the old one or the new one. */
+/** Writes a folder's lock file in one step: a reader sees the old one or the new one. */
 export async function writeLock(directory: string, models: LockedModels): Promise<void> {
-  const path = join(directory, lockFileName);
+  const path = join(directory, LOCK_FILE_NAME);
   const draft = `${path}.${process.pid}`;
   const sorted = Object.fromEntries(Object.entries(models).sort(([a], [b]) => (a < b ? -1 : 1)));
   try {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
-import { type ModelTask, type Pooling, poolings } from './description.ts';
+import { type ModelTask, POOLINGS, type Pooling } from './description.ts';
 import { readJsonFile } from './json-file.ts';
 
 const configSchema = z.looseObject({
@@ -46,7 +46,7 @@ export function readJson<T>(path: string, schema: z.ZodType<T>): T | null {
   return parsed.data;
 }
 
-/** `config.json` of a model. Raises UserError when it is missing or broken. */
+/** `config.json` of a model. @throws UserError when it is missing or broken */
 export function readModelConfig(directory: string): ModelConfig {
   const config = readJson(join(directory, 'config.json'), configSchema);
   if (!config) {
@@ -77,7 +77,7 @@ export function isEntailment(label: string): boolean {
 }
 
 /** sentence-transformers' name of a mode, in newer files and in older ones (`pooling_mode_*`), and what it is here. */
-const poolingNames: Readonly<Record<string, Pooling>> = {
+const POOLING_NAMES: Readonly<Record<string, Pooling>> = {
   mean: 'mean',
   mean_tokens: 'mean',
   cls: 'cls',
@@ -92,7 +92,7 @@ const poolingNames: Readonly<Record<string, Pooling>> = {
 
 /**
  * The pooling that sentence-transformers would use: as `1_Pooling/config.json` says, and the mean without that file.
- * Raises UserError for a pooling that pgembedder does not have.
+ * @throws UserError for a pooling that pgembedder does not have
  */
 export function readPooling(directory: string): { pooling: Pooling; dimensions: number | null } {
   const path = join(directory, '1_Pooling', 'config.json');
@@ -101,10 +101,10 @@ export function readPooling(directory: string): { pooling: Pooling; dimensions: 
     return { pooling: 'mean', dimensions: null };
   }
   const modes = poolingModes(config);
-  const pooling = modes.length === 1 ? poolingNames[modes[0]!] : undefined;
+  const pooling = modes.length === 1 ? POOLING_NAMES[modes[0]!] : undefined;
   if (!pooling) {
     throw new UserError(`${path} asks for the pooling ${modes.join(' + ')}, which pgembedder does not have`, {
-      hint: `Choose a model with one of ${poolings.join(', ')}`,
+      hint: `Choose a model with one of ${POOLINGS.join(', ')}`,
     });
   }
   if (config.include_prompt === false) {
@@ -115,21 +115,22 @@ export function readPooling(directory: string): { pooling: Pooling; dimensions: 
   return { pooling, dimensions: config.embedding_dimension ?? config.word_embedding_dimension ?? null };
 }
 
-/** The modes a file asks for, as it names them: several are put one after the other by sentence-transformers. */
+/** The modes that a file names; of several, sentence-transformers joins the results. */
 function poolingModes(config: z.infer<typeof poolingSchema>): string[] {
   if (config.pooling_mode !== undefined) {
     return [config.pooling_mode].flat();
   }
-  const modes = Object.entries(config).filter(([key, value]) => key.startsWith(oldMode) && value === true);
-  return modes.length === 0 ? ['mean'] : modes.map(([key]) => key.slice(oldMode.length));
+  const modes = Object.entries(config).filter(([key, value]) => key.startsWith(OLD_MODE) && value === true);
+  return modes.length === 0 ? ['mean'] : modes.map(([key]) => key.slice(OLD_MODE.length));
 }
 
-const oldMode = 'pooling_mode_';
+const OLD_MODE = 'pooling_mode_';
 
 /**
  * Tokens that count, special tokens included: `max_seq_length` of `sentence_bert_config.json`, else
  * `model_max_length` of `tokenizer_config.json`, else `max_position_embeddings` of `config.json`; never more than
- * the last, since the model has no positions beyond it. Raises UserError when none of them says so.
+ * the last, since the model has no positions beyond it.
+ * @throws UserError when no file says it
  */
 export function readMaxTokens(directory: string, config: ModelConfig): number {
   const sentence = readJson(join(directory, 'sentence_bert_config.json'), sentenceSchema);
@@ -146,7 +147,7 @@ export function readMaxTokens(directory: string, config: ModelConfig): number {
   return maxTokens;
 }
 
-/** Id of the padding token; 0 when nothing says so, which is right for BERT and harmless under an attention mask. */
+/** The id of the padding token; 0 where no file says it, which is right for BERT and harmless under an attention mask. */
 export function readPadTokenId(directory: string, config: ModelConfig): number {
   return (
     config.pad_token_id ?? readJson(join(directory, 'tokenizer.json'), tokenizerSchema)?.padding?.pad_id ?? 0

@@ -1,13 +1,13 @@
 import { UserError } from '../errors.ts';
 
-/** A folder name, or ORG/NAME. Dots may not lead, so that no name walks out of the folder. */
-const namePattern = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)?$/;
+/** A folder name, or ORG/NAME. A name does not begin with a dot, so none leads out of the folder. */
+const NAME_PATTERN = /^[\w-][\w.-]*(?:\/[\w-][\w.-]*)?$/;
 
 export function isModelName(name: string): boolean {
-  return namePattern.test(name);
+  return NAME_PATTERN.test(name);
 }
 
-/** Raises UserError unless this can be a model's name. */
+/** @throws UserError unless this can be a model's name */
 export function requireModelName(name: string): void {
   if (isModelName(name)) return;
   throw new UserError(`'${name}' is not a model name`, {

@@ -3,22 +3,22 @@ import { join } from 'node:path';
 import { UserError } from '../errors.ts';
 import type { CatalogEntry } from './catalog.ts';
 import type { LockedModel } from './lock.ts';
-import { cpuVariants, type OnnxFile, onnxFilesAmong, type Variant } from './variants.ts';
+import { CPU_VARIANTS, type OnnxFile, onnxFilesAmong, type Variant } from './variants.ts';
 
 /** The ONNX file that is to be loaded, by its path within the model's folder. */
 export interface ChosenOnnx extends OnnxFile {
-  /** What the lock file says it has to be, else the catalog; null where neither knows. */
+  /** The sum that it must have by the lock file or else the catalog; null where neither has one. */
   readonly sha256: string | null;
 }
 
 /** The ONNX files of a folder, one for each variant, in this order. */
-export function onnxFilesIn(directory: string, order: readonly Variant[] = cpuVariants): OnnxFile[] {
+export function onnxFilesIn(directory: string, order: readonly Variant[] = CPU_VARIANTS): OnnxFile[] {
   return onnxFilesAmong(order, (path) => existsSync(join(directory, path)));
 }
 
 /**
  * Chooses a model's ONNX file: the variant that is wanted, else the first in the order of preference, else any.
- * @throws UserError when there is none
+ * @throws UserError when the folder has no such file
  */
 export function chooseOnnx(
   name: string,
@@ -27,13 +27,13 @@ export function chooseOnnx(
   known: { locked?: LockedModel | undefined; entry?: CatalogEntry | undefined },
 ): ChosenOnnx {
   const { order, wanted } = choice;
-  const files = onnxFilesIn(directory, [...new Set([...order, ...cpuVariants])]);
+  const files = onnxFilesIn(directory, [...new Set([...order, ...CPU_VARIANTS])]);
   const file = wanted === undefined ? files[0] : files.find(({ variant }) => variant === wanted);
   if (!file) throw absent(name, directory, wanted, files);
   return { ...file, sha256: expectedSum(file, known.locked, known.entry) };
 }
 
-/** The lock file goes first: it has what the hub said of just the revision that was pulled. */
+/** The lock file first: it has what the hub said of the very revision that was pulled. */
 function expectedSum(
   { path }: OnnxFile,
   locked: LockedModel | undefined,

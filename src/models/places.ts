@@ -9,7 +9,7 @@ export interface PlaceSettings {
 
 /**
  * The user's models folder, absolute: PGEMBEDDER_MODELS_DIR, else `pgembedder/models` in the place for a user's data
- * (XDG base directories: XDG_DATA_HOME, else ~/.local/share). It need not be there.
+ * (XDG base directories: XDG_DATA_HOME, else ~/.local/share). It may not exist yet.
  */
 export function modelsDirectory(settings: PlaceSettings = process.env): string {
   const data = settings.XDG_DATA_HOME || join(homedir(), '.local', 'share');

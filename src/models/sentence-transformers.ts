@@ -11,11 +11,11 @@ const configSchema = z.looseObject({
   default_prompt_name: z.string().nullish(),
 });
 
-/** The steps of a model that pgembedder does. Dropout does nothing outside of training. */
-const known = ['Transformer', 'Pooling', 'Normalize', 'Dropout'];
+/** The steps of a model that pgembedder can do. Dropout does nothing outside of training. */
+const KNOWN_STEPS = ['Transformer', 'Pooling', 'Normalize', 'Dropout'];
 
-/** The names that the prompt for a text that is to be found may have, in the order of sentence-transformers' encode_document. */
-const passagePrompts = ['document', 'passage', 'corpus'];
+/** The names that the prompt for passages may have, in the order of sentence-transformers' encode_document. */
+const PASSAGE_PROMPTS = ['document', 'passage', 'corpus'];
 
 /**
  * The steps that make a vector, as sentence-transformers' `modules.json` lists them: `Transformer`, `Pooling`,
@@ -27,23 +27,23 @@ export function readModules(path: string, shown = path): string[] | null {
   const modules = readJson(path, modulesSchema);
   if (!modules) return null;
   const names = modules.map(({ type }) => type.slice(type.lastIndexOf('.') + 1));
-  const unknown = names.find((name) => !known.includes(name));
+  const unknown = names.find((name) => !KNOWN_STEPS.includes(name));
   if (unknown !== undefined) {
     throw new UserError(`${shown} asks for the module ${unknown}, which pgembedder does not have`, {
-      hint: `Choose a model of the modules ${known.slice(0, 3).join(', ')}`,
+      hint: `Choose a model of the modules ${KNOWN_STEPS.slice(0, 3).join(', ')}`,
     });
   }
   return names;
 }
 
 /**
- * What is put before texts, from `config_sentence_transformers.json`: the prompt that is named for the role, else the
- * one of `default_prompt_name`, which is what sentence-transformers' `encode` takes; '' without either.
+ * What is put before texts, from `config_sentence_transformers.json`: the prompt named for the role, else that of
+ * `default_prompt_name`, as in sentence-transformers' `encode`; '' without either.
  */
 export function readPrompts(directory: string): Prompts {
   const config = readJson(join(directory, 'config_sentence_transformers.json'), configSchema);
   const prompts = new Map(Object.entries(config?.prompts ?? {}));
   const fallback = prompts.get(config?.default_prompt_name ?? '') ?? '';
-  const passage = passagePrompts.map((name) => prompts.get(name)).find((prompt) => prompt !== undefined);
+  const passage = PASSAGE_PROMPTS.map((name) => prompts.get(name)).find((prompt) => prompt !== undefined);
   return { query: prompts.get('query') ?? fallback, passage: passage ?? fallback };
 }

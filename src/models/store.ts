@@ -8,7 +8,7 @@ import { readLock } from './lock.ts';
 import { readModelConfig, taskOf } from './model-folder.ts';
 import { requireModelName } from './name.ts';
 import { chooseOnnx, onnxFilesIn } from './onnx-choice.ts';
-import { cpuVariants, isExternalDataOf, type Variant } from './variants.ts';
+import { CPU_VARIANTS, isExternalDataOf, type Variant } from './variants.ts';
 
 /** Finds models in folders on this machine; it never fetches anything. */
 export interface ModelStore {
@@ -18,22 +18,22 @@ export interface ModelStore {
   readonly variants: readonly Variant[];
   /**
    * The model of this name: a catalog name, `ORG/NAME`, or the name of a folder. What the catalog says wins over the
-   * model's own files; what the model is for follows from them.
-   * Raises UserError when it is not there, incomplete, or of a kind pgembedder cannot run.
+   * model's own files; these say what the model is for.
+   * @throws UserError when it is not there, incomplete, or of a kind that pgembedder cannot run
    */
   find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
   /**
-   * The same, and a UserError when the model is not for this task. A model that gives vectors is one for zero-shot
-   * classification as well.
+   * The same for one task. A model that gives vectors is for zero-shot classification as well.
+   * @throws UserError also when the model is not for this task
    */
   find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
 }
 
-/** What of a model is wanted. */
+/** Which variant of a model is wanted. */
 export interface FindOptions {
-  /** Just this variant. Default: the one that is pinned, else the first in the order of preference that is there. */
+  /** This variant. Default: the pinned one, else the first in the order of preference that is there. */
   readonly variant?: Variant | undefined;
 }
 
@@ -43,12 +43,12 @@ export interface StoreOptions {
   readonly directories: readonly string[];
   /** The variants in the order in which they are preferred. Default: the order that suits a CPU. */
   readonly variants?: readonly Variant[] | undefined;
-  /** The variants of models that are to be used as just this one; by name. */
+  /** The variants to use, by the model's name. */
   readonly pinned?: ReadonlyMap<string, Variant> | undefined;
 }
 
 export function createModelStore(options: StoreOptions): ModelStore {
-  const { variants = cpuVariants, pinned = new Map() } = options;
+  const { variants = CPU_VARIANTS, pinned = new Map() } = options;
   const directories = [
     ...new Set([
       ...options.directories.map((directory) => resolve(directory)),

@@ -1,14 +1,14 @@
 /**
- * Precisions in which a model may lie in its folder, in the order in which a CPU runs them best: int8 is two to three
- * times as fast there as fp32, and fp16 slower than either.
+ * The precisions in which a model's folder may have it, the best for a CPU first: there int8 is two to three times as fast
+ * as fp32, and fp16 is slower than either.
  */
-export const cpuVariants = ['q8', 'fp32', 'fp16', 'q4', 'q4f16', 'bnb4'] as const;
+export const CPU_VARIANTS = ['q8', 'fp32', 'fp16', 'q4', 'q4f16', 'bnb4'] as const;
 
 /** A precision: the letters are those of transformers.js' `dtype`. */
-export type Variant = (typeof cpuVariants)[number];
+export type Variant = (typeof CPU_VARIANTS)[number];
 
 /** What a variant's file is called after `model`: the names that transformers.js and Optimum write, the usual one first. */
-const endings: Readonly<Record<Variant, readonly string[]>> = {
+const ENDINGS: Readonly<Record<Variant, readonly string[]>> = {
   q8: ['_quantized', '_int8', '_uint8'],
   fp32: [''],
   fp16: ['_fp16'],
@@ -18,12 +18,12 @@ const endings: Readonly<Record<Variant, readonly string[]>> = {
 };
 
 export function isVariant(text: string): text is Variant {
-  return cpuVariants.some((variant) => variant === text);
+  return CPU_VARIANTS.some((variant) => variant === text);
 }
 
 /** Where a variant's ONNX file may lie within a model's folder, the likeliest first. */
 export function onnxPathsOf(variant: Variant): string[] {
-  return ['onnx/', ''].flatMap((folder) => endings[variant].map((ending) => `${folder}model${ending}.onnx`));
+  return ['onnx/', ''].flatMap((folder) => ENDINGS[variant].map((ending) => `${folder}model${ending}.onnx`));
 }
 
 /** An ONNX file of a model, by its path within the model's folder. */

@@ -22,17 +22,17 @@ export interface Stage extends OpenDatabase {
   readonly signal: AbortSignal;
 }
 
-/** How long Ctrl-C waits for a worker that builds an index; the database's end cuts it off then. */
+/** How long Ctrl-C waits for a worker that builds an index; after that the end of the database interrupts the build. */
 const STOP_LIMIT_MS = 3_000;
 /** How long batches under way have to end. */
 const ENGINE_GRACE_MS = 1_000;
 
-/** What was done, as a line that stays. */
+/** Prints a line that stays, about something that was done. */
 function done(text: string): void {
   say(`${colours.green('✓')} ${text}`);
 }
 
-/** Puts the first `rows` glosses into the table, as far as they are not there. */
+/** Puts the first `rows` glosses into the table, except for those that are there already. */
 export async function load({ database, glosses, signal }: Stage, rows: number): Promise<void> {
   const before = await lastDemoRow(database);
   const wanted = (await glosses()).slice(0, rows);
@@ -50,9 +50,9 @@ export async function load({ database, glosses, signal }: Stage, rows: number): 
 /** Has a worker embed what waits and build the index. */
 export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
   const { connection, environment, embedder, engine, signal } = stage;
-  // One that was aborted before would not be heard below.
+  // The handler below would not be called for a signal that was aborted before.
   signal.throwIfAborted();
-  // While the embedded Postgres builds the index it answers nobody, and a worker would say that it is away.
+  // While the embedded Postgres builds the index it answers no query, and the worker would log that it is away.
   const logger = environment.logger.child({}, { level: 'error' });
   const worker = createWorker({
     connection,
@@ -73,7 +73,7 @@ export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
     const drain = worker.drain();
     const stop = async () => {
       report.stop();
-      // What the worker says while it is cut off is of no use to who has pressed Ctrl-C.
+      // What the worker logs while it is interrupted is of no use to somebody who has pressed Ctrl-C.
       logger.level = 'silent';
       // First the engine: batches under way end and are written, the others are given back by the worker.
       const stopping = engine.stop(ENGINE_GRACE_MS).then(() => worker.stop());
@@ -94,7 +94,7 @@ export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
   }
 }
 
-/** Tells of a filling: a progress bar, then a line for the rows and one for the index. */
+/** Shows how far a filling is: a progress bar, then a line for the rows and one for the index. */
 class FillingReport {
   readonly #filling: DemoFilling;
   readonly #embedder: CountingEmbedder;

@@ -5,10 +5,10 @@ import { errorColours as colours, say } from '../output.ts';
 /** How often a line is printed where there is no terminal. */
 const LINE_MS = 2_000;
 const FRAMES_PER_SECOND = 10;
-/** The share before which a rate says little of the time that is left: models are loaded, batches tried. */
+/** Below this share a rate says little about the time that is left: models are being loaded, batches tried out. */
 const SETTLED = 0.05;
 
-/** Shows how far something is, on stderr: a bar on a terminal, now and then a line elsewhere. */
+/** Shows progress on stderr: a bar on a terminal, a line now and then elsewhere. */
 export class Progress {
   readonly #label: string;
   readonly #total: number;
@@ -36,13 +36,13 @@ export class Progress {
       hideCursor: true,
       clearOnComplete: true,
       fps: FRAMES_PER_SECOND,
-      // Ctrl-C is the demo's business.
+      // The demo handles Ctrl-C itself.
       gracefulExit: false,
     });
     this.#bar.start(total, done, { share: percent(done, total), rest: '' });
   }
 
-  /** How much is done, all in all. @param tokensPerRow 0: there are none to tell of */
+  /** How much is done in all. @param tokensPerRow 0: tokens are not shown */
   update(done: number, tokensPerRow = 0): void {
     this.#done = done;
     const settled = done - this.#before >= SETTLED * (this.#total - this.#before);

@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 import { errorColours as colours, say } from '../output.ts';
 
-/** Riddles for those who can think of none; each is answered right from the glosses that a demo has by default. */
+/** Examples of queries; each finds its word among the glosses that a demo has by default. */
 export const EXAMPLES = [
   'a person who studies insects',
   'someone who repairs water pipes',

@@ -31,7 +31,7 @@ const POS_OF_DIGIT: Record<string, string> = {
   5: 'adjective',
 };
 
-/** Number of the lexicographer file of nouns for people. */
+/** The number of the lexicographer file with nouns for people. */
 const PEOPLE = '18';
 
 /** A synset as its line in a data file gives it. */
@@ -116,8 +116,8 @@ export function parseTagCounts(text: string): Map<string, number> {
 }
 
 /**
- * How likely somebody is to think of a synset. Only a quarter of them was ever met in tagged texts, so relations and
- * synonyms count as well; people and things make better riddles than verbs; and names and phrases come last.
+ * How likely somebody is to think of a synset. Only a quarter of them occurs in the tagged texts, so relations and synonyms
+ * count as well; people and things come before verbs; and names and phrases come last.
  */
 function rankOf({ words, lexFile, pointers, pos }: Synset, tagCount: number): number {
   const plain = /^[a-z]+$/.test(words[0]!);

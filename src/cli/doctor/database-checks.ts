@@ -23,7 +23,7 @@ export async function checkDatabase({ database, connection }: OpenDatabase, add:
   const migrated = await checkSchema(database, asker, add);
   if (migrated) {
     await checkRights(database, asker, add);
-    // On a standby nobody can LISTEN, and no worker runs.
+    // On a standby LISTEN is not possible, and no worker runs.
     if (!standby) await checkListen({ database, connection }, role, add);
     await checkTextSearch(database, add);
   }

@@ -14,7 +14,7 @@ import type { Environment } from '../environment.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 
 /**
- * ONNX Runtime, CUDA's libraries where they are wanted, and the device that flag or environment ask for.
+ * ONNX Runtime, CUDA's libraries if they are there, and the device that flag or environment ask for.
  * @returns the device that the models are to be checked on: the CPU where another does not work
  */
 export async function checkDevice(
@@ -51,7 +51,7 @@ export async function checkDevice(
   }
 }
 
-/** The libraries that somebody has put beside the binding. */
+/** The CUDA libraries that lie beside the binding. */
 async function checkCuda(binding: Binding, add: Report): Promise<void> {
   const found = await inspectCuda(binding);
   const trouble = cudaProblem(found);

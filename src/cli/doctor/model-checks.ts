@@ -8,7 +8,7 @@ import type { Environment } from '../environment.ts';
 import { formatMilliseconds } from '../format.ts';
 import { fail, ok, type Report } from './check.ts';
 
-/** Whether each model is here, has its checksum, loads in an engine process and gives what it should. */
+/** Whether each model is here, has the right checksum, loads in an engine process and gives what it should. */
 export async function checkModels(
   environment: Environment,
   device: Device,
@@ -35,7 +35,7 @@ export async function checkModels(
   });
 }
 
-/** Runs a model once, and says what it gives. Raises EngineError. */
+/** Runs a model once, and says what it gives. @throws EngineError */
 async function tryModel(embedder: Embedder, model: ModelDescription): Promise<string> {
   const texts = ['a small cat'];
   if (model.task === 'feature-extraction') {

@@ -9,7 +9,7 @@ import { findStrayTriggers } from '../../pipelines/inspection.ts';
 import { hasDblink, tryEmbed } from '../../search/text-search.ts';
 import { fail, ok, type Report, warn } from './check.ts';
 
-/** So many differences are told one by one. */
+/** The most differences that are told one by one. */
 const TOLD = 12;
 
 /** Whether schema embedder is there, of this version, and as migrate has left it. False: nothing that needs it can be checked. */
@@ -43,7 +43,7 @@ async function checkObjects(database: Database, role: Role, add: Report): Promis
   await checkStrayTriggers(database, role, add);
 }
 
-/** Only whoever sees all pipelines can tell whose triggers they are. */
+/** Only a role that sees all pipelines can tell whose triggers they are. */
 async function checkStrayTriggers(database: Database, role: Role, add: Report): Promise<void> {
   if (!role.runsMigrate) return;
   for (const { source, pipelineId: id } of await findStrayTriggers(database)) {
@@ -57,7 +57,7 @@ async function checkStrayTriggers(database: Database, role: Role, add: Report): 
   }
 }
 
-/** What makes the schema: by this role, or what somebody else has to do first. */
+/** How to make the schema: what this role can do, or what somebody else has to do first. */
 function firstAdvice({ name, database, superuser, creates, hasVector }: Role): string {
   const needed = [
     ...(hasVector ? [] : ['create extension vector;']),
@@ -91,7 +91,7 @@ export async function checkRights(database: Database, role: Role, add: Report): 
   );
 }
 
-/** Whether embedder.embed, and so a search by text in SQL, gets through to the workers for this role: tried, up to the queue. */
+/** Whether embedder.embed, and so a search by text in SQL, gets through to the workers for this role; it tries the way up to the queue. */
 export async function checkTextSearch(database: Database, add: Report): Promise<void> {
   const { standby } = await readServer(database);
   if (standby)
@@ -108,7 +108,7 @@ export async function checkTextSearch(database: Database, add: Report): Promise<
   try {
     await tryEmbed(database, `pgembedder doctor ${Date.now()}`);
   } catch (error) {
-    // No worker, or none that was so quick: the text came as far as the queue.
+    // No worker, or none that fast: but the text has come to the queue.
     if (!['55000', '58000'].includes(codeOf(error))) {
       const { hint } = error as { hint?: string };
       return add(

@@ -1,7 +1,7 @@
 import type { Worker } from '../../worker/worker.ts';
 import type { Instruments } from './instruments.ts';
 
-/** Notes what the engine has loaded and what it takes. The one place where metrics learn of sessions and memory. */
+/** Sets the metrics of sessions and of the engine's memory. */
 export function collectEngineState({ sessions }: Worker, instruments: Instruments): void {
   const up = sessions.filter(({ state }) => state !== 'unloaded');
   instruments.engineProcesses.set(up.reduce((sum, { pids }) => sum + pids.length, 0));

@@ -18,7 +18,7 @@ export function createInstruments(registry: Registry) {
   return {
     buildInfo: gauge('build_info', 'Always 1; its labels say which version runs.', 'version', 'node_version'),
 
-    // The queue, as the database has it: every worker tells the same.
+    // The queue, as the database has it: the same from every worker.
     databaseUp: gauge('database_up', '1: the database has answered the last question; 0: it has not.'),
     pending: gauge(
       'queue_pending_jobs',

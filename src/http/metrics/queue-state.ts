@@ -3,19 +3,19 @@ import { type QueueMetrics, readQueueMetrics } from '../../queue/metrics.ts';
 import { withinTime } from '../within-time.ts';
 import type { Instruments } from './instruments.ts';
 
-/** What was read is kept for this long at least, and for so many times as long as reading took. */
+/** What was read is kept for at least this long, and for this many times as long as reading took. */
 const KEPT_MS = 2_000;
 const KEPT_TIMES = 20;
-/** A scrape waits for so long; Prometheus gives up after 10 s unless told otherwise. */
+/** The longest that a scrape waits for it; Prometheus gives up after 10 s by default. */
 const PATIENCE_MS = 3_000;
-/** Beyond that, figures are shown for so long while newer ones are being read: a very long queue takes its time. */
+/** While newer figures are being read, older ones are shown for at most this much longer: a very long queue takes time. */
 const OVERDUE_MS = 60_000;
 
 const STATES = ['live', 'filling', 'paused', 'error'];
 
 /**
- * The queue as the database has it. Reading it costs what the queue is long, so it is kept: for 2 s, or twenty times
- * what reading took, so that a long queue is counted in a twentieth of the time at most, however many ask.
+ * The queue as the database has it. Reading takes longer with a longer queue, so what was read is kept: for 2 s, or twenty times
+ * as long as reading took. So at most a twentieth of the time is spent on counting, however often somebody asks.
  */
 export class QueueState {
   readonly #database: Database;
@@ -27,7 +27,7 @@ export class QueueState {
     this.#database = database;
   }
 
-  /** Sets the gauges. While the database does not answer there are none: old figures would look like new ones. */
+  /** Sets the gauges. While the database does not answer they are empty: old figures would look like new ones. */
   async collect(instruments: Instruments): Promise<void> {
     if (performance.now() >= this.#keptUntil) {
       this.#reading ??= this.#read().finally(() => {
@@ -63,7 +63,7 @@ function show(rows: readonly QueueMetrics[] | null, instruments: Instruments): v
     pipelineState,
   } = instruments;
   databaseUp.set(rows ? 1 : 0);
-  // A pipeline that was dropped must not stay.
+  // Removes the figures of pipelines that were dropped.
   for (const gauge of [
     pending,
     leased,

@@ -6,7 +6,7 @@ export function countEvents(events: WorkerEvents, instruments: Instruments): voi
   const time = (stage: Stage, ms: number) => instruments.stages.observe({ stage }, ms / 1_000);
 
   events.on('pipelines', (names) => {
-    // From zero, and not from the first time: else Prometheus does not see the first increase.
+    // Counters begin at zero when the pipeline is read: else Prometheus does not see the first increase.
     for (const pipeline of names) {
       instruments.rowsEmbedded.inc({ pipeline }, 0);
       instruments.rowsRetried.inc({ pipeline }, 0);

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { deviceChoices } from '../../config.ts';
+import { DEVICE_CHOICES } from '../../config.ts';
 import { UserError } from '../../errors.ts';
 import { physicalCores } from './cores.ts';
 import { type Binding, cudaProblem, findBinding, hasCudaProvider, inspectCuda } from './cuda-installation.ts';
@@ -52,7 +52,7 @@ const leastSpeed = 3;
  */
 export async function resolveDevice(setting: string, options: ResolveOptions = {}): Promise<ResolvedDevice> {
   const asked = parseDevice(setting);
-  if (!asked) throw new UserError(`There is no device '${setting}'`, { hint: `Choose ${deviceChoices}` });
+  if (!asked) throw new UserError(`There is no device '${setting}'`, { hint: `Choose ${DEVICE_CHOICES}` });
   if (asked === 'auto') return resolveAuto(options);
   if (asked.kind === 'cpu') return { device: cpu, why: 'cpu, as asked for', warn: false };
   const reply = await tryDevice(asked, false, options);

@@ -1,4 +1,4 @@
-import { cpuVariants, type Variant } from '../../models/variants.ts';
+import { CPU_VARIANTS, type Variant } from '../../models/variants.ts';
 import type { Device } from './device.ts';
 
 /**
@@ -6,6 +6,6 @@ import type { Device } from './device.ts';
  * and has few kernels on a GPU, where float16 halves memory and time of float32.
  */
 export function variantOrder({ kind, half }: Device): readonly Variant[] {
-  if (kind === 'cpu') return cpuVariants;
+  if (kind === 'cpu') return CPU_VARIANTS;
   return half ? ['fp16', 'fp32', 'q4f16', 'q4', 'q8', 'bnb4'] : ['fp32', 'q4', 'q8', 'bnb4'];
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../../errors.ts';
-import { type ModelTask, poolings } from '../../models/description.ts';
+import { type ModelTask, POOLINGS } from '../../models/description.ts';
 import { isLonger, isStorable } from '../../text-length.ts';
 import { limits } from '../backend/limits.ts';
 
@@ -20,7 +20,7 @@ const oneLabel = text(limits.labelCharacters, 'a label').refine(
 
 const schemas = {
   'feature-extraction': z.strictObject({
-    pooling: z.enum(poolings).optional(),
+    pooling: z.enum(POOLINGS).optional(),
     normalize: z.boolean().optional(),
     /** pgvector holds no longer vectors. */
     dimensions: z.int().min(1).max(16_000).optional(),

@@ -6,13 +6,13 @@ import type { SourceFile } from './source.ts';
 /** Size and sums of a file. */
 export interface Digest {
   readonly bytes: number;
-  /** In lower-case hex, as the next one. */
+  /** In lower-case hex, like the next one. */
   readonly sha256: string;
   /** What `git hash-object` prints: the SHA-1 of `blob SIZE`, a zero byte and the content. */
   readonly gitSha1: string;
 }
 
-/** Reads a file through. @throws what the file system raises */
+/** Reads a whole file. @throws what the file system throws */
 export async function digestOf(path: string): Promise<Digest> {
   const { size } = await stat(path);
   const sha256 = createHash('sha256');
@@ -24,7 +24,7 @@ export async function digestOf(path: string): Promise<Digest> {
   return { bytes: size, sha256: sha256.digest('hex'), gitSha1: sha1.digest('hex') };
 }
 
-/** What of a file is not as its source says: `its SHA-256 is ... where ... is expected`; null when all is. */
+/** How a file differs from what its source says: `its SHA-256 is ... where ... is expected`; null when it does not. */
 export function differenceFrom(
   file: Pick<SourceFile, 'bytes' | 'sha256' | 'gitSha1'>,
   found: Digest,

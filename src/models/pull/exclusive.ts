@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import { messageOf } from '../../errors.ts';
 import { PullError } from './pull-error.ts';
 
-/** A holder that has not touched the lock for so long is dead; a live one does each 2 s. */
+/** A holder that has not touched the lock for this long is dead; a live one touches it each 2 s. */
 const STALE_MS = 10_000;
 const TOUCH_MS = 2_000;
-/** How often one that waits looks. */
+/** How often a waiting process looks. */
 const LOOK_MS = 250;
 
 /**
- * Has one process at a time change a models folder, across containers that share it as well. The folder is made when
- * it is missing. A holder that was killed is overtaken after ten seconds.
+ * Lets one process at a time change a models folder, also across containers that share it. The folder is made when it is
+ * missing. The lock of a process that was killed is taken over after ten seconds.
  * @param onWait called once when another process is at it
- * @param work gets a signal that is aborted should the lock be lost: by a process that was stopped for long
+ * @param work gets a signal that is aborted when the lock is lost, as by a process that was suspended for long
  * @throws PullError when the folder, or a file in it, cannot be written to, and what `work` throws
  */
 export async function exclusively<Result>(
@@ -21,7 +21,7 @@ export async function exclusively<Result>(
   onWait: () => void,
   work: (signal: AbortSignal) => Promise<Result>,
 ): Promise<Result> {
-  // Loaded only here: it comes with graceful-fs, which puts a process.cwd of its own in the place of Node's.
+  // Loaded only here: it brings graceful-fs, which replaces Node's process.cwd.
   const { lock } = await import('proper-lockfile').then((module) => module.default);
   const lost = new AbortController();
   const options = {
@@ -50,10 +50,10 @@ export async function exclusively<Result>(
   try {
     return await work(lost.signal);
   } catch (error) {
-    // A full disk, a file where a folder should be: nothing that a stack trace would help with.
+    // A full disk, a file where a folder should be: a stack trace would not help.
     throw error instanceof Error && 'syscall' in error ? notWritten(directory, error) : error;
   } finally {
-    // A lock that was lost is another's by now.
+    // A lock that was lost belongs to another process by now.
     if (!lost.signal.aborted) await release();
   }
 }

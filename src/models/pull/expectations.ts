@@ -33,7 +33,7 @@ async function isRight(
   return existsSync(path) && differenceFrom(file, await digestOf(path)) === null;
 }
 
-/** Raises PullError when a model's folder, which no pull has made, has one of these files with other content. */
+/** @throws PullError when a model's folder, which no pull has made, has one of these files with other content */
 export function requireOwn(target: string, missing: readonly SourceFile[]): void {
   const foreign = missing.find(({ path }) => existsSync(join(target, path)));
   if (!foreign) return;

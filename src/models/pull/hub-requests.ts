@@ -4,7 +4,7 @@ import { PullError } from './pull-error.ts';
 /** The public hub. */
 export const PUBLIC_HUB = 'https://huggingface.co';
 
-/** Which hub, and who asks. */
+/** Which hub, and the token for it. */
 export interface HubSettings {
   /** Its address, without a slash at the end. */
   readonly endpoint: string;
@@ -52,11 +52,11 @@ export class HubRequests {
       const location = response.headers.get('location');
       if (response.status >= 300 && response.status < 400 && location) {
         await response.body?.cancel();
-        // What a HEAD is for stands in the hub's own answer; where the bytes lie does not matter to it. Only a model
-        // that has another name by now is followed.
+        // A HEAD wants the headers of the hub's own answer, wherever the bytes lie. So it follows a redirect only to a
+        // model's new name.
         if (method === 'HEAD' && response.headers.has('x-linked-etag')) return { response, first };
         const next = new URL(location, url);
-        // Not to where anybody on the way could change what comes: some files have no sum.
+        // Not to an address without encryption, where somebody on the way could change the bytes: some files have no sum.
         if (next.protocol !== 'https:' && next.protocol !== url.protocol) break;
         url = next;
         continue;
@@ -78,7 +78,7 @@ export class HubRequests {
         method,
         redirect: 'manual',
         headers: {
-          // Sums and sizes are of the bytes as they are, and ranges as well.
+          // Sums, sizes and ranges are of the bytes as they are, without compression.
           'accept-encoding': 'identity',
           ...headers,
           ...(own && token ? { authorization: `Bearer ${token}` } : {}),
@@ -89,7 +89,7 @@ export class HubRequests {
       signal?.throwIfAborted();
       throw new PullError(`${url.origin} cannot be reached: ${reasonOf(error)}`, {
         hint: 'Check the network, or name a mirror by PGEMBEDDER_HUB_URL; without any, copy the folder of the model here, and: pgembedder models pull ./FOLDER --name ORG/NAME',
-        // A name that there is not stays so.
+        // An unknown name stays unknown: trying again does not help.
         passing: causeCode(error) !== 'ENOTFOUND',
         cause: error,
       });
@@ -102,7 +102,7 @@ export class HubRequests {
     const code = headers.get('x-error-code');
     const gated = code === 'GatedRepo';
     if (url.origin !== new URL(this.endpoint).origin) {
-      // Addresses that a hub gives out run out after a while; a new one is had by asking it again.
+      // The addresses that a hub gives out expire; asking again gives a new one.
       return failure(`${url.origin}, where the hub keeps ${file ?? model},`, status, headers, true);
     }
     if (status === 401 || status === 403) {
@@ -143,7 +143,7 @@ function failure(who: string, status: number, headers: Headers, elsewhere: boole
   });
 }
 
-/** The code of what went wrong below fetch. */
+/** The error code under fetch's own error. */
 function causeCode(error: unknown): unknown {
   return error instanceof Error ? Object(error.cause).code : undefined;
 }

@@ -20,8 +20,8 @@ const SHA256 = /^[0-9a-f]{64}$/;
 const SHA1 = /^[0-9a-f]{40}$/;
 
 /**
- * A server that speaks the Hugging Face Hub's protocol. Files are asked for by commit, so that all are of one
- * moment, and their sums come from the hub itself and not from the store that it sends us to for the bytes.
+ * A server that speaks the Hugging Face Hub's protocol. Files are asked for by commit, so that all belong
+ * together. Their sums come from the hub itself, not from the store that it redirects to for the bytes.
  */
 export class Hub implements ModelSource {
   readonly #requests: HubRequests;
@@ -44,7 +44,7 @@ export class Hub implements ModelSource {
       path: rfilename,
       bytes: lfs?.size ?? size ?? null,
       sha256: matching(SHA256, lfs?.sha256),
-      // Of a large file git holds a pointer only, and this is the pointer's.
+      // For a large file git holds only a pointer, and this is the sum of the pointer.
       gitSha1: lfs ? null : matching(SHA1, blobId),
       etag: null,
     }));
@@ -72,7 +72,7 @@ export class Hub implements ModelSource {
 
   async read(name: string, commit: string, file: SourceFile, from: number): Promise<Part> {
     const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
-    // The store that the hub sends us to has marks of its own, so this helps only where there is no better sum.
+    // The store that the hub redirects to has other marks, so this helps only where there is no better sum.
     if (from > 0 && file.etag && !file.sha256 && !file.gitSha1) headers['if-range'] = file.etag;
     const { response } = await this.#requests.send(
       'GET',
@@ -103,7 +103,7 @@ async function readBody(response: Response): Promise<unknown> {
   try {
     return await response.json();
   } catch (error) {
-    // Broken off, or a page for people: the schema tells the second from a hub's answer.
+    // Broken off, or a web page: the schema below refuses the latter.
     if (error instanceof SyntaxError) return null;
     throw new PullError('The hub broke off its answer', { passing: true, cause: error });
   }

@@ -3,7 +3,7 @@ import { UserError } from '../../errors.ts';
 /** Why a model could not be pulled. */
 export class PullError extends UserError {
   override readonly name = 'PullError';
-  /** Whether it may go better in a moment. */
+  /** Whether trying again may help. */
   readonly passing: boolean;
   /** The wait that the hub asks for, in milliseconds; 0 when it asks for none. */
   readonly waitMs: number;

@@ -8,7 +8,7 @@ import { selectFiles } from './select-files.ts';
 import type { ModelSource, SourceFile } from './source.ts';
 import { Staging } from './staging.ts';
 
-/** Attempts after the first that bring nothing new, before a pull gives up; each waits twice as long as the last. */
+/** How often a pull tries again without any progress before it gives up; each wait is twice the one before. */
 const RETRIES = 5;
 const FIRST_WAIT_MS = 1_000;
 /** The longest wait that a hub may ask for. */
@@ -16,7 +16,7 @@ const WAIT_LIMIT_MS = 60_000;
 
 /** What a pull tells while it goes on. */
 export interface PullReport {
-  /** Known now: what is to be fetched, and how much of it lies here already. */
+  /** It is known what is to be fetched, and how much of it is here already. */
   plan(files: readonly SourceFile[], bytesHere: number): void;
   /** How much of a file is here. */
   progress(path: string, bytes: number): void;
@@ -38,7 +38,7 @@ export interface PullOptions {
   readonly from?: string | undefined;
   /** Default: the locked commit, else `main`. */
   readonly revision?: string | undefined;
-  /** Whether to leave the locked commit for what its revision is now. */
+  /** Whether to take the newest commit of the revision instead of the locked one. */
   readonly update?: boolean | undefined;
   /** Default: the locked ones, else the first of `order` that the source has. */
   readonly variant?: Variant | undefined;
@@ -62,7 +62,7 @@ export interface PullResult {
 /**
  * Brings a model into a models folder, verified, and notes in the lock file what it is. A model that is locked stays
  * at its commit, as a package does, unless a revision is named or an update asked for; where all its files are here,
- * and right, the source is not asked at all. What a break leaves is used by the next pull.
+ * and right, the source is not asked at all. The next pull uses what an interrupted one has left.
  * @throws PullError, or UserError for a model that pgembedder cannot run
  */
 export async function pullModel(options: PullOptions): Promise<PullResult> {
@@ -84,7 +84,7 @@ export async function pullModel(options: PullOptions): Promise<PullResult> {
   const revision = options.revision ?? locked?.revision ?? 'main';
   const { commit, files } = await again(() => source.snapshot(name, pinned?.commit ?? revision));
   const selection = selectFiles(name, files, variants.length > 0 ? variants : null, options.order);
-  // A revision that somebody names is taken as it is; else a catalog model has to be the one that the catalog knows.
+  // A revision that the caller names is taken as it is; otherwise a catalog model has to match the catalog.
   const known = options.revision === undefined ? (pinned?.files ?? catalogSums(name)) : {};
   const wanted: SourceFile[] = [];
   for (const file of selection.files) {
@@ -134,7 +134,7 @@ async function fetchAll(
         most = Math.max(most, bytes);
       }),
     );
-    // Before the weights are fetched: a model that takes a step pgembedder does not have is of no use.
+    // Before the weights are fetched: a model with a step that pgembedder does not have is of no use.
     if (file.path === 'modules.json') await requireModules(path, name, staging);
     report.done(file.path, digest.bytes);
   }
@@ -149,7 +149,7 @@ async function requireModules(path: string, name: string, staging: Staging): Pro
   }
 }
 
-/** Does something, and does it again when it fails in passing; who calls `advance` has brought something new. */
+/** Does something, and tries again after a passing error. A call of `advance` says that there was progress. */
 type Again = <Result>(attempt: (advance: () => void) => Promise<Result>) => Promise<Result>;
 
 function withRetries<Result>(

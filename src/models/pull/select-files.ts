@@ -1,9 +1,9 @@
-import { cpuVariants, isExternalDataOf, type OnnxFile, onnxFilesAmong, type Variant } from '../variants.ts';
+import { CPU_VARIANTS, isExternalDataOf, type OnnxFile, onnxFilesAmong, type Variant } from '../variants.ts';
 import { PullError } from './pull-error.ts';
 import type { SourceFile } from './source.ts';
 
-/** What a model needs beside its ONNX files, where it has them. The first two it has to have. */
-const companions = [
+/** The files that a model needs beside its ONNX files, if it has them. It must have the first two. */
+const COMPANIONS = [
   'config.json',
   'tokenizer.json',
   'tokenizer_config.json',
@@ -13,19 +13,19 @@ const companions = [
   'config_sentence_transformers.json',
 ];
 /** `1_Pooling/config.json` and its like: one folder for each of sentence-transformers' steps. */
-const stepConfig = /^\d+_\w+\/config\.json$/;
+const STEP_CONFIG = /^\d+_\w+\/config\.json$/;
 
 /** What is to be pulled. */
 export interface Selection {
   readonly variants: readonly Variant[];
-  /** In the order in which it is best pulled: what is small, and says whether the rest is of use, first. */
+  /** In the best order for pulling: first the small files, which show whether the rest is of use. */
   readonly files: readonly SourceFile[];
 }
 
 /**
  * Chooses the files of a model that are needed. Names are only ever compared with those that a model can have, so a
  * name that leads out of the folder is never chosen.
- * @param variants those that are wanted; null for the first of `order` that there is
+ * @param variants those that are wanted; null for the first of `order` that the source has
  * @throws PullError when the model lacks one, or a file without which it cannot be run
  */
 export function selectFiles(
@@ -35,8 +35,8 @@ export function selectFiles(
   order: readonly Variant[],
 ): Selection {
   const paths = new Set(files.map(({ path }) => path));
-  const missing = companions.slice(0, 2).find((path) => !paths.has(path));
-  const there = onnxFilesAmong([...new Set([...order, ...cpuVariants])], (path) => paths.has(path));
+  const missing = COMPANIONS.slice(0, 2).find((path) => !paths.has(path));
+  const there = onnxFilesAmong([...new Set([...order, ...CPU_VARIANTS])], (path) => paths.has(path));
   if (there.length === 0) {
     throw new PullError(`${name} has no ONNX file`, {
       hint: 'Choose a model with an onnx folder, or export this one to ONNX and pull it from a folder',
@@ -49,10 +49,10 @@ export function selectFiles(
   }
   const chosen = chooseVariants(name, there, variants);
   const wanted = (path: string) =>
-    companions.includes(path) ||
-    stepConfig.test(path) ||
+    COMPANIONS.includes(path) ||
+    STEP_CONFIG.test(path) ||
     chosen.some((onnx) => path === onnx.path || isExternalDataOf(onnx.path, path));
-  // An ONNX file comes after its weights: where it lies, they do too.
+  // An ONNX file comes after its weights: so where it is, they are too.
   const rank = (path: string) =>
     Math.max(...chosen.map((onnx) => (path === onnx.path ? 2 : isExternalDataOf(onnx.path, path) ? 1 : 0)));
   return {

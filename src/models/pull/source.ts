@@ -1,4 +1,4 @@
-/** A file that a model can be had with; what the source does not say of it is null. */
+/** A file of a model at its source; what the source does not say of it is null. */
 export interface SourceFile {
   /** Within the model's folder, with slashes. */
   readonly path: string;
@@ -12,12 +12,12 @@ export interface SourceFile {
 
 /** What a source has of a model at one moment. */
 export interface Snapshot {
-  /** The commit; null where there are none. */
+  /** The commit; null where the source has no commits. */
   readonly commit: string | null;
   readonly files: readonly SourceFile[];
 }
 
-/** Bytes of a file, from a place on; `from` is 0 where the source could not begin at the place that was asked for. */
+/** Bytes of a file, beginning at `from`; that is 0 where the source could not begin where it was asked to. */
 export interface Part {
   readonly from: number;
   readonly content: AsyncIterable<Uint8Array>;

@@ -9,16 +9,16 @@ import type { ModelSource, SourceFile } from './source.ts';
 /** Below a models folder; names with a leading dot are no models. */
 const STAGING = '.pull';
 
-/** The most that is taken of a file whose size nobody says: weights have one, as a rule. */
+/** The most that is read of a file of unknown size: as a rule the size of weights is known. */
 const UNKNOWN_SIZE_LIMIT = 64 * 2 ** 20;
 
 /**
- * The place in which one model is put together before it is moved to its own. What lies there survives a break, be it
- * by kill -9, and the next pull goes on with it:
+ * The place in which one model is put together before it is moved to its own. What lies there survives an
+ * interruption, even kill -9, and the next pull goes on with it:
  *
- * - `<mark>-<path>.part` is the beginning of a file, `<mark>-<path>` all of it, its sums found right. The mark is of
+ * - `<mark>-<path>.part` is the beginning of a file, `<mark>-<path>` all of it, with its sums checked. The mark is of
  *   the content that is expected, so that no part is ever continued with another version of the file.
- * - `new` is the model's next folder while it is filled, `old` its last one for the moment between two renames.
+ * - `new` is the model's next folder while it is filled, `old` its previous one for the moment between two renames.
  */
 export class Staging {
   readonly #folder: string;
@@ -30,7 +30,7 @@ export class Staging {
     this.target = join(modelsFolder, name);
   }
 
-  /** Puts the model's folder back that a break has left aside. */
+  /** Puts back the model's folder that an interruption has left aside. */
   async recover(): Promise<void> {
     const old = join(this.#folder, 'old');
     if (existsSync(old) && !existsSync(this.target)) await rename(old, this.target);
@@ -47,9 +47,9 @@ export class Staging {
 
   /**
    * Fetches a file, going on where a part of it lies here already.
-   * @param onBytes told how much of it is here, each time that it has become more
+   * @param onBytes called with how much of it is here, each time that there is more
    * @returns its path and its sums, which are those that were expected
-   * @throws PullError when the content is not what the source says, and what the source raises
+   * @throws PullError when the content is not what the source says, and what the source throws
    */
   async fetch(
     source: ModelSource,
@@ -62,12 +62,12 @@ export class Staging {
     const part = `${whole}.part`;
     await mkdir(this.#folder, { recursive: true });
     if (existsSync(whole)) {
-      // Found right before; what is behind a file system's cache need not have outlived a power cut.
+      // It was checked before, but a power cut may have lost what was in the file system's cache.
       const digest = await digestOf(whole);
       if (markOf(file) !== null && differenceFrom(file, digest) === null) return { path: whole, digest };
       await rm(whole);
     }
-    // Without a mark of the content nobody can tell whether a part is of the same one.
+    // Without a mark of the content nobody can tell whether a part belongs to it.
     if (file.bytes === null || markOf(file) === null) await rm(part, { force: true });
     let length = await this.has(file);
     if (file.bytes !== null && length > file.bytes) length = 0;
@@ -123,7 +123,7 @@ export class Staging {
   /** Removes all that lies here. */
   async clear(): Promise<void> {
     await rm(this.#folder, { recursive: true, force: true });
-    // Unless another model's is there.
+    // Unless the folder of another model lies there.
     await rmdir(dirname(this.#folder)).catch(() => {});
   }
 
@@ -144,8 +144,8 @@ async function moveTo(from: string, to: string): Promise<void> {
 }
 
 /**
- * Writes content to the end of a part, or anew when it begins at 0. Of a connection that breaks, all that was read is
- * in the file.
+ * Appends content to a part, or begins the part again when the content begins at 0. When a connection breaks, all that was
+ * read is in the file.
  * @returns the length of the part
  */
 async function append(

@@ -17,7 +17,7 @@ import { FolderSource } from '../../../src/models/pull/folder-source.ts';
 import { Hub } from '../../../src/models/pull/hub.ts';
 import { type PullOptions, type PullResult, pullModel } from '../../../src/models/pull/pull.ts';
 import { createModelStore } from '../../../src/models/store.ts';
-import { cpuVariants } from '../../../src/models/variants.ts';
+import { CPU_VARIANTS } from '../../../src/models/variants.ts';
 import { HubServer } from '../../support/hub-server.ts';
 
 const NAME = 'org/model';
@@ -80,7 +80,7 @@ function pull(options: Partial<PullOptions> & { token?: string } = {}): Promise<
     directory: folder,
     name: NAME,
     source: new Hub({ endpoint: server.url, token }),
-    order: cpuVariants,
+    order: CPU_VARIANTS,
     report,
     firstWaitMs: 1,
     ...rest,

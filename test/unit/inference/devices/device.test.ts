@@ -3,7 +3,7 @@ import { cpu, type Device, deviceFor, deviceName } from '../../../../src/inferen
 import { parseDevice } from '../../../../src/inference/devices/parse-device.ts';
 import { providerOf, sessionOptions } from '../../../../src/inference/devices/session-options.ts';
 import { variantOrder } from '../../../../src/inference/devices/variant-order.ts';
-import { cpuVariants } from '../../../../src/models/variants.ts';
+import { CPU_VARIANTS } from '../../../../src/models/variants.ts';
 
 const gpu: Device = { kind: 'cuda', index: 1, half: true, named: true };
 
@@ -35,7 +35,7 @@ describe('the name of a device', () => {
 
 describe('the variants of a model', () => {
   it('are int8 first on the CPU, float16 first on a GPU that has it, and float32 on one that has not', () => {
-    expect(variantOrder(cpu)).toEqual(cpuVariants);
+    expect(variantOrder(cpu)).toEqual(CPU_VARIANTS);
     expect(variantOrder(gpu).slice(0, 2)).toEqual(['fp16', 'fp32']);
     expect(variantOrder({ ...gpu, half: false })[0]).toBe('fp32');
     expect(variantOrder({ ...gpu, half: false })).not.toContain('fp16');

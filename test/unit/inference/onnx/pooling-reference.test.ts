@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { VectorSpec } from '../../../../src/inference/backend/types.ts';
 import { cpu } from '../../../../src/inference/devices/device.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
-import { type Pooling, poolings } from '../../../../src/models/description.ts';
+import { POOLINGS, type Pooling } from '../../../../src/models/description.ts';
 import { packageRoot } from '../../../../src/package-root.ts';
 import { extraModels, hasExtraModels } from '../golden.ts';
 
@@ -100,9 +100,9 @@ describe('pooling in the graph is that of the reference', () => {
   const tiny = join(packageRoot, 'test', 'fixtures', 'models', 'tiny-random-ner', 'onnx', 'model.onnx');
 
   // A graph of transformers' export, fp32; its token vectors are the logits of its seven labels.
-  it.each(poolings)('%s of a small model', (pooling) => compare(tiny, 'logits', pooling));
+  it.each(POOLINGS)('%s of a small model', (pooling) => compare(tiny, 'logits', pooling));
 
-  it.skipIf(!hasExtraModels).each(poolings)('%s of a real model', (pooling) =>
+  it.skipIf(!hasExtraModels).each(POOLINGS)('%s of a real model', (pooling) =>
     compare(
       join(extraModels, 'Xenova', 'all-MiniLM-L6-v2', 'onnx', 'model_quantized.onnx'),
       'last_hidden_state',
