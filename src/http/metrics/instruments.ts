@@ -47,7 +47,7 @@ export function createInstruments(registry: Registry) {
     ),
     sourceRows: gauge(
       'pipeline_source_rows',
-      'Rows of the source that the filter lets in.',
+      'Rows of the source that the filter lets in; missing while a worker has yet to count a large table.',
       'pipeline',
       'generation',
     ),
@@ -92,7 +92,7 @@ export function createInstruments(registry: Registry) {
     rowsRescued: counter('rows_rescued_total', 'Jobs of dead workers that this one has freed.'),
     registrations: counter(
       'worker_registrations_lost_total',
-      'How often this worker was taken for dead, since its heartbeat did not arrive, and registered anew.',
+      'How often this worker was taken for dead, since its heartbeat did not arrive, and registered again.',
     ),
     pipelineErrors: counter(
       'pipeline_errors_total',
