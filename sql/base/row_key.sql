@@ -1,5 +1,5 @@
 -- The row key as text: `id::text` for one column, the canonical text of a jsonb object for several.
--- Text keys claim, read and complete a third faster than jsonb ones (docs/decisions.md, 5).
+-- Text keys claim, read and complete a third faster than jsonb ones (docs/decisions.md, Queue 5).
 
 -- The columns of the primary key in their order, with the type and the equality operator of each one's index.
 -- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and a search asks often.

@@ -1,13 +1,13 @@
 -- Constants that SQL and the worker share, each with its reason.
 
--- A worker writes its heartbeat every 2 s (HEARTBEAT_MS in src/worker/heartbeat.ts). Five missed beats: it is gone.
+-- A worker writes its heartbeat every 2 s (HEARTBEAT_MS in src/worker/registration.ts). Five missed beats: it is gone.
 create or replace function embedder.worker_timeout() returns interval
 language sql immutable parallel safe
 return interval '10 seconds';
 
 -- The statement that wakes sleeping workers, for the end of a function that has queued jobs. Its channel is
 -- embedder_job; the payload is empty for new jobs, 'pipeline' when a declaration changed, and 'request' when a query text
--- waits (sql/search/requests.sql). NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, 5). As text, to stand in
+-- waits (sql/search/requests.sql). NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, Queue 5). As text, to stand in
 -- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time. Every name has its
 -- schema, since the insert trigger runs with the user's search_path. A transaction that has notified cannot be prepared: where the
 -- server has prepared transactions none is sent, and workers look more often (src/worker/claim-loop.ts).

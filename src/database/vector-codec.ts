@@ -1,5 +1,5 @@
 /**
- * pgvector's binary format. One connection wrote 37,600 rows/s with it and 5,800 with text (docs/decisions.md, 1).
+ * pgvector's binary format. One connection wrote 37,600 rows/s with it and 5,800 with text (docs/decisions.md, Queue 1).
  *
  * An array in PostgreSQL's binary format (array_recv in src/backend/utils/adt/arrayfuncs.c) is: int32 number of
  * dimensions, int32 whether it holds nulls, int32 element type; for each dimension int32 length, int32 lower bound;

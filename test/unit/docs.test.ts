@@ -1,6 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { describeSettings } from '../../src/config.ts';
 import { describeMetrics } from '../../src/http/metrics/metrics.ts';
 import { packageRoot } from '../../src/package-root.ts';
@@ -47,3 +47,33 @@ function checkTable(mark: string, [head, ...rows]: string[][]): void {
   if (process.env.WRITE_DOCS) writeFileSync(file, after);
   else expect(before).toBe(after);
 }
+
+describe('docs/decisions.md', () => {
+  const sections = readFileSync(join(packageRoot, 'docs', 'decisions.md'), 'utf8')
+    .split(/^##+ /m)
+    .slice(1)
+    .map((text) => ({
+      name: text.split('\n', 1)[0]!,
+      numbers: [...text.matchAll(/^(\d+|-)[. ]/gm)].map(([, n]) => n),
+    }));
+
+  it('numbers the decisions of each section from 1', () => {
+    for (const { name, numbers } of sections)
+      expect(numbers, name).toEqual(Array.from(numbers, (_, place) => `${place + 1}`));
+  });
+
+  it('has the decisions that others name', () => {
+    const folders = ['src', 'sql', 'docs', 'test'];
+    const texts = folders.flatMap((folder) =>
+      readdirSync(join(packageRoot, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => /\.(?:ts|sql|md)$/.test(name))
+        .map((name) => readFileSync(join(packageRoot, folder, name), 'utf8')),
+    );
+    const named = texts.flatMap((text) => [
+      ...text.matchAll(/docs\/decisions\.md, ([A-Z][A-Za-z ]*) (\d+)/g),
+    ]);
+    expect(named.length).toBeGreaterThan(3);
+    for (const [whole, name, number] of named)
+      expect(sections.find((section) => section.name === name)?.numbers, whole).toContain(number);
+  });
+});

@@ -36,7 +36,7 @@ const otherCandidates: readonly DeviceKind[] = ['cuda', 'webgpu'];
 
 /**
  * What a GPU has to give over the CPU for `auto` to take it. The two are measured in float32, and the CPU runs int8
- * 2.5 times faster than that (docs/decisions.md, 9): a GPU that gains less would be a loss, and so would software
+ * 2.5 times faster than that (docs/decisions.md, Devices 1): a GPU that gains less would be a loss, and so would software
  * that plays one (SwiftShader: 0.2).
  */
 const leastSpeed = 3;

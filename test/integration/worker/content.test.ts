@@ -69,7 +69,7 @@ describe('with the bundled model', () => {
     const result = await workerOn(database).drain();
     expect(result).toMatchObject({
       embedded: 3 * texts.size + texts.size + empty.size,
-      // Those without text are looked at once by each of the three, and noted (docs/decisions.md).
+      // Those without text are looked at once by each of the three, and noted (docs/decisions.md, Staleness 7).
       emptied: 3 * empty.size,
       retried: 0,
       dead: 0,
