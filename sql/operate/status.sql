@@ -101,9 +101,9 @@ cross join lateral (
     extract(epoch from now() - min(t.at) filter (where t.at > now() - interval '1 minute' and t.done > 0))::numeric as seconds
   from embedder.tally t where t.pipeline_id = p.id) t
 cross join lateral (
-  select count(*) filter (where j.leased_by is null or j.due_at <= now()) as pending,
-    count(*) filter (where j.leased_by is not null and j.due_at > now()) as leased,
-    now() - min(greatest(j.due_at, 'epoch')) filter (where j.due_at <= now()) as oldest_due_age, count(*) filter (where j.fresh) as fresh
+  select count(*) filter (where embedder.job_state(j) <> 'leased') as pending,
+    count(*) filter (where embedder.job_state(j) = 'leased') as leased,
+    now() - min(greatest(j.due_at, 'epoch')) filter (where embedder.job_state(j) = 'due') as oldest_due_age, count(*) filter (where j.fresh) as fresh
   from embedder.job j where j.pipeline_id = p.id) j;
 
 -- Of the rows that wait or have failed, those that have a result: it reads only these. Null where the tables are just being changed.

@@ -44,7 +44,7 @@ begin
     end if;
     waiting := waiting and exists (
       select from embedder.job j
-      where j.pipeline_id = p.id and j.row_key = key and j.leased_by is null and j.due_at <= now());
+      where j.pipeline_id = p.id and j.row_key = key and embedder.job_state(j) = 'due');
     execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
     -- Queued all the same where it is not: what is left of it goes.
     execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into there using

@@ -43,7 +43,7 @@ begin
   delete from embedder.under_way where worker_id = worker;
   delete from embedder.worker_process where id = worker;
   perform embedder.free_jobs();
-  return (select count(*) from embedder.job j where j.leased_by = worker and j.due_at > now()
+  return (select count(*) from embedder.job j where j.leased_by = worker and embedder.job_state(j) = 'leased'
     and not exists (select from embedder.worker_process w where w.beat_at >= now() - embedder.worker_timeout()));
 end
 $$;
@@ -141,7 +141,7 @@ create or replace function embedder.leased_elsewhere(worker int) returns table (
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select j.leased_by, w.beat_at, count(*)
   from embedder.job j left join embedder.worker_process w on w.id = j.leased_by
-  where j.leased_by <> worker and j.due_at > now() group by j.leased_by, w.beat_at
+  where j.leased_by <> worker and embedder.job_state(j) = 'leased' group by j.leased_by, w.beat_at
 $$;
 
 -- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one. Whoever keeps the

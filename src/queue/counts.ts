@@ -11,7 +11,7 @@ export interface JobCounts {
 
 export async function countJobs(database: Database, pipeline: string): Promise<JobCounts> {
   const { rows } = await sql<JobCounts>`
-    select count(*) as jobs, count(*) filter (where j.leased_by is not null and j.due_at > now()) as leased
+    select count(*) as jobs, count(*) filter (where embedder.job_state(j) = 'leased') as leased
     from embedder.job j join embedder.pipeline p on p.id = j.pipeline_id
     where p.name = ${pipeline}`.execute(database);
   return rows[0]!;

@@ -146,6 +146,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'role_name text': `'embedder_admin'`,
     'kind text': `'vector'`,
     'option text': `'labels'`,
+    'j embedder.job': 'null',
     'row_alias text': `'source'`,
     'prefix text': `''`,
     'one text': `'source'`,
