@@ -5,6 +5,7 @@
 --   inserted, deleted, truncated            one trigger each, once a statement
 --   changed, once a row; or updated          for updates (sql/generated/updates.sql)
 --   pruned                                  instead of truncated on a partition or child
+--   enqueue_each(row_keys, fresh)           generated/long_keys.sql
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
 create or replace function embedder.create_function(head text, settings text, body text) returns void
@@ -78,6 +79,7 @@ begin
   perform embedder.generate_trigger(p, 'inserted', '',
     format(e'\n    insert into %s (row_key, fresh) %s;%s', embedder.book(p, 'job'), inserted, embedder.wake_statement()) || counted,
     embedder.enqueue_statement(p, inserted) || counted,
+    embedder.enqueue_each_statement(p, inserted) || counted,
     case when p.filter is not null then embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p) end);
 
   perform embedder.generate_updates(p);
@@ -87,7 +89,7 @@ begin
     format('pipeline_%s_forget', p.id), old_key, filtered)
     || case when p.sidecar then '' else
       embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
-    null, embedder.enqueue_statement(p, format('select distinct %s, false from old_rows o', old_key)) || embedder.recount_statement(p));
+    null, null, embedder.enqueue_statement(p, format('select distinct %s, false from old_rows o', old_key)) || embedder.recount_statement(p));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
     -- A parent of an old-style inheritance can be truncated alone.
@@ -106,6 +108,7 @@ begin
 
   perform embedder.generate_trigger(p, 'pruned', '', format($f$
     perform embedder.%I();$f$, format('pipeline_%s_prune', p.id)));
+  perform embedder.generate_long_keys(p);
   perform embedder.generate_forget(p);
 end
 $$;
@@ -148,14 +151,15 @@ declare
   uncounted bigint;
   vectors bigint := 0;
   kept text[];
+  letters text[] := $1 || array(select %8$s from unnest($1) k(row_key) where octet_length(k.row_key) > %9$s);
 begin
   -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
-  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
+  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any (letters);
   with gone as (
     delete from embedder.pipeline_%1$s_job j where j.row_key = any ($1) returning j.fresh
   ) select count(*) filter (where gone.fresh) into uncounted from gone;
   -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
-  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any ($1);
+  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any (letters);
   delete from embedder.pipeline_%1$s_empty_row e where e.row_key = any ($1);
   begin
     kept := array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %3$s source where %4$s%5$s));
@@ -176,7 +180,8 @@ end$f$, p.id, case when p.sidecar then format($f$
     embedder.target_of(p), embedder.key_matches(p.source, 't', 'gone.row_key'),
     embedder.check_sight(p.target_table)) else '' end,
     p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p),
-    p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p)));
+    p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p),
+    embedder.letter_key('k.row_key'), embedder.longest_key()));
 
   -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
   perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
@@ -211,8 +216,9 @@ begin
 end$f$, p.id, embedder.recount_statement(p), p.source, embedder.key_matches(p.source, 'source', 'j.row_key'), embedder.and_filter(p),
     embedder.key_matches(p.source, 'source', 'e.row_key')));
 
-  perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(e'\nbegin%s\nend',
-    embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key')));
+  perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(
+    e'\nbegin%s\nexception when program_limit_exceeded then\n  perform %s($1, null);\nend',
+    embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key'), embedder.book(p, 'enqueue_each')));
 
   -- Puts the dead letters back on the queue.
   perform embedder.create_function(p, 'retry', '() returns bigint', '', format($f$
@@ -220,7 +226,7 @@ declare
   row_keys text[];
 begin
   with letters as (
-    delete from embedder.pipeline_%1$s_dead_letter returning row_key
+    delete from embedder.pipeline_%1$s_dead_letter where attempts > 0 returning row_key
   ) select array_agg(row_key) into row_keys from letters;
   perform embedder.pipeline_%1$s_enqueue(row_keys);
   return coalesce(cardinality(row_keys), 0);
@@ -242,7 +248,7 @@ begin
   return (
     select count(*) from (
       select j.row_key from embedder.pipeline_%1$s_job j where not j.fresh
-      union select d.row_key from embedder.pipeline_%1$s_dead_letter d) k
+      union select d.row_key from embedder.pipeline_%1$s_dead_letter d where d.attempts > 0) k
     where exists (select from %2$s t where %3$s and %4$s));
 end$f$, p.id, embedder.target_of(p), embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
 end
@@ -255,26 +261,41 @@ create or replace function embedder.lookup_settings() returns text
 language sql immutable
 return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set jit = off';
 
--- A trigger runs inside the user's own statement and must never make it fail. When a job is there already, it does
--- if_queued instead; when the input or the filter cannot be computed, it does blindly; and when that fails as well, it writes the error on the pipeline and lets the statement pass. What is not the pipeline's
--- fault (a serialization failure, the user's lock_timeout, a full disk) is the statement's as ever.
+-- A trigger runs inside the user's own statement and must never make it fail. When a job is there already, it does if_queued instead; when a
+-- key does not fit into the queue, if_long; when the input or the filter cannot be computed, blindly. When that fails as well, it writes the
+-- error on the pipeline and lets the statement pass. What is not the pipeline's fault (a serialization failure, the user's lock_timeout, a
+-- full disk) is the statement's as ever.
 -- Nobody may have a table of their own run it: it works with the rights of the source's owner.
 --
 -- SET clauses cost each insert 3 us. So the insert trigger has none, not even for search_path, where the key's type is
 -- a plain one: then its body names the schema of everything in it, the operators included.
+drop function if exists embedder.generate_trigger(embedder.pipeline, text, text, text, text, text);
 create or replace function embedder.generate_trigger(
-  p embedder.pipeline, verb text, settings text, body text, if_queued text default null, blindly text default null)
+  p embedder.pipeline, verb text, settings text, body text, if_queued text default null, if_long text default null, blindly text default null)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := format('pipeline_%s_%s', p.id, verb);
   lean boolean := verb in ('inserted', 'changed') and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1;
+  -- Handlers of an exception, the outermost last: each condition has statements, which have the handlers after it.
   handlers text := format($f$
   when transaction_rollback or lock_not_available or insufficient_resources then raise;
   when others then
     perform embedder.pipeline_%s_failed(tg_op, sqlerrm);
     return null;$f$, p.id);
+  alternative record;
 begin
+  for alternative in
+    select * from (values ('program_limit_exceeded', if_long), ('unique_violation', if_queued), ('undefined_column or data_exception', blindly))
+      v(condition, statements) where statements is not null
+  loop
+    handlers := format($f$
+  when %s then
+    begin%s
+      return null;
+    exception%s
+    end;$f$, alternative.condition, alternative.statements, handlers) || handlers;
+  end loop;
   execute format('create or replace function embedder.%I() returns trigger language plpgsql security definer %s as %L',
     name,
     case when lean then '' else 'set search_path = pg_catalog, pg_temp set jit = off ' || embedder.key_settings(p.source) || settings end,
@@ -286,18 +307,8 @@ declare
   arrives boolean;
 begin%s
   return null;
-exception%s%s
-end$f$, body,
-      (select string_agg(format($f$
-  when %s then
-    begin
-      %s
-      return null;
-    exception%s
-    end;$f$, condition, statements, handlers), '')
-      from (values ('unique_violation', if_queued), ('undefined_column or data_exception', blindly)) v(condition, statements)
-      where statements is not null),
-      handlers));
+exception%s
+end$f$, body, handlers));
   execute format('revoke all on function embedder.%I() from public', name);
 end
 $$;

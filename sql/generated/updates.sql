@@ -38,6 +38,7 @@ declare
   forget text := format('perform embedder.%I(array[%s]);', format('pipeline_%s_forget', p.id), old_key);
   arrived text := case when doubles then format('insert into %s (source_rows) values (1);', embedder.book(p, 'tally')) else '' end;
   -- Both keys: a worker finds out what is there.
+  if_long text := embedder.enqueue_each_statement(p, format('values (%s, false), (%s, false)', old_key, new_key)) || embedder.recount_statement(p);
   blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
   marker text := embedder.result_marker(p);
   changed text := concat_ws(' or ', embedder.columns_changed(embedder.input_columns(p)), case when not p.sidecar then embedder.lost_result(p) end);
@@ -54,7 +55,7 @@ begin
     end if;
     if %1$s or %4$s then%5$s
     end if;%6$s$f$, moved, forget, arrived, changed,
-      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end)), counted));
+      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end)), counted), null, if_long);
     return;
   end if;
   perform embedder.generate_trigger(p, 'changed', '', format($f$
@@ -73,7 +74,7 @@ begin
       -- Outside the filter and with a vector: it has just left, or somebody has given it one. A job empties it.
       case when p.sidecar then '' else format(e'\n    elsif not inside and new.%I is not null and (was or old.%1$I is null) then%s', marker,
         embedder.enqueue_statement(p, format('select %s, false', new_key))) end,
-      counted), null, blindly);
+      counted), null, if_long, blindly);
 end
 $$;
 
@@ -102,6 +103,7 @@ declare
   filtered text := embedder.and_filter(p);
   doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
   distinct_rows text := case when doubles then 'distinct' else '' end;
+  both_keys text := format('select %s, false from new_rows n union select %s, false from old_rows o', new_key, old_key);
 begin
   -- PostgreSQL keeps the plan of the first update of a session, made for its few rows. A nested loop over the old and
   -- new rows would be that plan, and the session's next update, of 100,000 rows, would run for hours.
@@ -130,8 +132,8 @@ begin
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,
-    null, embedder.enqueue_statement(p, format('select %s, false from new_rows n union select %s, false from old_rows o', new_key, old_key))
-      || embedder.recount_statement(p));
+    null, embedder.enqueue_each_statement(p, both_keys) || embedder.recount_statement(p),
+    embedder.enqueue_statement(p, both_keys) || embedder.recount_statement(p));
 end
 $$;
 

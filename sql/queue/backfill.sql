@@ -64,6 +64,10 @@ begin
   perform 1 from embedder.backfill_range f join embedder.backfill_run r on r.id = f.run_id
   where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r)) for update of f;
   delete from embedder.backfill_run r where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r));
+  if embedder.seeks_orphans(run) then
+    -- Of keys that are too long: nothing says whether their rows are still there. Those that are are found again.
+    delete from embedder.dead_letter d where d.pipeline_id = p.id and d.attempts = 0;
+  end if;
   insert into embedder.backfill_run (pipeline_id, condition, force, stale) values (p.id, run.condition, run.force, run.stale)
   returning id into run.id;
   execute format('insert into embedder.backfill_range (run_id, pipeline_id, place, after_key, to_key, row_keys, rows_left) '
@@ -141,7 +145,7 @@ begin
     from unnest(cuts || null::text) with ordinality c(cut, place);
   if $1 then
     return query select (cardinality(cuts) + 1 + l.part)::int, null::text, null::text, array_agg(l.row_key), count(*)
-      from (select d.row_key, 1 + (row_number() over () - 1) / 1000 as part from %5$s d) l group by l.part;
+      from (select d.row_key, 1 + (row_number() over () - 1) / 1000 as part from %5$s d where d.attempts > 0) l group by l.part;
   end if;
 end$f$, p.source::text, row_key, keys, p.source, embedder.book(p, 'dead_letter')));
 
@@ -275,30 +279,23 @@ end
 $$;
 comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
--- Jobs for rows of a backfill, leased to a worker. A key that no index entry can hold is a dead letter under its beginning.
+-- Jobs for rows of a backfill, leased to a worker; but for keys that may not fit into the queue (generated/long_keys.sql).
 create or replace function embedder.make_jobs(pipeline int, worker int, row_keys text[], lease interval) returns embedder.job[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
-  -- An entry holds 2,704 bytes. A longer key fits where it can be compressed.
-  fitting constant int := 2600;
   made embedder.job[];
 begin
-  begin
-    with made as (
-      insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
-      select pipeline, k, worker, now() + lease, 1 from unnest(row_keys) k
-      on conflict (pipeline_id, row_key) do nothing
-      returning j
-    ) select array_agg(m.j) into made from made m;
-    return made;
-  exception when program_limit_exceeded then
-    insert into embedder.dead_letter (pipeline_id, row_key, attempts, error)
-    select pipeline, left(k, 200) || '... ' || md5(k), 0, format('its key has %s bytes, more than an index entry holds: the row is not embedded', octet_length(k))
-    from unnest(row_keys) k where octet_length(k) > fitting
-    on conflict (pipeline_id, row_key) do nothing;
-    if not found then raise; end if;
-    return embedder.make_jobs(pipeline, worker, array(select k from unnest(row_keys) k where octet_length(k) <= fitting), lease);
-  end;
+  with made as (
+    insert into embedder.job as j (pipeline_id, row_key, leased_by, due_at, attempts)
+    select pipeline, k, worker, now() + lease, 1 from unnest(row_keys) k
+    on conflict (pipeline_id, row_key) do nothing
+    returning j
+  ) select array_agg(m.j) into made from made m;
+  return made;
+exception when program_limit_exceeded then
+  execute format('select embedder.%I($1, null)', format('pipeline_%s_enqueue_each', pipeline))
+    using array(select k from unnest(row_keys) k where octet_length(k) > embedder.longest_key());
+  return embedder.make_jobs(pipeline, worker, array(select k from unnest(row_keys) k where octet_length(k) <= embedder.longest_key()), lease);
 end
 $$;
 

@@ -17,7 +17,8 @@ begin
   for book in select embedder.book(p, b.book) as name, b.* from (values
     ('job', 'job', 'pipeline_id', 'pipeline_id, row_key, fresh, version, due_at, attempts, leased_by, last_error',
       'select, delete, insert (row_key, fresh), update (version, due_at, attempts, leased_by, last_error, fresh)'),
-    ('dead_letter', 'dead_letter', 'pipeline_id', 'pipeline_id, row_key', 'select, delete'),
+    ('dead_letter', 'dead_letter', 'pipeline_id', 'pipeline_id, row_key, attempts, error',
+      'select, delete, insert (row_key, attempts, error)'),
     ('empty_row', 'empty_row', 'pipeline_id', 'pipeline_id, row_key, source_hash',
       'select, delete, insert (row_key, source_hash), update (source_hash)'),
     ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done, recount',

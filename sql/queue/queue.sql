@@ -26,6 +26,7 @@ declare
   p embedder.pipeline;
   key text;
   waiting boolean := true;
+  queued boolean := true;
   there jsonb;
 begin
   -- Every generation of it.
@@ -46,11 +47,13 @@ begin
       select from embedder.job j
       where j.pipeline_id = p.id and j.row_key = key and embedder.job_state(j) = 'due');
     execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
+    -- Not if its key is too long (generated/long_keys.sql).
+    queued := queued and exists (select from embedder.job j where j.pipeline_id = p.id and j.row_key = key);
     -- Queued all the same where it is not: what is left of it goes.
     execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into there using
       format('select to_jsonb(exists (select from %s source where %s))', p.source, embedder.key_matches(p.source, 'source', quote_literal(key)));
   end loop;
-  return not waiting and there = 'true';
+  return not waiting and queued and there = 'true';
 end
 $$;
 comment on function embedder.enqueue_embed(text, text) is
