@@ -91,6 +91,7 @@ async function measureSingles({ server, quick, say }: Bench, database: BenchData
   const figures: Figure[] = [];
   for (const { name, idle, bar } of REGISTERS) {
     await client.query('delete from embedder.worker_process');
+    await client.query(`select setval('embedder.asleep', $1::boolean::int)`, [idle === true]);
     if (idle !== null) {
       await client.query(
         `insert into embedder.worker_process (hostname, pid, version, listening, idle, beat_at)

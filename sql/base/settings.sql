@@ -5,6 +5,11 @@ create or replace function embedder.worker_timeout() returns interval
 language sql immutable parallel safe
 return interval '10 seconds';
 
+-- 1 when a worker may be asleep. A sequence, since it is written in place: while somebody's snapshot is old, versions of the register's rows pile
+-- up, which are written whenever a worker falls asleep or wakes, and each insert would read them all. So writers look at the register only
+-- where this says 1. No worker may be asleep all the same; and where one is and another one, waking, has not seen it, its next beat says so.
+create sequence if not exists embedder.asleep minvalue 0 start 0;
+
 -- The statement that wakes sleeping workers, for the end of a function that has queued jobs. Its channel is
 -- embedder_job; the payload is empty for new jobs, 'pipeline' when a declaration changed, and 'request' when a query text
 -- waits (sql/search/requests.sql). NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, Queue 5). As text, to stand in
@@ -14,7 +19,7 @@ return interval '10 seconds';
 create or replace function embedder.wake_statement() returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$
-    if found and exists (
+    if found and (select s.last_value from embedder.asleep s) operator(pg_catalog.=) 1 and exists (
       select from embedder.worker_process
       where idle and listening
         and beat_at operator(pg_catalog.>) (pg_catalog.now() operator(pg_catalog.-) %L::pg_catalog.interval)
@@ -25,10 +30,13 @@ $$;
 
 -- A type of pgvector with its schema, wherever the extension was installed; null where this pgvector has no such type.
 create or replace function embedder.vector_type(kind text default 'vector') returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('%I.%I', n.nspname, t.typname)
-  from pg_extension e join pg_namespace n on n.oid = e.extnamespace
-  join pg_type t on t.typnamespace = n.oid and t.typname = kind
-  where e.extname = 'vector'
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select format('%I.%I', n.nspname, t.typname)
+    from pg_extension e join pg_namespace n on n.oid = e.extnamespace
+    join pg_type t on t.typnamespace = n.oid and t.typname = kind
+    where e.extname = 'vector');
+end
 $$;
 comment on function embedder.vector_type is 'The name of a type of pgvector''s, qualified with the schema it was installed in.';

@@ -99,9 +99,12 @@ $$;
 
 -- The same, for whoever asks.
 create or replace function embedder.is_hidden(relation regclass) returns boolean
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select c.relrowsecurity and c.relforcerowsecurity and not r.rolsuper and not r.rolbypassrls
-  from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = relation
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select c.relrowsecurity and c.relforcerowsecurity and not r.rolsuper and not r.rolbypassrls
+    from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = relation);
+end
 $$;
 
 -- complete is one statement: it writes the target and deletes the jobs of just those rows whose job still has the

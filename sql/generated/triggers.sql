@@ -4,8 +4,9 @@
 -- the source run.
 --   inserted, deleted, truncated            one trigger each, once a statement
 --   changed, once a row; or updated          for updates (sql/generated/updates.sql)
+--   removed, once a row                     instead of deleted, above a foreign table
 --   pruned                                  instead of truncated on a partition or child
---   enqueue_each(row_keys, fresh)           generated/long_keys.sql
+--   enqueue_each(row_keys, fresh)           sql/generated/long_keys.sql
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
 create or replace function embedder.create_function(head text, settings text, body text) returns void
@@ -91,10 +92,18 @@ begin
       embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
     null, null, embedder.enqueue_statement(p, format('select distinct %s, false from old_rows o', old_key)) || embedder.recount_statement(p));
 
+  -- Above a foreign table: PostgreSQL keeps no row of one in a transition table, and refuses the statement.
+  perform embedder.generate_trigger(p, 'removed', '', format($f$
+    if %2$s then perform embedder.%1$I(array[%3$s]); end if;$f$,
+    format('pipeline_%s_forget', p.id), case when p.filter is null then 'true' else format('exists (select from (select old.*) o where (%s))', p.filter) end,
+    embedder.key_expression(p.source, 'old'))
+    || case when p.sidecar then '' else
+      embedder.tally_vectors(p, format('case when %s then -1 else 0 end', embedder.has_result(p, 'old'))) end,
+    null, null, embedder.enqueue_statement(p, format('select %s, false', embedder.key_expression(p.source, 'old'))) || embedder.recount_statement(p));
+
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
     -- A parent of an old-style inheritance can be truncated alone.
-    if exists (select from pg_class c join pg_inherits i on i.inhparent = c.oid where c.oid = tg_relid and c.relkind = 'r') then
-      perform embedder.%3$I();
+    if exists (select from pg_class c join pg_inherits i on i.inhparent = c.oid where c.oid = tg_relid and c.relkind = 'r') then%3$s
       return null;
     end if;
     delete from embedder.pipeline_%1$s_job;
@@ -102,12 +111,11 @@ begin
     delete from embedder.pipeline_%1$s_empty_row;
     delete from embedder.pipeline_%1$s_tally;%2$s
     -- What came after its snapshot it does not see: the jobs find their rows gone.
-    if current_setting('transaction_isolation') not like 'read%%' then%4$s end if;$f$,
-    p.id, case when p.sidecar then format(' truncate %s;', embedder.target_of(p)) else '' end,
-    format('pipeline_%s_prune', p.id), embedder.recount_statement(p)));
+    if current_setting('transaction_isolation') not like 'read%%' then%3$s end if;$f$,
+    p.id, case when p.sidecar then format(' truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p)));
 
-  perform embedder.generate_trigger(p, 'pruned', '', format($f$
-    perform embedder.%I();$f$, format('pipeline_%s_prune', p.id)));
+  -- To find the results of its rows everything would be read. A worker does, since the table has another file (sql/pipeline/unseen.sql).
+  perform embedder.generate_trigger(p, 'pruned', '', embedder.recount_statement(p));
   perform embedder.generate_long_keys(p);
   perform embedder.generate_forget(p);
 end
@@ -182,16 +190,6 @@ end$f$, p.id, case when p.sidecar then format($f$
     p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p),
     p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p),
     embedder.letter_key('k.row_key'), embedder.longest_key()));
-
-  -- Looks for rows that are gone, where nobody has said which: after a partition was truncated, detached or dropped.
-  perform embedder.create_function(p, 'prune', '() returns void', embedder.key_settings(p.source), format($f$
-begin
-  delete from embedder.pipeline_%1$s_dead_letter d where not exists (select from %2$s source where %3$s);
-  delete from embedder.pipeline_%1$s_job j where not exists (select from %2$s source where %4$s);%5$s
-  perform embedder.pipeline_%1$s_recount();
-end$f$, p.id, p.source,
-    embedder.key_matches(p.source, 'source', 'd.row_key'), embedder.key_matches(p.source, 'source', 'j.row_key'),
-    case when p.sidecar then format(e'\n  %s;', embedder.prune_statement(p)) else '' end));
 
   -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$
@@ -316,11 +314,14 @@ $$;
 -- The tables that need the triggers: the source and what is below it, since a statement fires the triggers of just the
 -- table that it names.
 create or replace function embedder.members_of(source regclass) returns regclass[]
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  with recursive below as (
-    select source::oid as member
-    union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member and not i.inhdetachpending
-  ) select array_agg(c.oid::regclass order by c.oid) from below b join pg_class c on c.oid = b.member and c.relkind in ('r', 'p')
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    with recursive below as (
+      select source::oid as member
+      union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member and not i.inhdetachpending
+    ) select array_agg(c.oid::regclass order by c.oid) from below b join pg_class c on c.oid = b.member and c.relkind in ('r', 'p'));
+end
 $$;
 
 -- Gives each member the triggers, and takes them from tables that are none any more. Only tables that have others than they
@@ -330,6 +331,7 @@ create or replace function embedder.place_triggers(p embedder.pipeline) returns 
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted regclass[] := embedder.members_of(p.source);
+  above_foreign boolean := embedder.foreign_below(p.source) is not null;
   changed regclass[];
   statements text[];
 begin
@@ -343,6 +345,9 @@ begin
         ('inserted', 'insert', 'referencing new table as new_rows'),
         ('deleted', 'delete', 'referencing old table as old_rows'),
         ('truncated', 'truncate', '')) v(verb, event, tables)
+      where v.verb <> 'deleted' or not above_foreign
+      union all
+      select 'removed', format('after delete on %s for each row', m.member), format('pipeline_%s_removed', p.id) where above_foreign
       union all
       select case when embedder.by_row(p) then 'changed' else 'updated' end,
         format(case when embedder.by_row(p) then 'after update on %s for each row'

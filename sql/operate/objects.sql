@@ -23,11 +23,14 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select 'extension'::text, e.extname::text, format('in schema %I', n.nspname), null::int
   from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'
   union all
-  select case c.relkind when 'v' then 'view' when 'c' then 'type' else 'table' end, c.relname,
+  select case c.relkind when 'v' then 'view' when 'c' then 'type' when 'S' then 'sequence' else 'table' end, c.relname,
     concat_ws(', ', case c.relpersistence when 'u' then 'unlogged' end, case when c.relrowsecurity then 'row level security' end,
       case when c.relowner <> s.nspowner then 'of another owner' end,
       (select 'public: ' || string_agg(a.privilege_type, ' ' order by a.privilege_type) from aclexplode(c.relacl) a where a.grantee = 0)), null
-  from relations c, spaces s where c.relkind in ('r', 'v', 'c')
+  from relations c, spaces s
+  where c.relkind in ('r', 'v', 'c')
+    -- Not those of identity columns.
+    or c.relkind = 'S' and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'i')
   union all
   select 'query of view', c.relname, md5(pg_get_viewdef(c.oid)), s.major from relations c, spaces s where c.relkind = 'v'
   union all

@@ -55,17 +55,21 @@ language sql immutable set search_path = pg_catalog, pg_temp
 return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else total end::bigint;
 
 -- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
--- Counts anew what is to be counted anew.
+-- Counts anew what is to be counted anew, or leaves it to what counts.
 create or replace function embedder.fold_tally() returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
 #variable_conflict use_column
 declare
-  id int;
+  p embedder.pipeline;
 begin
-  for id in select distinct t.pipeline_id from embedder.tally t where t.recount loop
+  for p in select * from embedder.pipeline e where e.id in (select t.pipeline_id from embedder.tally t where t.recount) loop
     begin
-      delete from embedder.tally t where t.pipeline_id = id and t.recount;
-      perform embedder.correct_tally(id);
+      delete from embedder.tally t where t.pipeline_id = p.id and t.recount;
+      if embedder.is_counted_at_once(p) then
+        perform embedder.correct_tally(p.id);
+      else
+        update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = p.id;
+      end if;
     exception when others then
       null; -- Its tables are just being changed, or cannot be read: one pipeline's counts, and at the next time again.
     end;
@@ -168,7 +172,7 @@ left join lateral (select * from embedder.queue_count q where q.pipeline_id = n.
 left join lateral (select embedder.stale_rows(n.id) as stale_rows where n.id is not null) ns on true
 where p.live and embedder.may_see(p.source);
 comment on view embedder.status is 'One row a pipeline, with exact counts; an estimate is named so.';
-comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in; null while a worker has yet to count a large table.';
+comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in; null while a worker has yet to count: a table that is large, or has a filter, when it is declared or changed.';
 comment on column embedder.status.embedded_rows is 'Rows that have a result.';
 comment on column embedder.status.stale_rows is 'Rows with a result whose text has changed since: queued or failed.';
 comment on column embedder.status.coverage is 'Share of the source rows that are done: (embedded_rows - stale_rows + empty_rows) / source_rows.';

@@ -114,10 +114,13 @@ $$;
 
 -- A foreign table among the partitions or children of a table: statements through the table fail where triggers have transition tables.
 create or replace function embedder.foreign_below(source regclass) returns regclass
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  with recursive below as (
-    select source::oid as member union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member
-  ) select c.oid::regclass from below b join pg_class c on c.oid = b.member and c.relkind = 'f' limit 1
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    with recursive below as (
+      select source::oid as member union select i.inhrelid from below b join pg_inherits i on i.inhparent = b.member
+    ) select c.oid::regclass from below b join pg_class c on c.oid = b.member and c.relkind = 'f' limit 1);
+end
 $$;
 
 -- A virtual generated column has no value where triggers run.

@@ -75,7 +75,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where t.tgrelid = m.member and t.tgtype & e.bit <> 0
       and f.pronamespace = 'embedder'::regnamespace and f.proname ~ format('^pipeline_%s_', p.id))
   union all
-  select format('function embedder.pipeline_%s_%s is missing', p.id, v) from unnest(array['read', 'complete', 'row_key', 'count', 'prune', 'act']) v
+  select format('function embedder.pipeline_%s_%s is missing', p.id, v) from unnest(array['read', 'complete', 'row_key', 'count', 'act']) v
   where not exists (select from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.proname = format('pipeline_%s_%s', p.id, v))
   union all
   select format('function %s belongs to %s, and %s to %s', f.oid::regprocedure, f.proowner::regrole, p.source, c.relowner::regrole)

@@ -27,8 +27,16 @@ $$;
 create or replace function embedder.pipeline_changed() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  -- A cutover makes what the new one needs, and the old one needs nothing any more.
-  if new.live <> old.live then return null; end if;
+  if new.live <> old.live then
+    if not (case when new.live then old.cutover is not null and new.cutover is null
+      else exists (select from embedder.pipeline e where e.name = old.name and e.id <> old.id and e.cutover is not null) end)
+    then
+      raise exception 'which generation of pipeline "%" is live, a cutover alone changes', old.name
+        using errcode = 'object_not_in_prerequisite_state', hint = format('select embedder.cutover(%L);', old.name);
+    end if;
+    -- It makes what the new one needs, and the old one needs nothing any more.
+    return null;
+  end if;
   if new.name <> old.name and old.live then
     -- Its view bears its name.
     perform embedder.drop_view(old);
@@ -170,7 +178,7 @@ begin
   if not p.sidecar then perform embedder.make_view(p); end if;
   update embedder.pipeline e set members = embedder.members_of(e.source), uncounted_since = clock_timestamp() where e.id = p.id returning * into p;
   update embedder.pipeline e set fingerprint = embedder.fingerprint_of(p) where e.id = p.id;
-  if embedder.is_small(p.source) and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh) then
+  if embedder.is_counted_at_once(p) and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh) then
     perform embedder.correct_tally(p.id);
   end if;
 end
@@ -181,6 +189,11 @@ create or replace function embedder.is_small(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select sum(pg_table_size(m)) < 8 * 1048576 from unnest(embedder.members_of(source)) m
 $$;
+
+-- Whether its rows are counted wherever that is to be done; else by a worker, which has time. A filter may take long for each row.
+create or replace function embedder.is_counted_at_once(p embedder.pipeline) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+return p.filter is null and embedder.is_small(p.source);
 
 -- The functions of a pipeline run with the rights of the source's owner, so they are that role's. A schema owner who is
 -- no superuser needs to be a member of it.
@@ -246,6 +259,10 @@ begin
     return format('table %s has lost its primary key. Add it again', p.source);
   elsif not exists (select from pg_class where oid = p.target_table) then
     return format('its sidecar table is gone. Drop the pipeline and create it again: select embedder.drop_pipeline(%L)', p.name);
+  end if;
+  relation := embedder.foreign_below(p.source);
+  if relation is not null then
+    return format('%s has a foreign table below it, %s, whose rows no trigger sees. Detach that, such as by: alter foreign table %2$s no inherit %1$s', p.source, relation);
   end if;
   foreach relation in array array[p.source, p.target_table] loop
     if embedder.is_hidden(relation) then

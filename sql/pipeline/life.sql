@@ -3,17 +3,24 @@
 
 -- When the functions of this schema were made, which make those of the pipelines.
 create or replace function embedder.functions_version() returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select extract(epoch from max(f.applied_at))::text from embedder.applied_file f where f.name like 'sql/%'
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select extract(epoch from max(f.applied_at))::text from embedder.applied_file f where f.name like 'sql/%');
+end
 $$;
 
--- What the functions of a pipeline were made from. When it changes they are made again.
+-- What the functions of a pipeline were made from. When it changes they are made again. Every worker asks for that of each pipeline every few
+-- seconds: so it is in PL/pgSQL, as all that it calls, which keeps plans; a function in SQL is planned again each time that another one calls it.
 create or replace function embedder.fingerprint_of(p embedder.pipeline) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::text,
-    (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
-    (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
-      from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped)))
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text,
+      (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
+      (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
+        from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped))));
+end
 $$;
 
 -- Finds columns again by their numbers that have another name now: {"new name": "old name"}.
@@ -121,7 +128,12 @@ begin
     p := embedder.follow_columns(p);
   end if;
   problem := embedder.pipeline_problem(p);
-  if problem is not null then return problem; end if;
+  if problem is not null then
+    -- So that workers look at it until there is none, whatever mends it.
+    update embedder.pipeline e set fingerprint = null where e.id = p.id and e.fingerprint is not null;
+    if embedder.foreign_below(p.source) is not null then perform embedder.place_triggers(p); end if;
+    return problem;
+  end if;
 
   update embedder.pipeline e set
     input = p.input, filter = p.filter, chunking = p.chunking, columns = p.columns, key_columns = p.key_columns, target_column = p.target_column
@@ -142,7 +154,7 @@ begin
     -- While a filter could not be computed nobody knew which rows count.
     uncounted_since = case when p.filter is not null or p.trigger_error is not null then clock_timestamp() else e.uncounted_since end
   where e.id = p.id returning * into p;
-  if p.id in (select embedder.uncounted_pipelines()) and embedder.is_small(p.source) then
+  if p.id in (select embedder.uncounted_pipelines()) and embedder.is_counted_at_once(p) then
     perform embedder.correct_tally(p.id);
   end if;
   return null;

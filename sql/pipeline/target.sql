@@ -131,13 +131,7 @@ begin
 end
 $$;
 
--- The statement that deletes the rows of a sidecar whose source row was deleted while no trigger could see it.
-drop function if exists embedder.prune_statement(embedder.pipeline, regclass);
-create or replace function embedder.prune_statement(p embedder.pipeline) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('delete from %s t where not exists (select from %s source where %s)',
-    embedder.target_of(p), p.source, embedder.keys_equal(p.source, 'source', 't'))
-$$;
+drop function if exists embedder.prune_statement(embedder.pipeline, regclass), embedder.prune_statement(embedder.pipeline);
 
 -- The statements that add the target columns to the source; those that are there already are looked at.
 create or replace function embedder.target_column_statements(p embedder.pipeline) returns text[]

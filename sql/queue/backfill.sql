@@ -336,11 +336,13 @@ begin
   order by f.run_id, f.place limit 1 for update of f skip locked;
   if not found then return; end if;
 
-  -- Seen before the rows are looked at: a job that is done in between was for a row that had no result then.
-  queued := array(select j.row_key from embedder.job j where j.pipeline_id = of_pipeline);
   begin
-    execute format('select array(select embedder.%I($1, $2, $3, $4, $5, $6, $7))', format('pipeline_%s_next', of_pipeline))
-      into keys using r.after_key, r.to_key, r.condition, r.force, max_jobs, r.row_keys, r.stale;
+    -- Jobs as they were before the rows are looked at, by the snapshot of this statement, which is older than that of those in the function:
+    -- a job that is done in between was for a row that had no result then.
+    execute format('select coalesce(array_agg(n.row_key order by n.place), ''{}''), coalesce(array_agg(n.row_key) filter (where exists ('
+      'select from embedder.job j where j.pipeline_id = $8 and j.row_key = n.row_key offset 0)), ''{}'') '
+      'from embedder.%I($1, $2, $3, $4, $5, $6, $7) with ordinality n(row_key, place)', format('pipeline_%s_next', of_pipeline))
+      into keys, queued using r.after_key, r.to_key, r.condition, r.force, max_jobs, r.row_keys, r.stale, of_pipeline;
     -- Locked, so that nobody deletes a row meanwhile: its trigger would not see the job, and a result would stay behind. And
     -- nobody who has changed the row is waited for: a user's transaction may be open for hours.
     execute format('select array(select embedder.%I($1))', format('pipeline_%s_lock', of_pipeline)) into free using keys;

@@ -95,7 +95,12 @@ declare
   id int;
 begin
   perform set_config('synchronous_commit', 'off', true);
-  foreach id in array pipeline_ids loop
+  -- Many pipelines have nothing due, and a look at all in one statement takes a tenth of an update for each.
+  foreach id in array array(
+    select p.id from unnest(pipeline_ids) with ordinality p(id, place)
+    where exists (select from embedder.job d where d.pipeline_id = p.id and d.due_at <= now() and d.suspect is null offset 0)
+    order by p.place)
+  loop
     exit when wanted <= 0;
     return query
       update embedder.job j

@@ -3,9 +3,12 @@
 -- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead), and must register anew.
 create or replace function embedder.beat(worker int) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  asleep boolean;
 begin
   perform set_config('synchronous_commit', 'off', true);
-  update embedder.worker_process set beat_at = now() where id = worker;
+  update embedder.worker_process set beat_at = now() where id = worker returning idle into asleep;
+  if asleep and (select s.last_value from embedder.asleep s) = 0 then perform setval('embedder.asleep', 1); end if;
   return found;
 end
 $$;
@@ -21,6 +24,8 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform set_config('synchronous_commit', 'off', true);
   update embedder.worker_process set idle = is_idle, beat_at = now() where id = worker;
+  perform setval('embedder.asleep', (is_idle or exists (
+    select from embedder.worker_process w where w.id <> worker and w.idle and w.listening and w.beat_at >= now() - embedder.worker_timeout()))::int);
 end
 $$;
 

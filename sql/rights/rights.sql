@@ -48,6 +48,7 @@ begin
     (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format('embedder.pipeline_%s_act', id))))$p$);
   grant select on embedder.model to public;
   -- What a trigger asks of the register.
+  grant select on embedder.asleep to public;
   grant select (idle, listening, beat_at) on embedder.worker_process to public;
 end
 $do$;

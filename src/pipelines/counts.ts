@@ -16,7 +16,19 @@ export async function uncountedPipelines(database: Database): Promise<number[]> 
   return rows.map(({ id }) => id);
 }
 
-/** Counts the rows of a pipeline, which reads its whole table. @param mark by which the statement can be cancelled */
-export async function countPipeline(database: Database, pipelineId: number, mark: string): Promise<void> {
-  await runMarked(database, mark, `select embedder.count_pipeline(${pipelineId})`);
+/**
+ * Counts the rows of a pipeline, which reads its whole table.
+ * @param mark by which the statement can be cancelled
+ * @param mostMs it ends after this
+ */
+export async function countPipeline(
+  database: Database,
+  pipelineId: number,
+  mark: string,
+  mostMs: number,
+): Promise<void> {
+  await database.transaction().execute(async (transaction) => {
+    await sql`select set_config('statement_timeout', ${String(mostMs)}, true)`.execute(transaction);
+    await runMarked(transaction, mark, `select embedder.count_pipeline(${pipelineId})`);
+  });
 }

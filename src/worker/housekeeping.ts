@@ -17,6 +17,10 @@ const NEVER_QUIET_MS = 60_000;
 const INDEXES_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
+/** A count that takes longer is given up: a filter may never end, and other pipelines are to be counted as well. */
+const COUNT_MS = 10 * 60_000;
+/** It is tried again after this. */
+const COUNT_AGAIN_MS = 30 * 60_000;
 /** A count may not have begun yet when it is to be cancelled: it is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
 
@@ -37,6 +41,9 @@ export class Housekeeping {
   #lastIndexes = performance.now();
   /** Counting reads whole tables: nothing else waits for it. */
   #counting: Promise<void> | undefined;
+  /** When pipelines that could not be counted are tried again. */
+  readonly #countAgainAt = new Map<number, number>();
+  #stopping = false;
   /** By this mark a running count is found when it is to be cancelled. */
   readonly #mark = `pgembedder count ${randomUUID()}`;
   /** Whether tables were followed since a drain last looked. */
@@ -85,6 +92,7 @@ export class Housekeeping {
 
   /** Ends what is under way. */
   async stop(): Promise<void> {
+    this.#stopping = true;
     await this.#indexes.cancel();
     // In this order: a tick that is under way may begin a build, which then ends at once.
     await this.#under;
@@ -118,10 +126,11 @@ export class Housekeeping {
   }
 
   /** An error goes to the log, and keeps nothing else from being done. */
-  async #try(what: string, task: () => Promise<void>): Promise<void> {
+  async #try(what: string, task: () => Promise<void>, failed: () => void = () => {}): Promise<void> {
     try {
       await task();
     } catch (error) {
+      failed();
       if (!this.#context.signal.aborted)
         this.#context.logger.warn({ reason: messageOf(error) }, `could not ${what}`);
     }
@@ -207,6 +216,15 @@ export class Housekeeping {
 
   async #countAll(): Promise<void> {
     const { chores } = this.#context;
-    for (const id of await uncountedPipelines(chores)) await countPipeline(chores, id, this.#mark);
+    for (const id of await uncountedPipelines(chores)) {
+      if (this.#stopping) return;
+      if ((this.#countAgainAt.get(id) ?? 0) > performance.now()) continue;
+      this.#countAgainAt.delete(id);
+      await this.#try(
+        `count the rows of pipeline ${id}`,
+        () => countPipeline(chores, id, this.#mark, COUNT_MS),
+        () => this.#countAgainAt.set(id, performance.now() + COUNT_AGAIN_MS),
+      );
+    }
   }
 }

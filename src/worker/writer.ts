@@ -2,23 +2,23 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { bisect } from '../bisect.ts';
 import { isRowError, LOCK_NOT_AVAILABLE } from '../database/errors.ts';
 import { codeOf } from '../errors.ts';
+import { groupBy } from '../group-by.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { inTime } from './lanes.ts';
+import { LockedRows } from './locked-rows.ts';
+import { Pace, ROWS_PER_STATEMENT } from './pace.ts';
 import type { ServedPipeline } from './served-pipelines.ts';
 import type { FailedAttempt, Setbacks } from './setbacks.ts';
 
-/** The most rows of one statement, each chunk counted as a row. Statements of more than 512 are no faster. */
-const ROWS_PER_STATEMENT = 512;
 /** How long results wait for more of their pipeline, so that a drain writes by hundreds. A lone row does not wait. */
 const LINGER_MS = 50;
 /** Rows that somebody else has locked are tried again after this, this many times; then they are given back. */
 const LOCKED_RETRY_MS = 100;
 const LOCKED_RETRIES = 20;
-const LOCKED_DELAY_SECONDS = 5;
 /** A table that is locked as a whole is tried again after this; the statement itself has waited two seconds by then. */
 const LOCKED_TABLE_MS = 1_000;
 
@@ -41,6 +41,8 @@ export class Writer {
   readonly #stats: WorkerStats;
   readonly #queues = new Map<number, Queue>();
   readonly #writes = new Set<Promise<void>>();
+  readonly #lockedRows = new LockedRows();
+  readonly #pace = new Pace();
   #stopping = false;
 
   constructor(context: WorkerContext, setbacks: Setbacks, holdings: Holdings, stats: WorkerStats) {
@@ -91,16 +93,21 @@ export class Writer {
   async #writeResults(served: ServedPipeline, results: readonly Result[]): Promise<void> {
     const failures: FailedAttempt[] = [];
     const settled: Result[] = [];
+    const { id } = served.pipeline;
     try {
-      await bisect(
-        results,
-        async (part) => {
-          const { id } = served.pipeline;
-          settled.push(...(await this.#context.lanes.run(id, () => this.#complete(served, part))));
-        },
-        isRowError,
-        ({ job }, error) => failures.push({ job, error }),
-      );
+      for (let at = 0; at < results.length; ) {
+        const rest = results.slice(at);
+        const statement = rest.slice(0, fullStatement(rest, this.#pace.most(id)) || rest.length);
+        at += statement.length;
+        await bisect(
+          statement,
+          async (part) => {
+            settled.push(...(await this.#context.lanes.run(id, () => this.#complete(served, part))));
+          },
+          isRowError,
+          ({ job }, error) => failures.push({ job, error }),
+        );
+      }
     } catch (error) {
       if (this.#context.signal.aborted) throw error;
       await this.#setbacks.failPipeline(
@@ -163,23 +170,31 @@ export class Writer {
         ),
       ).catch((error: unknown) => this.#waitForTable(served, error));
       if (!done) continue;
+      const ms = performance.now() - begin;
       this.#count(
         served,
         left.filter(({ job }) => done.has(job.rowKey)),
-        performance.now() - begin,
+        ms,
+      );
+      this.#lockedRows.free(id, done);
+      this.#pace.note(
+        id,
+        left.reduce((sum, result) => sum + rowsOf(result), 0),
+        ms,
       );
       left = left.filter(({ job }) => !done.has(job.rowKey));
       if (left.length === 0) break;
 
-      const jobs = left.map(({ job }) => job);
-      const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, jobs));
+      const unsettled = left.map(({ job }) => job);
+      const held = await persist(this.#context, () => heldJobs(database, this.#context.claimant, unsettled));
       this.#countSuperseded(served, left.filter(({ job }) => !held.has(job.rowKey)).length);
       left = left.filter(({ job }) => held.has(job.rowKey));
       if (left.length > 0 && attempt === LOCKED_RETRIES) {
-        await this.#setbacks.release(
+        const delayed = groupBy(
           left.map(({ job }) => job),
-          LOCKED_DELAY_SECONDS,
+          (job) => this.#lockedRows.delay(job),
         );
+        for (const [seconds, jobs] of delayed) await this.#setbacks.release(jobs, seconds);
         break;
       }
       if (left.length > 0) await wait(LOCKED_RETRY_MS);
@@ -218,11 +233,15 @@ export class Writer {
 }
 
 /** How many of the results fill a statement; 0 when all together do not. */
-function fullStatement(results: readonly Result[]): number {
+function fullStatement(results: readonly Result[], most = ROWS_PER_STATEMENT): number {
   let rows = 0;
-  const last = results.findIndex(({ output }) => {
-    rows += Math.max(1, chunksOf(output).length);
-    return rows >= ROWS_PER_STATEMENT;
+  const last = results.findIndex((result) => {
+    rows += rowsOf(result);
+    return rows >= most;
   });
   return last + 1;
+}
+
+function rowsOf({ output }: Result): number {
+  return Math.max(1, chunksOf(output).length);
 }

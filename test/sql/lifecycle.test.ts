@@ -95,7 +95,7 @@ describe('drop_pipeline', () => {
     await database.query(
       `insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '2', 5, 'e' from embedder.pipeline`,
     );
-    expect([await functions(), await triggers()]).toEqual([22, 4]);
+    expect([await functions(), await triggers()]).toEqual([23, 4]);
     // Not the one with a vector, nor the dead letter; the one without text is looked at once, to be counted as done.
     expect(await queued(database, 'doc')).toEqual(['3']);
     await database.query(`insert into doc values (8, 'y')`);
@@ -126,7 +126,7 @@ describe('drop_pipeline', () => {
     );
     const [short, long] = [rows[0]!.a, rows[0]!.b];
     await database.query(`select embedder.drop_pipeline('${short}')`);
-    expect([await functions(), await triggers()]).toEqual([242, 44]);
+    expect([await functions(), await triggers()]).toEqual([253, 44]);
     await database.query(`update doc set body = 'n' where id = 1`);
     expect(await queued(database, long)).toEqual(['1']);
   });
@@ -532,4 +532,48 @@ describe('pgvector in another schema', () => {
       await other.drop();
     }
   });
+});
+
+it('a filter that never ends keeps neither its declaration nor writers waiting: a worker counts', async () => {
+  await database.query(`create table slow (id int primary key, body text); insert into slow values (1, 'a');
+    create function endless(text) returns boolean language plpgsql immutable as 'begin loop perform pg_sleep(1); end loop; end'`);
+  const client = await database.pool.connect();
+  try {
+    await client.query(`set statement_timeout = '20s'`);
+    await client.query(
+      `select embedder.create_pipeline('slow', 'body', filter => 'public.endless(body)', index => 'none')`,
+    );
+    await client.query(`select embedder.alter_pipeline('slow', filter => 'public.endless(body || ''!'')')`);
+    await client.query(`update embedder.pipeline set uncounted_since = null where name = 'slow'`);
+    await client.query(
+      `insert into embedder.tally (pipeline_id, recount) select id, true from embedder.pipeline where name = 'slow'`,
+    );
+    await client.query('select embedder.fold_tally()');
+  } finally {
+    await client.query('reset statement_timeout');
+    client.release();
+  }
+  const { rows } = await database.query(
+    `select source_rows from embedder.queue_count where pipeline_id = (select id from embedder.pipeline where name = 'slow')`,
+  );
+  expect(rows).toEqual([{ source_rows: null }]);
+  await database.query(`select embedder.drop_pipeline('slow', true); drop table slow`);
+});
+
+it('which generation is live, nobody changes by hand', async () => {
+  await database.query(`create table two (id int primary key, body text); insert into two values (1, 'a');
+    select embedder.create_pipeline('two', 'body', index => 'none'), embedder.alter_pipeline('two', options => '{"prompt": "x"}')`);
+  for (const change of [
+    "live = false where name = 'two' and live",
+    "live = true where name = 'two' and generation = 2",
+  ])
+    await expect(database.query(`update embedder.pipeline set ${change}`)).rejects.toThrow(
+      /which generation of pipeline "two" is live, a cutover alone changes|pipeline_live/,
+    );
+  await drain(database);
+  await database.query(`select embedder.cutover('two')`);
+  expect((await database.query(`select generation from embedder.pipeline where name = 'two'`)).rows).toEqual([
+    { generation: 2 },
+  ]);
+  await database.query(`select embedder.drop_pipeline('two', true); drop table two`);
 });

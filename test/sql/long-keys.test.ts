@@ -10,7 +10,9 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 afterEach(() =>
-  database.query(`select embedder.drop_pipeline(name, true) from embedder.pipeline; drop table if exists doc`),
+  database.query(
+    `select embedder.drop_pipeline(name, true) from embedder.pipeline; drop table if exists doc`,
+  ),
 );
 
 const q = (sql: string) => database.query(sql);
@@ -24,7 +26,9 @@ const dead = (...keys: number[]) =>
   keys.map((i) => ({
     i,
     attempts: 0,
-    error: expect.stringMatching(/^its key has 2\d{3} bytes, more than an index entry holds: the row is not embedded$/),
+    error: expect.stringMatching(
+      /^its key has 2\d{3} bytes, more than an index entry holds: the row is not embedded$/,
+    ),
   }));
 const status = async () =>
   (
@@ -52,7 +56,9 @@ describe.each([
 
   it('does not keep the rows beside it from the queue, and is said once', async () => {
     await make();
-    await q(`insert into doc (id, body) values ('b', 'b'), (${long(1)}, 'long'), (repeat('can be compressed', 1000), 'c')`);
+    await q(
+      `insert into doc (id, body) values ('b', 'b'), (${long(1)}, 'long'), (repeat('can be compressed', 1000), 'c')`,
+    );
     expect(await letters()).toEqual(dead(1));
     await settle();
     expect(await status()).toEqual({ state: 'live', error: null, rows: 4, vectors: 3, stale: 0, failed: 1 });
@@ -97,7 +103,9 @@ describe.each([
 });
 
 it('a key of several columns, which is longer as text', async () => {
-  await q(`create table doc (id int, long text, body text, primary key (id, long)); select embedder.create_pipeline('doc', 'body', index => 'none')`);
+  await q(
+    `create table doc (id int, long text, body text, primary key (id, long)); select embedder.create_pipeline('doc', 'body', index => 'none')`,
+  );
   await drain(database);
   await q(`insert into doc values (1, 'a', 'a'), (2, left(${long(1)}, 2680), 'long')`);
   expect(await letters()).toEqual(dead(1));

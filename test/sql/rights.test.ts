@@ -250,7 +250,6 @@ describe('somebody who does not own the table', () => {
     `select embedder.pipeline_PIPELINE_complete(null, null, null, null, null)`,
     `select embedder.pipeline_PIPELINE_read('{1}', 100)`,
     `select embedder.pipeline_PIPELINE_forget('{1}')`,
-    'select embedder.pipeline_PIPELINE_prune()',
     `select embedder.pipeline_PIPELINE_next(null, null, null, true, 10)`,
     `select embedder.pipeline_PIPELINE_act('drop table doc')`,
     `select embedder.pipeline_PIPELINE_ask('select to_jsonb(current_user)')`,

@@ -251,6 +251,7 @@ describe("names in a user's schema", () => {
       create function trap.pg_notify(text, text) returns void language plpgsql as $$ begin raise 'trapped'; end $$;
       create domain trap.text as int check (false);
       insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, true);
+      select setval('embedder.asleep', 1);
       create table trap.unnest (id int);
       create domain trap.int8 as text check (false)`);
     const client = await database.pool.connect();

@@ -241,6 +241,17 @@ describe('a row of a column target that an open transaction has locked', () => {
         what: 'the row given back, no attempt counted',
       },
     );
+    // It is embedded in vain each time, and so less and less often.
+    await pollUntil(
+      async () => {
+        const { rowCount } = await database.query(
+          `select from embedder.job where leased_by is null and attempts = 0 and due_at > now() + interval '15 s'`,
+        );
+        if (rowCount === 0) await makeDue(database);
+        return rowCount === 1;
+      },
+      { what: 'a longer delay' },
+    );
     await transaction.query('commit');
     const completed = once(worker.events, 'completed');
     await makeDue(database);

@@ -86,9 +86,8 @@ describe('LISTEN', () => {
     };
     try {
       expect(await write()).toEqual([]);
-      await database.query(
-        `insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, false)`,
-      );
+      await database.query(`insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, false);
+        select setval('embedder.asleep', 1)`);
       expect(await write()).toEqual([]);
       await database.query('update embedder.worker_process set idle = true, listening = false');
       expect(await write()).toEqual([]);
@@ -98,6 +97,17 @@ describe('LISTEN', () => {
       expect(await write()).toEqual([]);
       await database.query('update embedder.worker_process set beat_at = now()');
       expect(await write()).toEqual(['', '']);
+      // Where the sequence says that nobody is asleep, the register is not looked at; the worker's next beat puts it right.
+      await database.query(`select setval('embedder.asleep', 0)`);
+      expect(await write()).toEqual([]);
+      await database.query('select embedder.beat(id) from embedder.worker_process');
+      expect(await write()).toEqual(['', '']);
+      await database.query(`insert into embedder.worker_process (hostname, pid, version, listening) values ('h', 2, '0', true);
+        select embedder.set_idle(id, false) from embedder.worker_process where pid = 2`);
+      expect(await write()).toEqual(['', '']);
+      await database.query('select embedder.set_idle(id, false) from embedder.worker_process where pid = 1');
+      expect(await write()).toEqual([]);
+      await database.query('select embedder.set_idle(id, true) from embedder.worker_process where pid = 1');
       await database.query('update doc set body = body; insert into doc select 1 where false');
       expect(await hearAll()).toEqual([]);
       for (const call of [

@@ -111,6 +111,39 @@ describe('what happens to a table behind the triggers’ back is found by the ne
     await allRight();
   });
 
+  it('a partition that another one of the same name has replaced', async () => {
+    await database.query(`create table doc (id int primary key, body text) partition by range (id);
+      create table low partition of doc for values from (0) to (100); create table high partition of doc for values from (100) to (200);
+      insert into doc values (1, 'text 1'), (101, 'text 101'); ${pipeline()}`);
+    await work();
+    await database.query(`drop table high; create table high partition of doc for values from (100) to (200);
+      insert into high values (102, 'before it has triggers')`);
+    expect(await work()).toEqual(['before it has triggers']);
+    await database.query(`insert into high values (103, 'after')`);
+    expect(await work()).toEqual(['after']);
+    await allRight();
+  });
+
+  it('a partition that comes empty has nothing looked at', async () => {
+    await database.query(`create table doc (id int primary key, body text) partition by range (id);
+      create table low partition of doc for values from (0) to (100); insert into doc values (1, 'text 1'); ${pipeline()}`);
+    await work();
+    const backfills = async () =>
+      (await database.query('select last_value from embedder.backfill_run_id_seq')).rows[0]!.last_value;
+    const before = await backfills();
+    await database.query('create table high partition of doc for values from (100) to (200)');
+    await work();
+    expect(await backfills()).toBe(before);
+    await database.query(`insert into high values (101, 'text 101')`);
+    expect(await work()).toEqual(['text 101']);
+    await allRight();
+    await database.query(`create table loose (like doc including all); insert into loose values (201, 'brought');
+      alter table doc attach partition loose for values from (200) to (300)`);
+    expect(await work()).toEqual(['brought']);
+    expect(await backfills()).not.toBe(before);
+    await allRight();
+  });
+
   it('a generated column that is computed by another expression', async () => {
     // "set expression" is new in 17.
     if (server < 170_000) return;
