@@ -137,7 +137,7 @@ create or replace function embedder.queue_metrics()
 returns table (
   pipeline text, generation int, model text, state text, source_rows bigint, embedded_rows bigint, pending bigint, leased bigint,
   failed bigint, backfill_rows bigint, oldest_due_seconds double precision)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off as $$
   select p.name, p.generation, p.model, embedder.state_of(p, c.error), c.source_rows, c.embedded_rows, c.pending, c.leased,
     c.failed, c.rows_left, coalesce(extract(epoch from c.oldest_due_age), 0)::double precision
   from embedder.pipeline p join embedder.queue_count c on c.pipeline_id = p.id

@@ -279,7 +279,7 @@ end
 $$;
 comment on function embedder.claim_backfill is 'Leases the next rows of backfills to a worker; one row of nulls: ask again soon.';
 
--- Jobs for rows of a backfill, leased to a worker; but for keys that may not fit into the queue (generated/long_keys.sql).
+-- Jobs for rows of a backfill, leased to a worker; but for keys that may not fit into the queue (sql/generated/long_keys.sql).
 create or replace function embedder.make_jobs(pipeline int, worker int, row_keys text[], lease interval) returns embedder.job[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

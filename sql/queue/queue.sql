@@ -47,7 +47,7 @@ begin
       select from embedder.job j
       where j.pipeline_id = p.id and j.row_key = key and embedder.job_state(j) = 'due');
     execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
-    -- Not if its key is too long (generated/long_keys.sql).
+    -- Not if its key is too long (sql/generated/long_keys.sql).
     queued := queued and exists (select from embedder.job j where j.pipeline_id = p.id and j.row_key = key);
     -- Queued all the same where it is not: what is left of it goes.
     execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into there using

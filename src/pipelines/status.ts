@@ -1,11 +1,17 @@
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import type { Schema } from '../database/schema.ts';
 
 /** How far a pipeline is: a row of the view embedder.status. */
 export type PipelineStatus = Selectable<Schema['embedder.status']>;
 
-/** How far all pipelines are, in the order of their names. */
+/**
+ * How far all pipelines are, in the order of their names. Without JIT: with many pipelines and jobs, compiling the query would take
+ * longer than the query.
+ */
 export function readStatus(database: Database): Promise<PipelineStatus[]> {
-  return database.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
+  return database.transaction().execute(async (transaction) => {
+    await sql`set local jit = off`.execute(transaction);
+    return transaction.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
+  });
 }
