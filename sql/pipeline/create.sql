@@ -57,10 +57,12 @@ begin
       hint = 'embedder.create_pipeline(''articles'', ''body'')';
   end if;
   p.name := coalesce(p.name, (select relname from pg_class where oid = p.source));
-  -- Of those that the caller sees: somebody else's is no reason to say that all is well.
-  if if_not_exists and exists (select from embedder.pipeline e where e.name = p.name) then
+  -- One of another table, or of somebody else's, is no reason to say that all is well.
+  if if_not_exists and exists (select from embedder.pipeline e where e.name = p.name and e.source = p.source) then
     raise notice 'pipeline "%" exists already, nothing done', p.name;
     return p.name;
+  elsif if_not_exists and exists (select from embedder.pipeline e where e.name = p.name) then
+    raise exception 'pipeline "%" exists already, of another table', p.name using errcode = 'duplicate_object', hint = 'Give another name => ...';
   end if;
   perform embedder.check_name(p.name);
   p.generation := 1;

@@ -550,7 +550,16 @@ describe('create_pipeline', () => {
     const { rows: declared } = await database.query('select input, priority from embedder.pipeline');
     expect(declared).toEqual([{ input: 'body', priority: 3 }]);
     expect(await queued(database, 'article')).toEqual([]);
-    await database.query(`select embedder.drop_pipeline('article', true)`);
+    await database.query('create table other (id int primary key, body text)');
+    await expect(
+      database.query(
+        `select embedder.create_pipeline('other', 'body', name => 'article', if_not_exists => true)`,
+      ),
+    ).rejects.toMatchObject({
+      code: '42710',
+      message: 'pipeline "article" exists already, of another table',
+    });
+    await database.query(`select embedder.drop_pipeline('article', true); drop table other`);
     await database.query(`select embedder.create_pipeline('article', 'title', if_not_exists => true)`);
     expect(await queued(database, 'article')).toEqual(['1', '2']);
   });

@@ -772,3 +772,15 @@ describe('names and search paths', () => {
     expect(await work()).toMatchObject({ embedded: 2, failing: [] });
   });
 });
+
+it('a pipeline of a stranger’s is no reason to say that one is there already, whether its name can be seen or not', async () => {
+  await as(owner, `select embedder.create_pipeline('doc', 'body', name => 'notes', index => 'none')`);
+  await as(stranger, 'create table mine (id int primary key, body text)');
+  const create = `select embedder.create_pipeline('mine', 'body', name => 'notes', index => 'none', if_not_exists => true)`;
+  const refused = { code: '42710', message: 'pipeline "notes" exists already, of another table' };
+  await expect(as(stranger, create)).rejects.toMatchObject(refused);
+  await as(owner, `grant select on doc to ${stranger.name}`);
+  await expect(as(stranger, create)).rejects.toMatchObject(refused);
+  await as(stranger, create.replace(`'notes'`, `'mine'`));
+  expect((await as(stranger, `select pipeline from embedder.status`)).rows).toEqual([{ pipeline: 'mine' }]);
+});

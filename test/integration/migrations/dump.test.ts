@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../../src/database/database.ts';
 import { migrationState } from '../../../src/database/migrate/applied-files.ts';
 import { migrate } from '../../../src/database/migrate/migrate.ts';
+import { wrongCounts } from '../../support/counts.ts';
 import {
   createMigratedDatabase,
   drain,
@@ -179,5 +180,81 @@ describe('a database from pg_dump and pg_restore', () => {
       `select proname as name from pg_proc where pronamespace = 'embedder'::regnamespace and proname ~ '^pipeline_\\d' union all select tgname from pg_trigger where tgname ~ '^embedder_'`,
     );
     expect(left.rows).toEqual([]);
+  });
+});
+
+describe('a dump whose data comes after its triggers, which are disabled meanwhile', () => {
+  const make = async () => {
+    const from = await createMigratedDatabase();
+    await from.query(`create table doc (id int primary key, body text); create table col (id int primary key, body text);
+      insert into doc values (1, 'a'), (2, 'b'); insert into col values (1, 'c');
+      select embedder.create_pipeline('doc', 'body', index => 'none'), embedder.create_pipeline('col', 'body', target_column => 'e', index => 'none')`);
+    await drain(from);
+    return from;
+  };
+  const right = async (where: TestDatabase) => {
+    const { rows } = await where.query<{ key: string; text: string }>(
+      `select 'doc ' || id as key, body as text from doc union all select 'col ' || id, body from col`,
+    );
+    return wrongKeys(
+      await readVectors(
+        where,
+        `select 'doc ' || id, embedding from doc_embedding union all select 'col ' || id, e from col`,
+      ),
+      new Map(rows.map(({ key, text }) => [key, fakeVector(text)])),
+    );
+  };
+  const dump = async (...options: string[]) => {
+    const { directory } = await requireServerBinaries();
+    await run(join(directory, 'pg_dump'), options);
+  };
+  const restore = async (...options: string[]) => {
+    const { directory } = await requireServerBinaries();
+    await run(join(directory, 'pg_restore'), ['--exit-on-error', ...options]);
+  };
+
+  it('is whole: declarations, jobs, counts and vectors, and its triggers work', async () => {
+    const from = await make();
+    const to = await createDatabase();
+    try {
+      await from.query(`insert into doc values (3, 'waits'); update col set body = 'changed' where id = 1`);
+      const file = join(folder, 'two-steps');
+      await dump('-Fc', '-f', file, from.url);
+      await restore('--schema-only', '-d', to.url, file);
+      await restore('--data-only', '--disable-triggers', '-d', to.url, file);
+      const tables = ['pipeline', 'declaration', 'job', 'tally'];
+      for (const table of tables) {
+        const count = async (where: TestDatabase) =>
+          (await where.query(`select from embedder.${table}`)).rowCount;
+        expect(await count(to), table).toBe(await count(from));
+      }
+      await to.query(`insert into doc values (4, 'new')`);
+      expect(await drain(to)).toMatchObject({ failing: [] });
+      expect(await right(to)).toEqual([]);
+      expect(await wrongCounts(to)).toEqual([]);
+    } finally {
+      await to.drop();
+      await from.drop();
+    }
+  });
+
+  it('of the source alone, into a database in which it is followed: what it brings is found', async () => {
+    const from = await make();
+    const to = await make();
+    try {
+      await from.query(`insert into doc values (3, 'more'); update doc set body = 'other' where id = 1; delete from doc where id = 2;
+        update col set body = 'another'; update col set e = null`);
+      const file = join(folder, 'data-of-sources');
+      await dump('-Fc', '-a', '-t', 'doc', '-t', 'col', '-f', file, from.url);
+      await to.query('truncate doc, col');
+      await to.query(`insert into doc values (9, 'goes'); delete from doc where id = 9`);
+      await restore('--disable-triggers', '-d', to.url, file);
+      expect((await drain(to)).embedded).toBe(3);
+      expect(await right(to)).toEqual([]);
+      expect(await wrongCounts(to)).toEqual([]);
+    } finally {
+      await to.drop();
+      await from.drop();
+    }
   });
 });

@@ -209,6 +209,28 @@ describe('without pg_cron', () => {
     );
   });
 
+  it('is not denied to a role that may not see whether the server runs it', async () => {
+    const owner = await createRole();
+    await database.query(`grant create on schema public to ${owner.name}; set role ${owner.name};
+      create table hers (id int primary key, body text); select embedder.create_pipeline('hers', 'body', index => 'none'); reset role`);
+    const client = new pg.Client({ connectionString: database.urlAs(owner) });
+    await client.connect();
+    try {
+      for (const call of [`schedule_backfill('hers', '0 3 * * *')`, `unschedule_backfill('hers')`])
+        await expect(client.query(`select embedder.${call}`)).rejects.toMatchObject({
+          code: '0A000',
+          message: `this database has no extension pg_cron, and ${owner.name} may not see whether the server runs it for another one`,
+          hint: expect.stringMatching(
+            /^As a superuser: show cron\.database_name; .* select cron\.schedule_in_database\('pgembedder backfill hers', .*call embedder\.backfill from a cron of your own\.$/,
+          ),
+        });
+    } finally {
+      await client.end();
+    }
+    await database.query(`select embedder.drop_pipeline('hers', true); drop owned by ${owner.name}`);
+    await owner.drop();
+  });
+
   it('at all says how to install it', async () => {
     const server = await startServer({ settings: { shared_preload_libraries: '' } });
     const other = await createDatabase({ vector: true, serverUrl: server.url });
