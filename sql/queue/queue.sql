@@ -79,8 +79,11 @@ end
 $$;
 comment on function embedder.retry_failed is 'Puts the dead letters of a pipeline, or of all, back on the queue with all their attempts. Returns how many.';
 
--- Claims up to max_jobs jobs for a worker, pipeline by pipeline in the given order, oldest due first.
-create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)
+-- Claims up to max_jobs jobs for a worker, pipeline by pipeline in the given order, oldest due first. With look_back only those that have been due for
+-- no longer than it says for each pipeline: while somebody's snapshot is old, the index keeps the jobs that are done, and to look for the oldest
+-- one reads them all.
+drop function if exists embedder.claim_jobs(int, int[], int, interval);
+create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval, look_back interval[] default null)
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -93,13 +96,15 @@ declare
   wanted int := max_jobs;
   claimed int;
   id int;
+  since timestamptz;
 begin
   perform set_config('synchronous_commit', 'off', true);
   -- Many pipelines have nothing due, and a look at all in one statement takes a tenth of an update for each.
-  foreach id in array array(
-    select p.id from unnest(pipeline_ids) with ordinality p(id, place)
-    where exists (select from embedder.job d where d.pipeline_id = p.id and d.due_at <= now() and d.suspect is null offset 0)
-    order by p.place)
+  for id, since in
+    select p.id, p.since from (
+      select u.id, u.place, coalesce(now() - look_back[u.place], '-infinity') as since from unnest(pipeline_ids) with ordinality u(id, place)) p
+    where exists (select from embedder.job d where d.pipeline_id = p.id and d.due_at between p.since and now() and d.suspect is null offset 0)
+    order by p.place
   loop
     exit when wanted <= 0;
     return query
@@ -108,7 +113,7 @@ begin
       set leased_by = worker, due_at = now() + lease, attempts = greatest(0, least(j.attempts, 30000)) + (j.leased_by is null)::int
       from (
         select d.ctid from embedder.job d
-        where d.pipeline_id = id and d.due_at <= now() and d.suspect is null
+        where d.pipeline_id = id and d.due_at between since and now() and d.suspect is null
           and exists (select from embedder.pipeline p where p.id = d.pipeline_id and not p.paused)
         order by d.due_at limit wanted
         for update of d skip locked

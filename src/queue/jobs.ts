@@ -20,14 +20,24 @@ export interface Claimant {
   readonly leaseSeconds: number;
 }
 
-/** Claims up to `limit` jobs of the given pipelines, in their order, the oldest due first. */
-export function claimJobs(
+/**
+ * Claims up to `limit` jobs of the given pipelines, in their order, the oldest due first.
+ * @param lookBack for each pipeline: only what has been due for no longer than so many seconds; null for all that is due
+ */
+export async function claimJobs(
   database: Database,
-  claimant: Claimant,
+  { workerId, leaseSeconds }: Claimant,
   pipelineIds: readonly number[],
   limit: number,
+  lookBack: readonly (number | null)[] = [],
 ): Promise<Job[]> {
-  return claim(database, claimant, pipelineIds, limit, false);
+  const { rows } = await sql<ClaimedRow>`
+    select pipeline_id, row_key, version, attempts
+    from embedder.claim_jobs(${workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(leaseSeconds)},
+      array(select make_interval(secs => s) from unnest(${lookBack}::float8[]) with ordinality u(s, place) order by place))`.execute(
+    database,
+  );
+  return rows.map((row) => jobOf(row, false));
 }
 
 /** Claims a group of rows, one of which may have killed the worker that held them. To be worked on alone. */
@@ -54,9 +64,13 @@ export async function claimBackfill(
   pipelineIds: readonly number[],
   limit: number,
 ): Promise<{ jobs: Job[]; more: boolean }> {
-  const claimed = await claim(database, claimant, pipelineIds, limit, true);
-  const jobs = claimed.filter((job) => job.rowKey !== null);
-  return { jobs, more: jobs.length < claimed.length };
+  const { rows } = await sql<ClaimedRow>`
+    select pipeline_id, row_key, version, attempts
+    from embedder.claim_backfill(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
+    database,
+  );
+  const jobs = rows.filter((row) => row.row_key !== null).map((row) => jobOf(row, true));
+  return { jobs, more: jobs.length < rows.length };
 }
 
 /** Those of the given pipelines whose backfill has rows to walk, in their order; `soon`: not now, but in a moment. */
@@ -69,22 +83,6 @@ export async function backfillsDue(
     database,
   );
   return rows;
-}
-
-async function claim(
-  database: Database,
-  claimant: Claimant,
-  pipelineIds: readonly number[],
-  limit: number,
-  backfill: boolean,
-): Promise<Job[]> {
-  const claimFunction = sql.id('embedder', backfill ? 'claim_backfill' : 'claim_jobs');
-  const { rows } = await sql<ClaimedRow>`
-    select pipeline_id, row_key, version, attempts
-    from ${claimFunction}(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
-    database,
-  );
-  return rows.map((row) => jobOf(row, backfill));
 }
 
 interface ClaimedRow {

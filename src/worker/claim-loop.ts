@@ -6,6 +6,7 @@ import { HeldElsewhere } from './held-elsewhere.ts';
 import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { IdleMark } from './idle-mark.ts';
+import { LookBack } from './look-back.ts';
 import type { ServedPipelines } from './served-pipelines.ts';
 import { Signal } from './signal.ts';
 
@@ -58,6 +59,7 @@ export class ClaimLoop {
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
   #suspectsAt = performance.now() + SUSPECTS_MS;
+  readonly #lookBack = new LookBack();
   /** Unless this is 'none', nothing is claimed before all that is held is done. */
   #suspects: 'none' | 'wanted' | 'under way' = 'none';
 
@@ -143,6 +145,8 @@ export class ClaimLoop {
       if (this.#suspects === 'wanted') return false;
     }
     const ids = this.#pipelines.claimable();
+    // Before a drain ends all is looked at.
+    if (untilEmpty) this.#lookBack.forget();
     const claimed = await this.#claimDue(ids);
     if (claimed > 0) {
       // Nothing else was due. Another look now would take the processor from a row that somebody waits for.
@@ -180,7 +184,11 @@ export class ClaimLoop {
     if (ids.length === 0) return 0;
     const begin = performance.now();
     const { database, claimant } = this.#context;
-    const jobs = await persist(this.#context, () => claimJobs(database, claimant, ids, this.#window));
+    const lookBack = this.#lookBack.seconds(ids, begin);
+    const jobs = await persist(this.#context, () =>
+      claimJobs(database, claimant, ids, this.#window, lookBack),
+    );
+    if (jobs.length < this.#window) this.#lookBack.drained(ids, begin);
     if (jobs.length > 0) this.#becomeBusy(jobs, performance.now() - begin);
     return jobs.length;
   }
@@ -227,6 +235,7 @@ export class ClaimLoop {
   async #reload(): Promise<void> {
     if (performance.now() < this.#reloadAt) return;
     this.#reloadAt = performance.now() + RELOAD_MS;
+    this.#lookBack.forget();
     await this.#pipelines.reload();
     this.#housekeeping.tick();
   }

@@ -110,6 +110,16 @@ describe('claim_jobs', () => {
     expect((await claim([first], 2)).map((job) => job.rowKey)).toEqual(['4', '3']);
   });
 
+  it('looks back no further than it is told, for each pipeline', async () => {
+    await database.query(
+      `update embedder.job set due_at = now() - case when row_key < '3' then interval '1 hour' else interval '1 s' end`,
+    );
+    const jobs = await claimJobs(database.kysely, me, [first, second], 100, [60, 7_200]);
+    expect(keys(jobs.filter(({ pipelineId }) => pipelineId === first))).toEqual(['3', '4']);
+    expect(keys(jobs.filter(({ pipelineId }) => pipelineId === second))).toEqual(['1', '2', '3', '4']);
+    expect(keys(await claimJobs(database.kysely, me, [first], 100, [null]))).toEqual(['1', '2']);
+  });
+
   it('takes nothing of a paused pipeline, of one not asked for, and nothing not yet due', async () => {
     await database.query(`select embedder.pause_pipeline('first')`);
     await database.query(`update embedder.job set due_at = now() + interval '1 second' where row_key <> '2'`);

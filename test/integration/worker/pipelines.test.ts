@@ -429,6 +429,21 @@ describe('pipelines of one model that differ in an option', () => {
   });
 });
 
+describe('a job of a transaction that began long ago', () => {
+  it('is taken by a worker that has had nothing due since', async () => {
+    await create('a');
+    const run = worker();
+    await run.start();
+    await empty('a');
+    await database.query(`update doc set a = 'soon'`);
+    await empty('a');
+    await database.query(
+      `begin; update doc set a = 'late'; update embedder.job set due_at = now() - interval '1 hour'; commit`,
+    );
+    await empty('a');
+  });
+});
+
 describe('a database that refuses for a while', () => {
   it('does not end the worker', async () => {
     await create('a');
@@ -436,8 +451,8 @@ describe('a database that refuses for a while', () => {
     await run.start();
     await empty('a');
     // Counted by a sequence, which no error takes back.
-    await database.query(`alter function embedder.claim_jobs(int, int[], int, interval) rename to away; create sequence refusals;
-      create function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval)
+    await database.query(`alter function embedder.claim_jobs(int, int[], int, interval, interval[]) rename to away; create sequence refusals;
+      create function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval, look_back interval[])
         returns table (pipeline_id int, row_key text, version bigint, attempts smallint) language plpgsql as
         $$ begin perform nextval('public.refusals'); raise read_only_sql_transaction; end $$`);
     await database.query(`update doc set a = 'n'`);
@@ -446,7 +461,7 @@ describe('a database that refuses for a while', () => {
         (await database.query(`select from refusals where is_called and last_value >= 2`)).rowCount === 1,
     );
     await database.query(
-      `drop function embedder.claim_jobs(int, int[], int, interval); alter function embedder.away(int, int[], int, interval) rename to claim_jobs`,
+      `drop function embedder.claim_jobs(int, int[], int, interval, interval[]); alter function embedder.away(int, int[], int, interval, interval[]) rename to claim_jobs`,
     );
     await empty('a');
   });
