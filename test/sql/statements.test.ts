@@ -26,10 +26,10 @@ describe('a publication of all tables', () => {
 
 describe('a table with a foreign child', () => {
   beforeAll(async () => {
-    const { hostname, port } = new URL(database.url);
+    const { hostname, port, username, password } = new URL(database.url);
     await database.query(`create extension postgres_fdw; create extension file_fdw; create server files foreign data wrapper file_fdw;
       create server elsewhere foreign data wrapper postgres_fdw options (host '${hostname}', port '${port}', dbname '${database.name}');
-      create user mapping for current_user server elsewhere options (user 'postgres', password '')`);
+      create user mapping for current_user server elsewhere options (user '${username}', password '${password}')`);
   });
   const statusOf = async (pipeline: string) =>
     (
