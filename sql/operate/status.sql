@@ -32,7 +32,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh and j.asked_at < p.uncounted_since)
 $$;
 
--- Counts one. Nothing waits for it, and it waits for nobody.
+-- Counts one. Nothing waits for it, and it waits for nobody: where somebody else counts it, it is counted later.
 create or replace function embedder.count_pipeline(pipeline int) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -65,11 +65,8 @@ begin
   for p in select * from embedder.pipeline e where e.id in (select t.pipeline_id from embedder.tally t where t.recount) loop
     begin
       delete from embedder.tally t where t.pipeline_id = p.id and t.recount;
-      if embedder.is_counted_at_once(p) then
-        perform embedder.correct_tally(p.id);
-      else
-        update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = p.id;
-      end if;
+      update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = p.id;
+      if embedder.is_counted_at_once(p) then perform embedder.count_pipeline(p.id); end if;
     exception when others then
       null; -- Its tables are just being changed, or cannot be read: one pipeline's counts, and at the next time again.
     end;

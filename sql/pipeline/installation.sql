@@ -179,7 +179,7 @@ begin
   update embedder.pipeline e set members = embedder.members_of(e.source), uncounted_since = clock_timestamp() where e.id = p.id returning * into p;
   update embedder.pipeline e set fingerprint = embedder.fingerprint_of(p) where e.id = p.id;
   if embedder.is_counted_at_once(p) and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh) then
-    perform embedder.correct_tally(p.id);
+    perform embedder.count_pipeline(p.id);
   end if;
 end
 $$;

@@ -155,7 +155,7 @@ begin
     uncounted_since = case when p.filter is not null or p.trigger_error is not null then clock_timestamp() else e.uncounted_since end
   where e.id = p.id returning * into p;
   if p.id in (select embedder.uncounted_pipelines()) and embedder.is_counted_at_once(p) then
-    perform embedder.correct_tally(p.id);
+    perform embedder.count_pipeline(p.id);
   end if;
   return null;
 end

@@ -560,6 +560,29 @@ it('a filter that never ends keeps neither its declaration nor writers waiting: 
   await database.query(`select embedder.drop_pipeline('slow', true); drop table slow`);
 });
 
+it('a count that goes on for long keeps nobody waiting who changes the pipeline', async () => {
+  await create(`, filter => 'id < 3'`);
+  const counting = await database.pool.connect();
+  const changing = await database.pool.connect();
+  try {
+    await counting.query(
+      `begin; select pg_advisory_xact_lock(730637212, id) from embedder.pipeline where name = 'doc'`,
+    );
+    await changing.query(`set statement_timeout = '20s'`);
+    await changing.query(`select embedder.alter_pipeline('doc', filter => '')`);
+    await counting.query('commit');
+  } finally {
+    await changing.query('reset statement_timeout');
+    counting.release();
+    changing.release();
+  }
+  expect((await drain(database)).failing).toEqual([]);
+  const { rows } = await database.query(
+    `select source_rows::int from embedder.status where pipeline = 'doc'`,
+  );
+  expect(rows).toEqual([{ source_rows: 3 }]);
+});
+
 it('which generation is live, nobody changes by hand', async () => {
   await database.query(`create table two (id int primary key, body text); insert into two values (1, 'a');
     select embedder.create_pipeline('two', 'body', index => 'none'), embedder.alter_pipeline('two', options => '{"prompt": "x"}')`);
