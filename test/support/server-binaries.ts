@@ -16,11 +16,13 @@ export interface ServerBinaries {
   cron: boolean;
 }
 
-/** The newest server on this machine that has pgvector, or undefined. */
+/** The first server that has pgvector: on PATH, so that a run can choose its version, else pg_config's, else Debian's newest. */
 export function findServerBinaries(): ServerBinaries | undefined {
-  return candidateDirectories()
-    .flatMap((directory) => inspect(directory) ?? [])
-    .sort((a, b) => b.major - a.major)[0];
+  for (const directory of candidateDirectories()) {
+    const found = inspect(directory);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 /** Like {@link findServerBinaries}; installs the server and pgvector first where it must and may (root on Debian). */
@@ -59,7 +61,8 @@ function candidateDirectories(): string[] {
   const configured = tryOutput('pg_config', '--bindir');
   if (configured) directories.push(configured);
   if (existsSync(DEBIAN_SERVERS)) {
-    for (const major of readdirSync(DEBIAN_SERVERS)) directories.push(join(DEBIAN_SERVERS, major, 'bin'));
+    const majors = readdirSync(DEBIAN_SERVERS).sort((a, b) => Number(b) - Number(a));
+    for (const major of majors) directories.push(join(DEBIAN_SERVERS, major, 'bin'));
   }
   return [...new Set(directories)].filter((folder) => existsSync(join(folder, 'initdb')));
 }
