@@ -3,6 +3,16 @@
 -- (sql/pipeline/declarations.sql). migrate runs this file before all others and each time, so nothing here names a type or
 -- table of this schema but inside a body.
 
+-- The roles that sql/89_roles.sql makes and sql/90_rights.sql gives rights to.
+create or replace function embedder.our_roles() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+return array['embedder_admin', 'embedder_worker', 'embedder_reader'];
+
+create or replace function embedder.missing_roles() returns setof text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select r from unnest(embedder.our_roles()) r where to_regrole(r) is null
+$$;
+
 -- The objects of a schema, each with what makes it what it is. Grants to others than PUBLIC and our roles are the users'.
 create or replace function embedder.catalog_objects(space text default 'embedder')
 returns table (kind text, name text, definition text, of_version int)
@@ -71,7 +81,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select a.grantee, a.privilege_type, 'schema embedder' as on_what from pg_namespace n join spaces s on s.oid = n.oid, aclexplode(n.nspacl) a
     union all select a.grantee, a.privilege_type, c.relname from relations c, aclexplode(c.relacl) a
     union all select a.grantee, a.privilege_type, f.signature from functions f, aclexplode(f.proacl) a) g
-  where exists (select from pg_roles r where r.oid = g.grantee and r.rolname in ('embedder_admin', 'embedder_worker', 'embedder_reader'))
+  where exists (select from pg_roles r where r.oid = g.grantee and r.rolname = any (embedder.our_roles()))
   union all
   select 'grant', 'usage on schema embedder to public', '', null
   from pg_namespace n join spaces s on s.oid = n.oid, aclexplode(n.nspacl) a where a.grantee = 0 and a.privilege_type = 'USAGE'
@@ -86,7 +96,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from embedder.applied_object a left join embedder.catalog_objects() o using (kind, name)
     where (o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version)
       -- This file's own were made before the comparison.
-      and a.name !~ '^(catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\('
+      and a.name !~ '^(our_roles|missing_roles|catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\('
   )
   select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from ' to (embedder_\w+)$') role
   where a.kind = 'grant' and role is not null and to_regrole(role) is null

@@ -90,10 +90,7 @@ begin
   elsif embedder.foreign_below(p.source) is not null then
     problem := format('has a foreign table below it, %s, whose rows no trigger sees', embedder.foreign_below(p.source));
     advice := 'Detach it, or make the pipeline on a table without foreign partitions or children.';
-  elsif exists (
-    select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
-    where i.indrelid = p.source and i.indisprimary and m.amname <> 'btree'
-  ) then
+  elsif embedder.is_temporal(p.source) then
     problem := 'has a primary key "without overlaps", by which one row cannot be told from another';
     advice := 'Make a key of plain columns the primary one, and the other a unique constraint.';
   elsif not exists (select from embedder.key_columns(p.source)) then
@@ -123,15 +120,27 @@ begin
 end
 $$;
 
--- A virtual generated column has no value where triggers run.
+-- Whether the primary key is one "without overlaps".
+create or replace function embedder.is_temporal(source regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+    where i.indrelid = source and i.indisprimary and m.amname <> 'btree')
+$$;
+
+-- A virtual generated column has no value where triggers run. Null where the pipeline reads none.
+create or replace function embedder.virtual_column(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('column "%s" of %s is a virtual generated column, and triggers do not see when it changes', min(a.attname), p.source)
+  from pg_attribute a where a.attrelid = p.source and a.attgenerated = 'v' and p.columns ? a.attname
+  having count(*) > 0
+$$;
+
 create or replace function embedder.check_virtual(p embedder.pipeline) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-declare
-  name text := (
-    select min(a.attname) from pg_attribute a where a.attrelid = p.source and a.attgenerated = 'v' and p.columns ? a.attname);
 begin
-  if name is not null then
-    raise exception 'column "%" of % is a virtual generated column, and triggers do not see when it changes', name, p.source
+  if embedder.virtual_column(p) is not null then
+    raise exception '%', embedder.virtual_column(p)
       using errcode = 'feature_not_supported', hint = 'Make it a stored one, or name the columns that it is made of.';
   end if;
 end

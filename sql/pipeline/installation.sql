@@ -236,7 +236,7 @@ begin
       select r.oid from pg_roles r
       where r.rolname = 'embedder_worker' and f.proname ~ '_(read|complete)$'
         -- For embedder.status.
-        or r.rolname in ('embedder_admin', 'embedder_worker', 'embedder_reader') and f.proname ~ '_stale$'
+        or r.rolname = any (embedder.our_roles()) and f.proname ~ '_stale$'
     loop
       execute format('grant execute on function %s to %s', f.name, grantee::regrole);
     end loop;
@@ -256,7 +256,15 @@ begin
   if not exists (select from pg_class where oid = p.source) then
     return format('its source table is gone. Drop the pipeline: select embedder.drop_pipeline(%L)', p.name);
   elsif not exists (select from embedder.key_columns(p.source)) then
-    return format('table %s has lost its primary key. Add it again', p.source);
+    return case when embedder.is_temporal(p.source)
+      then format('table %s has a primary key "without overlaps" now, by which one row cannot be told from another. Make a key of plain columns the primary one', p.source)
+      else format('table %s has lost its primary key. Add it again', p.source) end;
+  elsif (select array_agg(k.column_name order by k.column_name) from embedder.key_columns(p.source) k)
+    <> array(select k from unnest(p.key_columns) k order by k)
+  then
+    return format('the primary key of %s is (%s) now, and its results are kept by (%s). Drop the pipeline and create it again: '
+      'select embedder.drop_pipeline(%L%s)', p.source, embedder.key_list(p.source), array_to_string(p.key_columns, ', '), p.name,
+      case when p.sidecar then ', drop_target => true' end);
   elsif not exists (select from pg_class where oid = p.target_table) then
     return format('its sidecar table is gone. Drop the pipeline and create it again: select embedder.drop_pipeline(%L)', p.name);
   end if;
@@ -275,6 +283,9 @@ begin
   exception when undefined_column or invalid_parameter_value then
     return format('%s. Add the column again, or drop the pipeline and create it with another input', sqlerrm);
   end;
+  if embedder.virtual_column(p) is not null then
+    return format('%s. Make it a stored one, or let the pipeline read the columns that it is made of', embedder.virtual_column(p));
+  end if;
   select min(key) into lost from jsonb_object_keys(p.columns) key
   where embedder.column_type(p.source, key) is null and not key = any (p.key_columns);
   if p.filter is not null and lost is not null and p.sidecar then

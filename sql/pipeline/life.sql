@@ -18,7 +18,8 @@ begin
   return (
     select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text,
       (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
-      (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod), ',' order by a.attrelid, a.attnum)
+      (select concat_ws(' ', i.indkey, i.indclass) from pg_index i where i.indrelid = p.source and i.indisprimary),
+      (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' order by a.attrelid, a.attnum)
         from pg_attribute a where a.attrelid in (p.source, p.target_table) and a.attnum > 0 and not a.attisdropped))));
 end
 $$;
@@ -87,7 +88,7 @@ begin
         format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name))]);
     end loop;
   end if;
-  p.key_columns := coalesce((select array_agg(k.column_name order by k.place) from embedder.key_columns(p.source) k), p.key_columns);
+  p.key_columns := array(select coalesce((select r.key from jsonb_each_text(renamed) r where r.value = k), k) from unnest(p.key_columns) k);
   return p;
 end
 $$;

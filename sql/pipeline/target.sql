@@ -153,6 +153,9 @@ begin
     ) then
       raise exception 'column "%" of % is the target of another pipeline', c.column_name, p.source
         using errcode = 'duplicate_column', hint = 'Give another target_column.';
+    elsif exists (select from pg_attribute a where a.attrelid = p.source and a.attname = c.column_name and a.attgenerated <> '' and not a.attisdropped) then
+      raise exception 'column "%" of % is a generated one, and nothing can be written to it', c.column_name, p.source
+        using errcode = 'invalid_parameter_value', hint = 'Give another target_column; one that does not exist is added.';
     elsif actual is null then
       statements := statements || format('alter table %s add column %I %s', p.source, c.column_name, c.type_name);
     elsif not embedder.fits(actual, c) then

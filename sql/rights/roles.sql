@@ -5,16 +5,14 @@ do $do$
 declare
   role_name text;
 begin
-  foreach role_name in array array['embedder_admin', 'embedder_worker', 'embedder_reader'] loop
-    if not exists (select from pg_roles where rolname = role_name) then
-      begin
-        execute format('create role %I nologin', role_name);
-      exception
-        when insufficient_privilege then
-          raise notice 'no role %: % may not create roles', role_name, current_user;
-        when duplicate_object or unique_violation then null; -- Another database of the server was quicker.
-      end;
-    end if;
+  for role_name in select embedder.missing_roles() loop
+    begin
+      execute format('create role %I nologin', role_name);
+    exception
+      when insufficient_privilege then
+        raise notice 'no role %: % may not create roles', role_name, current_user;
+      when duplicate_object or unique_violation then null; -- Another database of the server was quicker.
+    end;
   end loop;
 end
 $do$;

@@ -9,7 +9,8 @@ beforeAll(async () => {
   database = await createMigratedDatabase();
   stranger = await createRole();
   await database.query(`
-    create table article (id int primary key, title text, body text, n int, embedding_small vector(3), any_size vector);
+    create table article (id int primary key, title text, body text, n int, embedding_small vector(3), any_size vector,
+      made vector(384) generated always as (null::vector(384)) stored);
     insert into article (id, title, body) values (1, 'one', 'first'), (2, 'two', null);
     create table keyless (body text);
     create table parted (id int primary key, body text) partition by hash (id);
@@ -374,6 +375,13 @@ describe('create_pipeline refuses', () => {
       `'article', 'body', target_column => 'n'`,
       '42804',
       'column "n" of public.article is integer, and model "all-MiniLM-L6-v2" needs public.vector(384)',
+      'Give another target_column; one that does not exist is added.',
+    ],
+    [
+      'a generated column',
+      `'article', 'body', target_column => 'made'`,
+      '22023',
+      'column "made" of public.article is a generated one, and nothing can be written to it',
       'Give another target_column; one that does not exist is added.',
     ],
     [

@@ -320,6 +320,11 @@ describe('when the tables change', () => {
       /^its sidecar table is gone\. Drop the pipeline and create it again: select embedder\.drop_pipeline\('doc'\)/,
       `select embedder.drop_pipeline('doc'); select embedder.create_pipeline('doc', 'body')`,
     ],
+    [
+      'alter table doc drop constraint doc_pkey, add column uid uuid primary key default gen_random_uuid()',
+      /^the primary key of public\.doc is \(uid\) now, and its results are kept by \(id\)\. Drop the pipeline and create it again: select embedder\.drop_pipeline\('doc', drop_target => true\)$/,
+      'alter table doc drop column uid, add primary key (id)',
+    ],
   ])('%s: the user writes on, and the worker sees', async (change, problem, mend) => {
     await create();
     await drain(database);

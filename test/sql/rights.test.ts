@@ -114,6 +114,17 @@ describe('the owner of a table, who is nobody special', () => {
     ).toEqual({ t: null, n: 0, columns: 2 });
   });
 
+  it('has a column filled that is there already', async () => {
+    await as(
+      owner,
+      `alter table doc add column e vector(384); select embedder.create_pipeline('doc', 'body', index => 'none', target_column => 'e')`,
+    );
+    expect(await work()).toMatchObject({ embedded: 2, failing: [] });
+    expect(
+      wrongKeys(await readVectors(database, 'select id, e from doc'), vectors({ 1: 'a', 2: 'b' })),
+    ).toEqual([]);
+  });
+
   it('has it chunked, sees what fails, and has it tried again', async () => {
     await as(
       owner,

@@ -242,6 +242,18 @@ describe('somebody without rights', () => {
     expect(await state()).toEqual(before);
   }, 120_000);
 
+  it('meets no function that stops at one which is not everybody’s', async () => {
+    const { rows } = await database.query<{ f: string; needs: string }>(
+      `with functions as (
+        select f.proname as f, coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body, f.prosecdef,
+          exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) as open
+        from pg_proc f where f.pronamespace = 'embedder'::regnamespace)
+      select distinct f.f, n.f as needs from functions f, regexp_matches(f.body, 'embedder.(w+)(', 'g') m, functions n
+      where f.open and not f.prosecdef and n.f = m[1] and not n.open`,
+    );
+    expect(rows).toEqual([]);
+  });
+
   it('meets hardly a function that has the owner’s rights', async () => {
     const { rows } = await database.query<{ f: string }>(
       `select proname as f from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.prosecdef and f.prorettype <> 'trigger'::regtype

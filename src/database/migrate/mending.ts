@@ -30,11 +30,10 @@ export async function lostObjects(database: Database): Promise<string[]> {
 }
 
 /** Roles that are not there, and that the role which runs migrate could make. */
-export async function missingRoles(database: Database): Promise<string[]> {
+async function missingRoles(database: Database): Promise<string[]> {
   const { rows } = await sql<{ name: string }>`
-    select name from unnest(array['embedder_admin', 'embedder_worker', 'embedder_reader']) name
-    where not exists (select from pg_roles where rolname = name)
-      and (select rolsuper or rolcreaterole from pg_roles where rolname = session_user)`.execute(database);
+    select name from embedder.missing_roles() name
+    where (select rolsuper or rolcreaterole from pg_roles where rolname = session_user)`.execute(database);
   return rows.map(({ name }) => `role ${name} is missing`);
 }
 
@@ -73,8 +72,7 @@ export async function mend(
   await sql`drop schema embedder_fresh cascade`.execute(transaction);
   // Without the right to make roles they are still missing.
   const roles = await sql<{ line: string }>`
-    select format('role %s is missing', r) as line from unnest(array['embedder_admin', 'embedder_worker', 'embedder_reader']) r
-    where to_regrole(r) is null`.execute(transaction);
+    select format('role %s is missing', r) as line from embedder.missing_roles() r`.execute(transaction);
   const lacking = new Set([NO_RECORD, ...roles.rows.map(({ line }) => line)]);
   return {
     mended: [...lost.filter((line) => !lacking.has(line)), ...rows.map(({ line }) => line)],
