@@ -207,6 +207,12 @@ begin
     when lock_not_available then return;
     when others then problem := sqlerrm;
   end;
+  if problem is not null then
+    -- So that it is looked at again also when all is as it was before.
+    update embedder.pipeline e set fingerprint = null where e.id = p.id;
+  elsif p.fingerprint is null then
+    perform embedder.set_pipeline_error(p.id, null);
+  end if;
   return query select p.name, case when problem is null then 'followed' else 'broken' end, problem;
 end
 $$;

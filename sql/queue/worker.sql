@@ -150,12 +150,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one. Whoever keeps the
--- declaration locked is not waited for for long: it is written at the next occasion.
+-- declaration locked is not waited for for long: it is written at the next occasion. What a look at the tables has found
+-- stays until they are followed: rows that can be embedded all the same prove nothing.
 create or replace function embedder.set_pipeline_error(pipeline int, message text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 begin
   update embedder.pipeline p set error = message, error_at = case when message is not null then now() end
-  where p.id = set_pipeline_error.pipeline and p.error is distinct from message;
+  where p.id = set_pipeline_error.pipeline and p.error is distinct from message and (message is not null or p.fingerprint is not null);
 exception when lock_not_available then
   null;
 end

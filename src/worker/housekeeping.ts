@@ -171,7 +171,7 @@ export class Housekeeping {
     const { name, outcome, problem } = change;
     if (outcome !== 'broken') logger.info({ pipeline: name, outcome }, 'its tables have changed');
     if (outcome === 'followed') this.#followed = true;
-    await this.#pipelines.settle(pipelineId, problem);
+    await this.#pipelines.looked(pipelineId, problem);
   }
 
   /** Notes which pipelines have ended their first filling. */

@@ -36,6 +36,8 @@ export class ServedPipelines {
   readonly #setbacks = new Map<number, { name: string; until: number; delay: number; message: string }>();
   /** Pipelines whose model this worker does not have, or has and cannot use for them. */
   readonly #unservable = new Set<number>();
+  /** Pipelines whose tables are not as they must be: left alone until they are. */
+  readonly #broken = new Set<number>();
   /** Pipelines whose backfill could not be walked the last time. */
   readonly #unwalked = new Set<number>();
   #turn = 0;
@@ -51,13 +53,18 @@ export class ServedPipelines {
   async reload(): Promise<void> {
     if (await this.checkVersion()) return;
     const pipelines = await persist(this.#context, () => loadPipelines(this.#context.database));
-    for (const id of this.#setbacks.keys()) {
-      if (!pipelines.some((pipeline) => pipeline.id === id)) this.#setbacks.delete(id);
+    for (const id of [...this.#setbacks.keys(), ...this.#broken]) {
+      if (pipelines.some((pipeline) => pipeline.id === id)) continue;
+      this.#setbacks.delete(id);
+      this.#broken.delete(id);
     }
     const served = new Map<number, ServedPipeline>();
     for (const pipeline of pipelines) {
       // Somebody has cleared the error, by embedder.resume_pipeline: try at once.
-      if (pipeline.error === null) this.#setbacks.delete(pipeline.id);
+      if (pipeline.error === null) {
+        this.#setbacks.delete(pipeline.id);
+        this.#broken.delete(pipeline.id);
+      }
       try {
         served.set(pipeline.id, this.#serve(pipeline));
         if (this.#unservable.delete(pipeline.id)) await this.succeed(pipeline);
@@ -121,7 +128,7 @@ export class ServedPipelines {
 
   /** Whether a pipeline is left alone for a while after an error. */
   isAside(pipelineId: number): boolean {
-    return (this.#setbacks.get(pipelineId)?.until ?? 0) > performance.now();
+    return this.#broken.has(pipelineId) || (this.#setbacks.get(pipelineId)?.until ?? 0) > performance.now();
   }
 
   /** Writes an error on a pipeline and leaves it alone for a while. */
@@ -134,7 +141,8 @@ export class ServedPipelines {
       delay,
       message,
     });
-    if (before?.message === message && pipeline.error !== null) return;
+    if (before?.message === message && this.#now(pipeline).error !== null) return;
+    this.#note(pipeline.id, message);
     await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, message));
     this.#context.logger.error({ pipeline: pipeline.name, reason: message }, 'pipeline does not work');
     this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: message });
@@ -142,18 +150,33 @@ export class ServedPipelines {
 
   /** Notes that a pipeline works: clears the error that it or another worker has written. */
   async succeed(pipeline: Pipeline): Promise<void> {
-    // By what was read last: batches that were under way when the error was cleared still carry it.
-    const served = this.#served.get(pipeline.id);
-    if ((served?.pipeline ?? pipeline).error === null && !this.#setbacks.has(pipeline.id)) return;
+    if (this.#broken.has(pipeline.id)) return;
+    if (this.#now(pipeline).error === null && !this.#setbacks.has(pipeline.id)) return;
     this.#setbacks.delete(pipeline.id);
-    if (served) this.#served.set(pipeline.id, { ...served, pipeline: { ...served.pipeline, error: null } });
+    this.#note(pipeline.id, null);
     await persist(this.#context, () => setPipelineError(this.#context.database, pipeline.id, null));
     this.#context.logger.info({ pipeline: pipeline.name }, 'pipeline works again');
     this.#context.events.emit('pipelineError', { pipeline: pipeline.name, error: null });
   }
 
-  /** Notes what is wrong with the tables of a pipeline; null: nothing is wrong any more. */
-  async settle(pipelineId: number, problem: string | null): Promise<void> {
+  /** The pipeline by what is known now: batches that are under way have it as it was. */
+  #now(pipeline: Pipeline): Pipeline {
+    return this.#served.get(pipeline.id)?.pipeline ?? pipeline;
+  }
+
+  #note(pipelineId: number, error: string | null): void {
+    const served = this.#served.get(pipelineId);
+    if (served) this.#served.set(pipelineId, { ...served, pipeline: { ...served.pipeline, error } });
+  }
+
+  /** Notes what a look at the tables of a pipeline has found to be wrong; null: nothing any more. */
+  async looked(pipelineId: number, problem: string | null): Promise<void> {
+    if (problem === null) this.#broken.delete(pipelineId);
+    else this.#broken.add(pipelineId);
+    await this.#settle(pipelineId, problem);
+  }
+
+  async #settle(pipelineId: number, problem: string | null): Promise<void> {
     const served = this.#served.get(pipelineId);
     if (!served) return;
     if (problem === null) await this.succeed(served.pipeline);
@@ -164,7 +187,7 @@ export class ServedPipelines {
   async walked(pipelineId: number, problem: string | null = null): Promise<void> {
     if (problem === null && !this.#unwalked.delete(pipelineId)) return;
     if (problem !== null) this.#unwalked.add(pipelineId);
-    await this.settle(pipelineId, problem);
+    await this.#settle(pipelineId, problem);
   }
 
   /** Whether a pipeline is still in its first filling. */

@@ -248,7 +248,7 @@ describe('somebody without rights', () => {
         select f.proname as f, coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body, f.prosecdef,
           exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) as open
         from pg_proc f where f.pronamespace = 'embedder'::regnamespace)
-      select distinct f.f, n.f as needs from functions f, regexp_matches(f.body, 'embedder.(w+)(', 'g') m, functions n
+      select distinct f.f, n.f as needs from functions f, regexp_matches(f.body, 'embedder[.]([a-z0-9_]+)[(]', 'g') m, functions n
       where f.open and not f.prosecdef and n.f = m[1] and not n.open`,
     );
     expect(rows).toEqual([]);
