@@ -127,6 +127,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'piece text': `'{body}'`,
     'model text': `'all-MiniLM-L6-v2'`,
     'task text': `'feature-extraction'`,
+    'option text': `'prompt'`,
     'filter text': `'true'`,
     'condition text': `'true'`,
     'path text': `'pg_catalog'`,
