@@ -3,7 +3,7 @@
 -- (sql/pipeline/declarations.sql). migrate runs this file before all others and each time, so nothing here names a type or
 -- table of this schema but inside a body.
 
--- The roles that sql/89_roles.sql makes and sql/90_rights.sql gives rights to.
+-- The roles that sql/rights/roles.sql makes and sql/rights/rights.sql gives rights to.
 create or replace function embedder.our_roles() returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 return array['embedder_admin', 'embedder_worker', 'embedder_reader'];

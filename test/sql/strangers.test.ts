@@ -127,7 +127,6 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'piece text': `'{body}'`,
     'model text': `'all-MiniLM-L6-v2'`,
     'task text': `'feature-extraction'`,
-    'option text': `'prompt'`,
     'filter text': `'true'`,
     'condition text': `'true'`,
     'path text': `'pg_catalog'`,
