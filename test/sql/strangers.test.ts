@@ -161,6 +161,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'relation text': `'doc'`,
     'state text': `'42501'`,
     'k integer': '3',
+    'longest integer': '9',
     'enough integer': '2',
     'rrf_k integer': '60',
     'generation integer': '2',
