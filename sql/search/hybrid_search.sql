@@ -66,23 +66,29 @@ declare
   keys text := embedder.key_list(p.source, of);
   chunk text := case of when 'target' then 'target.chunk' else '0' end;
 begin
-  return format($f$with every as materialized (
-    select %1$s, %2$s as _chunk, 2 operator(pg_catalog.+) pg_catalog.ts_rank_cd(%3$s, %4$s, 32) as _weight from %5$s
-    where %3$s operator(pg_catalog.@@) %4$s order by _weight desc, %1$s, _chunk limit %6$s
+  return embedder.fill($f$with every as materialized (
+    select {{keys}}, {{chunk}} as _chunk, 2 operator(pg_catalog.+) pg_catalog.ts_rank_cd({{words}}, {{wanted}}, 32) as _weight from {{rows}}
+    where {{words}} operator(pg_catalog.@@) {{wanted}} order by _weight desc, {{keys}}, _chunk limit {{k}}
   ), two as materialized (
-    select %1$s, %2$s as _chunk, 1 operator(pg_catalog.+) pg_catalog.ts_rank(%3$s, embedder.some_words(%4$s, 1), 32) as _weight from %5$s
-    where (select pg_catalog.count(*) from every) operator(pg_catalog.<) %6$s and %3$s operator(pg_catalog.@@) embedder.some_words(%4$s, 2)
-    order by _weight desc, %1$s, _chunk limit %6$s
+    select {{keys}}, {{chunk}} as _chunk, 1 operator(pg_catalog.+) pg_catalog.ts_rank({{words}}, embedder.some_words({{wanted}}, 1), 32) as _weight from {{rows}}
+    where (select pg_catalog.count(*) from every) operator(pg_catalog.<) {{k}} and {{words}} operator(pg_catalog.@@) embedder.some_words({{wanted}}, 2)
+    order by _weight desc, {{keys}}, _chunk limit {{k}}
   ), one as (
-    select %7$s, _chunk, pg_catalog.ts_rank(_words, embedder.some_words(%4$s, 1), 32) as _weight from (
-      select %1$s, %2$s as _chunk, %3$s as _words from %5$s
-      where not exists (select from every) and not exists (select from two) and %3$s operator(pg_catalog.@@) embedder.some_words(%4$s, 1)
+    select {{bare_keys}}, _chunk, pg_catalog.ts_rank(_words, embedder.some_words({{wanted}}, 1), 32) as _weight from (
+      select {{keys}}, {{chunk}} as _chunk, {{words}} as _words from {{rows}}
+      where not exists (select from every) and not exists (select from two) and {{words}} operator(pg_catalog.@@) embedder.some_words({{wanted}}, 1)
       limit 5000) candidate
-    order by _weight desc, %7$s, _chunk limit %6$s
+    order by _weight desc, {{bare_keys}}, _chunk limit {{k}}
   )
-  select %7$s, _chunk, pg_catalog.max(_weight) as _weight from (table every union all table two union all table one) hit
-  group by %7$s, _chunk order by _weight desc, %7$s, _chunk limit %6$s$f$,
-    keys, chunk, words, wanted, rows, k, embedder.key_list(p.source));
+  select {{bare_keys}}, _chunk, pg_catalog.max(_weight) as _weight from (table every union all table two union all table one) hit
+  group by {{bare_keys}}, _chunk order by _weight desc, {{bare_keys}}, _chunk limit {{k}}$f$, jsonb_build_object(
+    'keys', keys,
+    'chunk', chunk,
+    'words', words,
+    'wanted', wanted,
+    'rows', rows,
+    'k', k,
+    'bare_keys', embedder.key_list(p.source)));
 end
 $$;
 
@@ -122,31 +128,41 @@ declare
 begin
   perform embedder.check_k(k);
   perform embedder.check_fusion(full_text_weight, vector_weight, rrf_k);
-  return format($f$with by_meaning as materialized (
-  select %1$s, hit._chunk, row_number() over (order by hit._distance + 0::double precision) as _rank from (%2$s) hit
+  return embedder.fill($f$with by_meaning as materialized (
+  select {{keys}}, hit._chunk, row_number() over (order by hit._distance + 0::double precision) as _rank from ({{nearest}}) hit
 ), by_words as materialized (
-  select %1$s, hit._chunk, row_number() over (order by hit._weight desc, %1$s, hit._chunk) as _rank from (%3$s) hit
+  select {{keys}}, hit._chunk, row_number() over (order by hit._weight desc, {{keys}}, hit._chunk) as _rank from ({{words}}) hit
 ), fused as (
-  select %1$s, hit._chunk, pg_catalog.sum(hit._score) as _score, min(hit._vector_rank) as _vector_rank,
+  select {{keys}}, hit._chunk, pg_catalog.sum(hit._score) as _score, min(hit._vector_rank) as _vector_rank,
     min(hit._full_text_rank) as _full_text_rank
   from (
-    select %1$s, hit._chunk, %4$L::double precision / (%6$s + hit._rank) as _score, hit._rank as _vector_rank,
+    select {{keys}}, hit._chunk, {{vector_weight}}::double precision / ({{rrf_k}} + hit._rank) as _score, hit._rank as _vector_rank,
       null::bigint as _full_text_rank from by_meaning hit
     union all
-    select %1$s, hit._chunk, %5$L::double precision / (%6$s + hit._rank), null, hit._rank from by_words hit
+    select {{keys}}, hit._chunk, {{full_text_weight}}::double precision / ({{rrf_k}} + hit._rank), null, hit._rank from by_words hit
   ) hit
-  group by %1$s, hit._chunk order by _score desc, %1$s, hit._chunk limit %7$s
+  group by {{keys}}, hit._chunk order by _score desc, {{keys}}, hit._chunk limit {{k}}
 )
-select %8$s as row_key, %9$s as key, fused._chunk as chunk, fused._score as score, 1::double precision - (%10$s) as similarity,
-  fused._vector_rank::int as vector_rank, fused._full_text_rank::int as full_text_rank, %11$s as input
-from fused join %12$s source on %13$s%14$s
-order by fused._score desc, %15$s, fused._chunk$f$,
-    embedder.key_list(p.source, 'hit'), embedder.nearest_statement(p, depth, filter),
-    embedder.words_statement(p, depth, language, filter), vector_weight, full_text_weight, rrf_k, k,
-    embedder.key_expression(p.source, 'source'), embedder.key_object(p.source, 'source'), distance,
-    case when p.sidecar then format('coalesce(target.chunk_text, %s)', embedder.input_expression(p.source, p.input, 'source'))
+select {{row_key}} as row_key, {{key}} as key, fused._chunk as chunk, fused._score as score, 1::double precision - ({{distance}}) as similarity,
+  fused._vector_rank::int as vector_rank, fused._full_text_rank::int as full_text_rank, {{input}} as input
+from fused join {{source}} source on {{same_row}}{{target}}
+order by fused._score desc, {{fused_keys}}, fused._chunk$f$, jsonb_build_object(
+    'keys', embedder.key_list(p.source, 'hit'),
+    'nearest', embedder.nearest_statement(p, depth, filter),
+    'words', embedder.words_statement(p, depth, language, filter),
+    'vector_weight', quote_literal(vector_weight),
+    'full_text_weight', quote_literal(full_text_weight),
+    'rrf_k', rrf_k,
+    'k', k,
+    'row_key', embedder.key_expression(p.source, 'source'),
+    'key', embedder.key_object(p.source, 'source'),
+    'distance', distance,
+    'input', case when p.sidecar then format('coalesce(target.chunk_text, %s)', embedder.input_expression(p.source, p.input, 'source'))
       else embedder.input_expression(p.source, p.input, 'source') end,
-    p.source, embedder.keys_equal(p.source, 'source', 'fused'), target, embedder.key_list(p.source, 'fused'));
+    'source', p.source,
+    'same_row', embedder.keys_equal(p.source, 'source', 'fused'),
+    'target', target,
+    'fused_keys', embedder.key_list(p.source, 'fused')));
 end
 $$;
 comment on function embedder.hybrid_statement is
