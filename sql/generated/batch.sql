@@ -53,21 +53,23 @@ begin
   perform embedder.create_function(p, 'read', format('(row_keys text[], max_characters int) returns table (place int, input text, source_hash uuid%s)',
       case when p.chunking is not null then ', before text, after text, hashes uuid[]' else '' end),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
-    format($f$
-begin%4$s
+    embedder.fill($f$
+begin{{check}}
   return query
     select k.place::int, row.*
     from unnest($1) with ordinality k(row_key, place)
     -- offset 0: from the keys to the rows, in this order, whatever the planner believes of the table's size.
-    cross join lateral (select left(%1$s, $2), %6$s%5$s from %2$s source where %3$s offset 0) row;%4$s
-end$f$,
-      embedder.input_of(p, 'source'), p.source,
-      embedder.key_matches(p.source, 'source', 'k.row_key'), embedder.check_tables(p),
-      case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
+    cross join lateral (select left({{input}}, $2), {{hash}}{{chunks}} from {{source}} source where {{same_row}} offset 0) row;{{check}}
+end$f$, jsonb_build_object(
+    'input', embedder.input_of(p, 'source'),
+    'source', p.source,
+    'same_row', embedder.key_matches(p.source, 'source', 'k.row_key'),
+    'check', embedder.check_tables(p),
+    'chunks', case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
         around[1], around[2], embedder.target_of(p), embedder.keys_equal(p.source, 'source', 't'),
         embedder.result_marker(p), embedder.is_own_chunk(p, 't')) else '' end,
-      -- Of the whole text: two may begin alike and differ behind the cut.
-      case when p.filter is null then hash else format('case when (%s) then %s end', p.filter, hash) end));
+    'hash', -- Of the whole text: two may begin alike and differ behind the cut.
+      case when p.filter is null then hash else format('case when (%s) then %s end', p.filter, hash) end)));
 end
 $$;
 
@@ -131,52 +133,57 @@ begin
       case when rowwise then '' else ', int[], int[], text[], int[], int[], text[], uuid[]' end,
       (select string_agg(format(', %s[]', c.given_type), '' order by c.place) from unnest(columns) c)),
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''2s''',
-    format($f$
-begin%3$s
-  perform set_config('synchronous_commit', 'off', true), set_config('embedder.counted', '%1$s', true);
+    embedder.fill($f$
+begin{{check}}
+  perform set_config('synchronous_commit', 'off', true), set_config('embedder.counted', '{{id}}', true);
   return query
   with held as materialized (
-    select %10$sk.row_key, k.source_hash, %4$s, job.fresh
-    from %5$s
+    select {{one_text}}k.row_key, k.source_hash, {{values}}, job.fresh
+    from {{given}}
     cross join lateral (
-      select j.fresh from embedder.pipeline_%1$s_job j where j.row_key = k.row_key and j.version = k.version
+      select j.fresh from embedder.pipeline_{{id}}_job j where j.row_key = k.row_key and j.version = k.version
       offset 0 for update of j skip locked
     ) job
-  ), %2$s, revived as (
-    delete from embedder.pipeline_%1$s_dead_letter d
+  ), {{writes}}, revived as (
+    delete from embedder.pipeline_{{id}}_dead_letter d
     where d.row_key = any (array(select done.row_key from done))
   ), textless as materialized (
     select held.row_key, held.source_hash from held join done on done.row_key = held.row_key
-    where held.source_hash is not null and %6$s
+    where held.source_hash is not null and {{is_empty}}
   ), noted as (
-    insert into embedder.pipeline_%1$s_empty_row (row_key, source_hash) select textless.row_key, textless.source_hash from textless
+    insert into embedder.pipeline_{{id}}_empty_row (row_key, source_hash) select textless.row_key, textless.source_hash from textless
     on conflict (pipeline_id, row_key) do update set source_hash = excluded.source_hash
   ), struck as (
-    delete from embedder.pipeline_%1$s_empty_row e
+    delete from embedder.pipeline_{{id}}_empty_row e
     where e.row_key = any (array(select done.row_key from done)) and e.row_key <> all (array(select textless.row_key from textless))
   ), gone as (
     -- Not to be counted: rows that were deleted, or have left the filter, behind the back of their job.
     select held.row_key from held
-    where held.fresh and %6$s and not exists (select from %7$s source where %8$s%9$s)
+    where held.fresh and {{is_empty}} and not exists (select from {{source}} source where {{same_row}}{{filter}})
   ), counted as (
-    insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows, done)
+    insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows, done)
     select count(*) filter (where done.fresh and done.row_key <> all (array(select gone.row_key from gone))),
       (select vectors.change from vectors), count(*)
     from done having count(*) > 0
   )
-  select done.row_key from done;%3$s
+  select done.row_key from done;{{check}}
   perform set_config('embedder.counted', '', true);
-end$f$, p.id, writes, embedder.check_tables(p),
-      case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
-      case when rowwise
+end$f$, jsonb_build_object(
+    'id', p.id,
+    'writes', writes,
+    'check', embedder.check_tables(p),
+    'values', case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
+    'given', case when rowwise
         then format('unnest($1, $2, $4, %s) k(row_key, version, source_hash, %s)',
           (select string_agg(format('$%s', c.place + 4), ', ' order by c.place) from unnest(columns) c),
           (select string_agg(format('v%s', c.place), ', ' order by c.place) from unnest(columns) c))
         else 'unnest($1, $2, $4) with ordinality k(row_key, version, source_hash, place)' end,
-      case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
-      p.source, embedder.key_matches(p.source, 'source', 'held.row_key'), embedder.and_filter(p),
-      -- Of jobs of one key under several texts one is done at a time: the others are tried again after it.
-      case when embedder.one_text(p.source) then '' else format('distinct on (%s) ', embedder.key_values(p.source, 'k.row_key')) end));
+    'is_empty', case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
+    'source', p.source,
+    'same_row', embedder.key_matches(p.source, 'source', 'held.row_key'),
+    'filter', embedder.and_filter(p),
+    'one_text', -- Of jobs of one key under several texts one is done at a time: the others are tried again after it.
+      case when embedder.one_text(p.source) then '' else format('distinct on (%s) ', embedder.key_values(p.source, 'k.row_key')) end)));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
   -- above is safe without: each name is qualified or pg_catalog's own.
   execute format('alter function embedder.%I reset search_path', name);
@@ -191,24 +198,29 @@ $$;
 
 create or replace function embedder.write_to_sidecar(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format($f$done as (
-    delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select held.row_key from held))
+  select embedder.fill($f$done as (
+    delete from embedder.pipeline_{{id}}_job j where j.row_key = any (array(select held.row_key from held))
     returning j.row_key, j.fresh
   ), written as (
-    insert into %2$s (%3$s, chunk, %4$s, model, source_hash, embedded_at)
-    select %5$s, 0, %7$s, $3, held.source_hash, now() from held where held.v%8$s is not null
-    on conflict (%3$s, chunk) do update
-      set %9$s, model = excluded.model, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
+    insert into {{target}} ({{keys}}, chunk, {{columns}}, model, source_hash, embedded_at)
+    select {{key_values}}, 0, {{values}}, $3, held.source_hash, now() from held where held.v{{last}} is not null
+    on conflict ({{keys}}, chunk) do update
+      set {{set_columns}}, model = excluded.model, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
     returning (xmax = 0) as added
   ), emptied as (
-    delete from %2$s t using held where held.v%8$s is null and %6$s returning 1
+    delete from {{target}} t using held where held.v{{last}} is null and {{same_target_row}} returning 1
   ), vectors as (
     select (select count(*) from written where written.added) - (select count(*) from emptied) as change
-  )$f$,
-    p.id, embedder.target_of(p), embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
-    embedder.key_values(p.source, 'held.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
-    embedder.result_values(p, 'held'), max(c.place),
-    string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place))
+  )$f$, jsonb_build_object(
+    'id', p.id,
+    'target', embedder.target_of(p),
+    'keys', embedder.key_list(p.source),
+    'columns', string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    'key_values', embedder.key_values(p.source, 'held.row_key'),
+    'same_target_row', embedder.key_matches(p.source, 't', 'held.row_key'),
+    'values', embedder.result_values(p, 'held'),
+    'last', max(c.place),
+    'set_columns', string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place)))
   from unnest(embedder.result_columns(p)) c
 $$;
 
@@ -224,84 +236,96 @@ $$;
 -- for the hash of the whole on chunk 0: by itself, so that the vector, and its index, is left alone.
 create or replace function embedder.write_chunks(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format($f$given as materialized (
-    select held.row_key, held.source_hash, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, %7$s
-    from unnest($5, $6, $7, $8, $9, $10, $11, %8$s)
-      g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %9$s)
+  select embedder.fill($f$given as materialized (
+    select held.row_key, held.source_hash, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, {{kept_values}}
+    from unnest($5, $6, $7, $8, $9, $10, $11, {{given_arrays}})
+      g(place, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, {{given_names}})
     join held on held.place = g.place
     left join lateral (
-      select %10$s from %2$s t where g.v%11$s is null and t.input_hash = g.input_hash and %17$s and t.%15$I is not null and %6$s limit 1
+      select {{kept_columns}} from {{target}} t where g.v{{last}} is null and t.input_hash = g.input_hash and {{is_own_chunk}} and t.{{marker}} is not null and {{same_target_row}} limit 1
     ) kept on true
   ), lacking as (
-    select distinct given.row_key from given where given.v%11$s is null
+    select distinct given.row_key from given where given.v{{last}} is null
   ), done as (
-    delete from embedder.pipeline_%1$s_job j
+    delete from embedder.pipeline_{{id}}_job j
     where j.row_key = any (array(select held.row_key from held where held.row_key not in (select lacking.row_key from lacking)))
     returning j.row_key, j.fresh
   ), written as (
-    insert into %2$s as t (%3$s, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, %4$s, model, source_hash, embedded_at)
-    select %5$s, given.chunk, given.chunk_text, given.chunk_start, given.chunk_end, given.heading, given.input_hash, %12$s, $3,
+    insert into {{target}} as t ({{keys}}, chunk, chunk_text, chunk_start, chunk_end, heading, input_hash, {{columns}}, model, source_hash, embedded_at)
+    select {{given_keys}}, given.chunk, given.chunk_text, given.chunk_start, given.chunk_end, given.heading, given.input_hash, {{values}}, $3,
       case given.chunk when 0 then given.source_hash end, now()
     from given where given.row_key not in (select lacking.row_key from lacking)
-    on conflict (%3$s, chunk) do update
+    on conflict ({{keys}}, chunk) do update
       set chunk_text = excluded.chunk_text, chunk_start = excluded.chunk_start, chunk_end = excluded.chunk_end,
-        heading = excluded.heading, input_hash = excluded.input_hash, %13$s, model = excluded.model, source_hash = excluded.source_hash,
+        heading = excluded.heading, input_hash = excluded.input_hash, {{set_columns}}, model = excluded.model, source_hash = excluded.source_hash,
         embedded_at = excluded.embedded_at
       where (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
         is distinct from (excluded.input_hash, excluded.chunk_text, excluded.chunk_start, excluded.chunk_end, excluded.heading)
-        or t.%15$I is null or not (%17$s)
+        or t.{{marker}} is null or not ({{is_own_chunk}})
     returning t.chunk, (t.xmax = 0) as added
   ), rehashed as (
-    update %2$s t set source_hash = given.source_hash
-    from given where given.chunk = 0 and t.chunk = 0 and %16$s and given.row_key not in (select lacking.row_key from lacking)
-      and t.source_hash is distinct from given.source_hash and t.%15$I is not null and %17$s
+    update {{target}} t set source_hash = given.source_hash
+    from given where given.chunk = 0 and t.chunk = 0 and {{same_given_row}} and given.row_key not in (select lacking.row_key from lacking)
+      and t.source_hash is distinct from given.source_hash and t.{{marker}} is not null and {{is_own_chunk}}
       and (t.input_hash, t.chunk_text, t.chunk_start, t.chunk_end, t.heading)
         is not distinct from (given.input_hash, given.chunk_text, given.chunk_start, given.chunk_end, given.heading)
   ), removed as (
-    delete from %2$s t using held
-    where %14$s and held.row_key not in (select lacking.row_key from lacking)
+    delete from {{target}} t using held
+    where {{same_target_row}} and held.row_key not in (select lacking.row_key from lacking)
       and not exists (select from given where given.row_key = held.row_key and given.chunk = t.chunk)
     returning t.chunk
   ), vectors as (
     select (select count(*) from written where written.added and written.chunk = 0)
       - (select count(*) from removed where removed.chunk = 0) as change
-  )$f$,
-    p.id, embedder.target_of(p), embedder.key_list(p.source), string_agg(quote_ident(c.column_name), ', ' order by c.place),
-    embedder.key_values(p.source, 'given.row_key'), embedder.key_matches(p.source, 't', 'held.row_key'),
-    string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
-    string_agg(format('$%s', c.place + 11), ', ' order by c.place), string_agg(format('v%s', c.place), ', ' order by c.place),
-    string_agg(format('t.%I', c.column_name), ', ' order by c.place), max(c.place),
-    embedder.result_values(p, 'given'),
-    string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
-    embedder.key_matches(p.source, 't', 'held.row_key'),
-    embedder.result_marker(p), embedder.key_matches(p.source, 't', 'given.row_key'), embedder.is_own_chunk(p, 't'))
+  )$f$, jsonb_build_object(
+    'id', p.id,
+    'target', embedder.target_of(p),
+    'keys', embedder.key_list(p.source),
+    'columns', string_agg(quote_ident(c.column_name), ', ' order by c.place),
+    'given_keys', embedder.key_values(p.source, 'given.row_key'),
+    'same_target_row', embedder.key_matches(p.source, 't', 'held.row_key'),
+    'kept_values', string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
+    'given_arrays', string_agg(format('$%s', c.place + 11), ', ' order by c.place),
+    'given_names', string_agg(format('v%s', c.place), ', ' order by c.place),
+    'kept_columns', string_agg(format('t.%I', c.column_name), ', ' order by c.place),
+    'last', max(c.place),
+    'values', embedder.result_values(p, 'given'),
+    'set_columns', string_agg(format('%1$I = excluded.%1$I', c.column_name), ', ' order by c.place),
+    'marker', quote_ident(embedder.result_marker(p)),
+    'same_given_row', embedder.key_matches(p.source, 't', 'given.row_key'),
+    'is_own_chunk', embedder.is_own_chunk(p, 't')))
   from unnest(embedder.result_columns(p)) c
 $$;
 
 create or replace function embedder.write_to_column(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format($f$locked as materialized (
+  select embedder.fill($f$locked as materialized (
     select held.*, source.had
     from held
     cross join lateral (
-      select (source.%8$I is not null) as had from %2$s source where %3$s offset 0 for no key update of source skip locked
+      select (source.{{marker}} is not null) as had from {{target}} source where {{same_held_row}} offset 0 for no key update of source skip locked
     ) source
   ), settled as (
     select held.row_key from held
-    where held.row_key in (select locked.row_key from locked) or not exists (select from %2$s source where %3$s)
+    where held.row_key in (select locked.row_key from locked) or not exists (select from {{target}} source where {{same_held_row}})
   ), done as (
-    delete from embedder.pipeline_%1$s_job j where j.row_key = any (array(select settled.row_key from settled))
+    delete from embedder.pipeline_{{id}}_job j where j.row_key = any (array(select settled.row_key from settled))
     returning j.row_key, j.fresh
   ), written as (
-    update %2$s source set %4$s, %6$I = case when locked.v%7$s is not null then locked.source_hash end from locked where %5$s
+    update {{target}} source set {{set_columns}}, {{hash_column}} = case when locked.v{{last}} is not null then locked.source_hash end from locked where {{same_locked_row}}
   ), vectors as (
-    select %9$s as change
-  )$f$,
-    p.id, embedder.target_of(p), embedder.key_matches(p.source, 'source', 'held.row_key'),
-    string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
-    embedder.key_matches(p.source, 'source', 'locked.row_key'), embedder.hash_column(p), max(c.place), embedder.result_marker(p),
-    -- What anybody else writes is counted by a trigger, which passes over this; of a partitioned table by the one for all updates.
+    select {{change}} as change
+  )$f$, jsonb_build_object(
+    'id', p.id,
+    'target', embedder.target_of(p),
+    'same_held_row', embedder.key_matches(p.source, 'source', 'held.row_key'),
+    'set_columns', string_agg(format('%I = locked.v%s::%s', c.column_name, c.place, c.type_name), ', ' order by c.place),
+    'same_locked_row', embedder.key_matches(p.source, 'source', 'locked.row_key'),
+    'hash_column', quote_ident(embedder.hash_column(p)),
+    'last', max(c.place),
+    'marker', quote_ident(embedder.result_marker(p)),
+    'change', -- What anybody else writes is counted by a trigger, which passes over this; of a partitioned table by the one for all updates.
     case when embedder.by_row(p) then format('(select count(*) filter (where locked.v%1$s is not null) - count(*) filter (where locked.had) from locked)', max(c.place))
-      else '0::bigint' end)
+      else '0::bigint' end))
   from unnest(embedder.result_columns(p)) c
 $$;

@@ -113,7 +113,7 @@ begin
   perform embedder.create_function(p, 'ranges',
     '(orphans boolean) returns table (place int, after_key text, to_key text, row_keys text[], row_count bigint)',
     embedder.key_settings(p.source) || ' set jit = off',
-    format($f$
+    embedder.fill($f$
 declare
   blocks bigint;
   estimate bigint;
@@ -124,42 +124,49 @@ begin
   select coalesce(sum(s.blocks), 0), case when bool_and(c.relpages > 0 and c.reltuples >= 0 or s.blocks = 0) then coalesce(sum(c.reltuples / nullif(c.relpages, 0) * s.blocks), 0) end
   into blocks, estimate
   from pg_class c cross join lateral (select pg_relation_size(c.oid) / current_setting('block_size')::int as blocks) s
-  where c.oid = any (embedder.members_of(%1$L)) and c.relkind = 'r';
+  where c.oid = any (embedder.members_of({{source_name}})) and c.relkind = 'r';
   if estimate is null and blocks > 0 then
-    select count(*) * blocks / least(100, blocks) into estimate from %4$s source tablesample system (least(100, 10000.0 / blocks)) repeatable (1);
+    select count(*) * blocks / least(100, blocks) into estimate from {{source}} source tablesample system (least(100, 10000.0 / blocks)) repeatable (1);
   end if;
   step := greatest(embedder.rows_per_range(), estimate / embedder.most_ranges());
   if blocks > 1000 and estimate > step then
     sampled := greatest(20 * estimate / step, least(500 * estimate / step, 20000));
     cuts := array(select c.row_key from (
-      select %2$s as row_key, row_number() over (order by %3$s) as place
-      from %4$s source tablesample system (least(100, 100.0 * sampled / estimate)) repeatable (1)) c
-      where c.place %% greatest(1, sampled * step / estimate) = 0 order by c.place);
+      select {{row_key}} as row_key, row_number() over (order by {{keys}}) as place
+      from {{source}} source tablesample system (least(100, 100.0 * sampled / estimate)) repeatable (1)) c
+      where c.place % greatest(1, sampled * step / estimate) = 0 order by c.place);
   else
     cuts := array(select c.row_key from (
-      select %2$s as row_key, row_number() over (order by %3$s) as place from %4$s source) c
-      where c.place %% step = 0 order by c.place);
+      select {{row_key}} as row_key, row_number() over (order by {{keys}}) as place from {{source}} source) c
+      where c.place % step = 0 order by c.place);
   end if;
   return query select c.place::int, lag(c.cut) over (order by c.place), c.cut, null::text[],
       case when c.cut is null then least(step, greatest(estimate, 1)) else step end
     from unnest(cuts || null::text) with ordinality c(cut, place);
   if $1 then
     return query select (cardinality(cuts) + 1 + l.part)::int, null::text, null::text, array_agg(l.row_key), count(*)
-      from (select d.row_key, 1 + (row_number() over () - 1) / 1000 as part from %5$s d where d.attempts > 0) l group by l.part;
+      from (select d.row_key, 1 + (row_number() over () - 1) / 1000 as part from {{dead_letters}} d where d.attempts > 0) l group by l.part;
   end if;
-end$f$, p.source::text, row_key, keys, p.source, embedder.book(p, 'dead_letter')));
+end$f$, jsonb_build_object(
+    'source_name', quote_literal(p.source::text),
+    'row_key', row_key,
+    'keys', keys,
+    'source', p.source,
+    'dead_letters', embedder.book(p, 'dead_letter'))));
 
   perform embedder.generate_next(p);
 
   -- Of these rows, those that nobody has locked; they stay locked to the end of the transaction. And keys without a row.
   perform embedder.create_function(p, 'lock', '(row_keys text[]) returns setof text', embedder.key_settings(p.source) || embedder.lookup_settings(),
-    format($f$
+    embedder.fill($f$
 begin
   return query
     select k.row_key from unnest($1) k(row_key)
-    left join lateral (select true as locked from %1$s source where %2$s offset 0 for update of source skip locked) row on true
-    where row.locked or not exists (select from %1$s source where %2$s offset 0);
-end$f$, p.source, embedder.key_matches(p.source, 'source', 'k.row_key')));
+    left join lateral (select true as locked from {{source}} source where {{same_row}} offset 0 for update of source skip locked) row on true
+    where row.locked or not exists (select from {{source}} source where {{same_row}} offset 0);
+end$f$, jsonb_build_object(
+    'source', p.source,
+    'same_row', embedder.key_matches(p.source, 'source', 'k.row_key'))));
 end
 $$;
 
@@ -201,41 +208,43 @@ begin
   perform embedder.create_function(p, 'next',
     '(after_key text, to_key text, condition text, force boolean, max_rows int, only_keys text[] default null, stale boolean default false) returns setof text',
     embedder.key_settings(p.source) || embedder.lookup_settings() || ' set lock_timeout = ''50ms''',
-    format($f$
+    embedder.fill($f$
 declare
-  lacking text := case when $4 then '' when $7 then %1$L else %2$L end
-    || case when $3 is null then '' else format(e' and (%%s\n)', $3) end;
+  lacking text := case when $4 then '' when $7 then {{lacks_fresh}} else {{lacks}} end
+    || case when $3 is null then '' else format(e' and (%s\n)', $3) end;
   orphans boolean := ($4 or $7) and $3 is null;
-begin%3$s
+begin{{check}}
   if $6 is not null then
-    return query execute %4$L || lacking || ' offset 0) source' || case when orphans then %5$L else '' end using $6;
+    return query execute {{given_rows}} || lacking || ' offset 0) source' || case when orphans then {{given_orphans}} else '' end using $6;
   else
     return query execute 'select u.row_key from (('
-      || %6$L || lacking || case when $1 is null then '' else %7$L end || case when $2 is null then '' else %8$L end || %9$L
-      || case when orphans then ') union all (' || %10$L
-        || case when $1 is null then '' else %11$L end || case when $2 is null then '' else %12$L end || %13$L else '' end
-      || %14$L using $1, $2, $5;
-  end if;%3$s
-end$f$,
-      embedder.lacks_result(p, true), embedder.lacks_result(p, false), embedder.check_tables(p),
-      format('select given.row_key from unnest($1) given(row_key) cross join lateral (select from %s', row_of_given),
-      format(' union all select given.row_key from unnest($1) given(row_key) where not exists (select from %s offset 0)'
+      || {{rows}} || lacking || case when $1 is null then '' else {{rows_after}} end || case when $2 is null then '' else {{rows_to}} end || {{rows_order}}
+      || case when orphans then ') union all (' || {{orphans}}
+        || case when $1 is null then '' else {{orphans_after}} end || case when $2 is null then '' else {{orphans_to}} end || {{orphans_order}} else '' end
+      || {{united}} using $1, $2, $5;
+  end if;{{check}}
+end$f$, jsonb_build_object(
+    'lacks_fresh', quote_literal(embedder.lacks_result(p, true)),
+    'lacks', quote_literal(embedder.lacks_result(p, false)),
+    'check', embedder.check_tables(p),
+    'given_rows', quote_literal(format('select given.row_key from unnest($1) given(row_key) cross join lateral (select from %s', row_of_given)),
+    'given_orphans', quote_literal(format(' union all select given.row_key from unnest($1) given(row_key) where not exists (select from %s offset 0)'
         ' and (exists (select from %s t where %s%s offset 0) or exists (select from %s d where d.row_key = given.row_key offset 0))',
         row_of_given, embedder.target_of(p), embedder.key_matches(p.source, 't', 'given.row_key'),
-        case when p.sidecar then '' else ' and ' || embedder.has_result(p, 't') end, embedder.book(p, 'dead_letter')),
-      format('select %s, %s from %s source where true%s', row_key, keys, p.source, embedder.and_filter(p)),
-      format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1')),
-      format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2')),
-      format(' order by %s limit $3', keys),
-      case when p.sidecar
+        case when p.sidecar then '' else ' and ' || embedder.has_result(p, 't') end, embedder.book(p, 'dead_letter'))),
+    'rows', quote_literal(format('select %s, %s from %s source where true%s', row_key, keys, p.source, embedder.and_filter(p))),
+    'rows_after', quote_literal(format(' and (%s) > (%s)', keys, embedder.key_values(p.source, '$1'))),
+    'rows_to', quote_literal(format(' and (%s) <= (%s)', keys, embedder.key_values(p.source, '$2'))),
+    'rows_order', quote_literal(format(' order by %s limit $3', keys)),
+    'orphans', quote_literal(case when p.sidecar
         then format('select distinct on (%1$s) %2$s, %1$s from %3$s t where not exists (select from %4$s offset 0)',
           target_keys, embedder.key_expression(p.source, 't'), embedder.target_of(p), row_of_result)
         else format('select %s, %s from %s source where (%s) is not true and %s',
-          row_key, keys, p.source, coalesce(p.filter, 'true'), embedder.has_result(p, 'source')) end,
-      format(' and (%s) > (%s)', target_keys, embedder.key_values(p.source, '$1')),
-      format(' and (%s) <= (%s)', target_keys, embedder.key_values(p.source, '$2')),
-      format(' order by %s limit $3', target_keys),
-      format(')) u(row_key, %1$s) order by %1$s limit $3', places)));
+          row_key, keys, p.source, coalesce(p.filter, 'true'), embedder.has_result(p, 'source')) end),
+    'orphans_after', quote_literal(format(' and (%s) > (%s)', target_keys, embedder.key_values(p.source, '$1'))),
+    'orphans_to', quote_literal(format(' and (%s) <= (%s)', target_keys, embedder.key_values(p.source, '$2'))),
+    'orphans_order', quote_literal(format(' order by %s limit $3', target_keys)),
+    'united', quote_literal(format(')) u(row_key, %1$s) order by %1$s limit $3', places)))));
 end
 $$;
 
