@@ -117,6 +117,8 @@ begin
   -- To find the results of its rows everything would be read. A worker does, since the table has another file (sql/pipeline/unseen.sql).
   perform embedder.generate_trigger(p, 'pruned', '', embedder.recount_statement(p));
   perform embedder.generate_long_keys(p);
+  -- Of an earlier version.
+  execute format('drop function if exists embedder.%I()', format('pipeline_%s_prune', p.id));
   perform embedder.generate_forget(p);
 end
 $$;

@@ -169,7 +169,7 @@ left join lateral (select * from embedder.queue_count q where q.pipeline_id = n.
 left join lateral (select embedder.stale_rows(n.id) as stale_rows where n.id is not null) ns on true
 where p.live and embedder.may_see(p.source);
 comment on view embedder.status is 'One row a pipeline, with exact counts; an estimate is named so.';
-comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in; null while a worker has yet to count: a table that is large, or has a filter, when it is declared or changed.';
+comment on column embedder.status.source_rows is 'Rows of the source, of those that the filter lets in; null while a worker has yet to count: a large table, or one with a filter, after a declaration, a change of the table or a migrate.';
 comment on column embedder.status.embedded_rows is 'Rows that have a result.';
 comment on column embedder.status.stale_rows is 'Rows with a result whose text has changed since: queued or failed.';
 comment on column embedder.status.coverage is 'Share of the source rows that are done: (embedded_rows - stale_rows + empty_rows) / source_rows.';

@@ -132,7 +132,11 @@ begin
   if problem is not null then
     -- So that workers look at it until there is none, whatever mends it.
     update embedder.pipeline e set fingerprint = null where e.id = p.id and e.fingerprint is not null;
-    if embedder.foreign_below(p.source) is not null then perform embedder.place_triggers(p); end if;
+    if embedder.foreign_below(p.source) is not null then
+      -- An earlier version has not made what they run.
+      if to_regproc(format('embedder.pipeline_%s_removed', p.id)) is null then perform embedder.generate_functions(p); end if;
+      perform embedder.place_triggers(p);
+    end if;
     return problem;
   end if;
 
