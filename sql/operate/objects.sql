@@ -166,9 +166,14 @@ begin
   loop
     if not r.there then
       if embedder.is_passing(r.relname) then execute format('truncate %s', r.relation); end if;
-      execute format('alter table %s add column %I %s%s%s%s%s', r.relation, r.attname, r.type_name, ' collate ' || r.collation,
-        ' default ' || r.default_value, case when r.attnotnull then ' not null' end,
+      -- In steps: where a function takes rows of the table, PostgreSQL refuses a new column that comes with a default.
+      execute format('alter table %s add column %I %s%s%s', r.relation, r.attname, r.type_name, ' collate ' || r.collation,
         case r.attidentity when 'a' then ' generated always as identity' end);
+      if r.default_value is not null then
+        execute format('alter table %s alter column %I set default %s', r.relation, r.attname, r.default_value);
+        execute format('update %s set %I = default', r.relation, r.attname);
+      end if;
+      if r.attnotnull then execute format('alter table %s alter column %I set not null', r.relation, r.attname); end if;
     else
       if r.default_value is distinct from r.present_default then
         execute format('alter table %s alter column %I %s', r.relation, r.attname, coalesce('set default ' || r.default_value, 'drop default'));

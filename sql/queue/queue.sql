@@ -57,7 +57,7 @@ begin
 end
 $$;
 comment on function embedder.enqueue_embed(text, text) is
-  'Queues one row. True: it was put on the queue; false: it was already waiting there, or is no row of the table.';
+  'Queues one row. True: it was put on the queue; false: it was already waiting there, is no row of the table, or has a key that is too long.';
 
 create or replace function embedder.enqueue_embed(pipeline text, row_key anyelement) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$
