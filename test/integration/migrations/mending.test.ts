@@ -89,6 +89,7 @@ describe('migrate says and mends', () => {
       'alter table embedder.job drop column fresh cascade',
       'column job.fresh is missing',
     ],
+    ['a sequence that is gone', 'drop sequence embedder.asleep', 'sequence asleep is missing'],
     ['an index that is gone', 'drop index embedder.job_due', 'index job.job_due is missing'],
     [
       'a default that is gone',
