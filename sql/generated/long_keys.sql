@@ -17,32 +17,37 @@ return format('left(%1$s, 200) || ''... '' || md5(%1$s)', row_key);
 create or replace function embedder.generate_long_keys(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  perform embedder.create_function(p, 'enqueue_each', '(row_keys text[], fresh boolean[]) returns void', embedder.key_settings(p.source), format($f$
+  perform embedder.create_function(p, 'enqueue_each', '(row_keys text[], fresh boolean[]) returns void', embedder.key_settings(p.source), embedder.fill($f$
 declare
   long record;
-begin%2$s
+begin{{enqueue_fitting}}
   for long in
     select k.row_key, coalesce(bool_or(k.fresh), false) as fresh from unnest($1, $2) k(row_key, fresh)
-    where octet_length(k.row_key) > %1$s group by k.row_key
+    where octet_length(k.row_key) > {{longest_key}} group by k.row_key
   loop
-    begin%3$s
+    begin{{enqueue_long}}
     exception when program_limit_exceeded then
-      if exists (select from %4$s source where %5$s%6$s) then
-        insert into %7$s (row_key, attempts, error)
-        values (%9$s, 0, format('its key has %%s bytes, more than an index entry holds: the row is not embedded', octet_length(long.row_key)))
+      if exists (select from {{source}} source where {{same_row}}{{filter}}) then
+        insert into {{dead_letters}} (row_key, attempts, error)
+        values ({{letter_key}}, 0, format('its key has %s bytes, more than an index entry holds: the row is not embedded', octet_length(long.row_key)))
         on conflict (pipeline_id, row_key) do nothing;
-        if long.fresh then insert into %8$s (source_rows) values (1); end if;
+        if long.fresh then insert into {{tally}} (source_rows) values (1); end if;
       else
-        delete from %7$s d where d.row_key = %9$s;
+        delete from {{dead_letters}} d where d.row_key = {{letter_key}};
       end if;
     end;
   end loop;
-end$f$, embedder.longest_key(),
-    embedder.enqueue_statement(p, format('select k.row_key, coalesce(bool_or(k.fresh), false) from unnest($1, $2) k(row_key, fresh) '
+end$f$, jsonb_build_object(
+    'longest_key', embedder.longest_key(),
+    'enqueue_fitting', embedder.enqueue_statement(p, format('select k.row_key, coalesce(bool_or(k.fresh), false) from unnest($1, $2) k(row_key, fresh) '
       'where octet_length(k.row_key) <= %s group by k.row_key', embedder.longest_key())),
-    embedder.enqueue_statement(p, 'select long.row_key, long.fresh'),
-    p.source, embedder.key_matches(p.source, 'source', 'long.row_key'), embedder.and_filter(p),
-    embedder.book(p, 'dead_letter'), embedder.book(p, 'tally'), embedder.letter_key('long.row_key')));
+    'enqueue_long', embedder.enqueue_statement(p, 'select long.row_key, long.fresh'),
+    'source', p.source,
+    'same_row', embedder.key_matches(p.source, 'source', 'long.row_key'),
+    'filter', embedder.and_filter(p),
+    'dead_letters', embedder.book(p, 'dead_letter'),
+    'tally', embedder.book(p, 'tally'),
+    'letter_key', embedder.letter_key('long.row_key'))));
 end
 $$;
 

@@ -156,65 +156,81 @@ begin
   -- One plan for good, of lookups: it may be called for each row of a large update.
   perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
     embedder.key_settings(p.source) || replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off',
-    format($f$
+    embedder.fill($f$
 declare
   uncounted bigint;
   vectors bigint := 0;
   kept text[];
-  letters text[] := $1 || array(select %8$s from unnest($1) k(row_key) where octet_length(k.row_key) > %9$s);
+  letters text[] := $1 || array(select {{letter_key}} from unnest($1) k(row_key) where octet_length(k.row_key) > {{longest_key}});
 begin
   -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
-  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any (letters);
+  delete from embedder.pipeline_{{id}}_dead_letter d where d.row_key = any (letters);
   with gone as (
-    delete from embedder.pipeline_%1$s_job j where j.row_key = any ($1) returning j.fresh
+    delete from embedder.pipeline_{{id}}_job j where j.row_key = any ($1) returning j.fresh
   ) select count(*) filter (where gone.fresh) into uncounted from gone;
   -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
-  delete from embedder.pipeline_%1$s_dead_letter d where d.row_key = any (letters);
-  delete from embedder.pipeline_%1$s_empty_row e where e.row_key = any ($1);
+  delete from embedder.pipeline_{{id}}_dead_letter d where d.row_key = any (letters);
+  delete from embedder.pipeline_{{id}}_empty_row e where e.row_key = any ($1);
   begin
-    kept := array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %3$s source where %4$s%5$s));
+    kept := array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from {{source}} source where {{same_row}}{{filter}}));
   exception when undefined_table then
     -- It has another name now.
-    execute format('select array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %%s source where %%s))',
-      %6$s::regclass, %7$L) into kept using $1;
-  end;%2$s
+    execute format('select array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %s source where %s))',
+      {{source_oid}}::regclass, {{same_row_if_renamed}}) into kept using $1;
+  end;{{take_results}}
   if cardinality($1) > uncounted or vectors > 0 then
-    insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
+    insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
   end if;
-  if current_setting('transaction_isolation') not like 'read%%' then kept := array(select gone.row_key from unnest($1) gone(row_key) union select unnest(kept)); end if;
-  if cardinality(kept) > 0 then perform embedder.pipeline_%1$s_enqueue(kept); end if;
-end$f$, p.id, case when p.sidecar then format($f$
+  if current_setting('transaction_isolation') not like 'read%' then kept := array(select gone.row_key from unnest($1) gone(row_key) union select unnest(kept)); end if;
+  if cardinality(kept) > 0 then perform embedder.pipeline_{{id}}_enqueue(kept); end if;
+end$f$, jsonb_build_object(
+    'id', p.id,
+    'take_results', case when p.sidecar then format($f$
   with gone as (
     delete from %s t using unnest($1) gone(row_key) where %s and gone.row_key <> all (kept) returning t.chunk
   ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
     embedder.target_of(p), embedder.key_matches(p.source, 't', 'gone.row_key'),
     embedder.check_sight(p.target_table)) else '' end,
-    p.source, embedder.key_matches(p.source, 'source', 'gone.row_key'), embedder.and_filter(p),
-    p.source::oid, embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p),
-    embedder.letter_key('k.row_key'), embedder.longest_key()));
+    'source', p.source,
+    'same_row', embedder.key_matches(p.source, 'source', 'gone.row_key'),
+    'filter', embedder.and_filter(p),
+    'source_oid', p.source::oid,
+    'same_row_if_renamed', quote_literal(embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p)),
+    'letter_key', embedder.letter_key('k.row_key'),
+    'longest_key', embedder.longest_key())));
 
   -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
-  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', format($f$
+  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', embedder.fill($f$
 begin
-  select (select count(*) from %s where true%s), (select count(*) from %s t where %s) into $1, $2;%s
-end$f$, p.source, embedder.and_filter(p), embedder.target_of(p), embedder.has_result(p, 't'), embedder.check_tables(p)));
+  select (select count(*) from {{source}} where true{{filter}}), (select count(*) from {{target}} t where {{has_result}}) into $1, $2;{{check}}
+end$f$, jsonb_build_object(
+    'source', p.source,
+    'filter', embedder.and_filter(p),
+    'target', embedder.target_of(p),
+    'has_result', embedder.has_result(p, 't'),
+    'check', embedder.check_tables(p))));
 
   -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
-  perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), format($f$
+  perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), embedder.fill($f$
 begin
-  if current_setting('transaction_isolation') not like 'read%%' then%2$s return; end if;
-  delete from embedder.pipeline_%1$s_empty_row e where not exists (select from %3$s source where %6$s%5$s);
+  if current_setting('transaction_isolation') not like 'read%' then{{recount_later}} return; end if;
+  delete from embedder.pipeline_{{id}}_empty_row e where not exists (select from {{source}} source where {{row_of_empty}}{{filter}});
   -- In one statement, and so of one moment.
-  insert into embedder.pipeline_%1$s_tally (source_rows, embedded_rows)
+  insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows)
   select c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
-  from embedder.pipeline_%1$s_count() c,
+  from embedder.pipeline_{{id}}_count() c,
     (select coalesce(sum(source_rows), 0) as source_rows, coalesce(sum(embedded_rows), 0) as embedded_rows
-      from embedder.pipeline_%1$s_tally) t,
-    (select count(*) as fresh from embedder.pipeline_%1$s_job j
-      where j.fresh and exists (select from %3$s source where %4$s%5$s)) j
+      from embedder.pipeline_{{id}}_tally) t,
+    (select count(*) as fresh from embedder.pipeline_{{id}}_job j
+      where j.fresh and exists (select from {{source}} source where {{row_of_job}}{{filter}})) j
   where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows;
-end$f$, p.id, embedder.recount_statement(p), p.source, embedder.key_matches(p.source, 'source', 'j.row_key'), embedder.and_filter(p),
-    embedder.key_matches(p.source, 'source', 'e.row_key')));
+end$f$, jsonb_build_object(
+    'id', p.id,
+    'recount_later', embedder.recount_statement(p),
+    'source', p.source,
+    'row_of_job', embedder.key_matches(p.source, 'source', 'j.row_key'),
+    'filter', embedder.and_filter(p),
+    'row_of_empty', embedder.key_matches(p.source, 'source', 'e.row_key'))));
 
   perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(
     e'\nbegin%s\nexception when program_limit_exceeded then\n  perform %s($1, null);\nend',

@@ -49,32 +49,42 @@ declare
     end if;$f$, marker, p.id, embedder.book(p, 'tally')) end;
 begin
   if p.filter is null then
-    perform embedder.generate_trigger(p, 'changed', '', format($f$
-    if %1$s then
-      %2$s %3$s
+    perform embedder.generate_trigger(p, 'changed', '', embedder.fill($f$
+    if {{moved}} then
+      {{forget}} {{arrived}}
     end if;
-    if %1$s or %4$s then%5$s
-    end if;%6$s$f$, moved, forget, arrived, changed,
-      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end)), counted), null, if_long);
+    if {{moved}} or {{changed}} then{{enqueue}}
+    end if;{{counted}}$f$, jsonb_build_object(
+    'moved', moved,
+    'forget', forget,
+    'arrived', arrived,
+    'changed', changed,
+    'enqueue', embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else moved end)),
+    'counted', counted)), null, if_long);
     return;
   end if;
-  perform embedder.generate_trigger(p, 'changed', '', format($f$
-    was := exists (select from (select old.*) o where (%1$s));
-    inside := exists (select from (select new.*) n where (%1$s));
-    arrives := inside and (not was or %2$s);
-    if was and (not inside or %2$s) then
-      %3$s
+  perform embedder.generate_trigger(p, 'changed', '', embedder.fill($f$
+    was := exists (select from (select old.*) o where ({{filter}}));
+    inside := exists (select from (select new.*) n where ({{filter}}));
+    arrives := inside and (not was or {{moved}});
+    if was and (not inside or {{moved}}) then
+      {{forget}}
     end if;
     if arrives then
-      null; %4$s
+      null; {{arrived}}
     end if;
-    if arrives or inside and (%5$s) then%6$s%7$s
-    end if;%8$s$f$, p.filter, moved, forget, arrived, changed,
-      embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)),
-      -- Outside the filter and with a vector: it has just left, or somebody has given it one. A job empties it.
+    if arrives or inside and ({{changed}}) then{{enqueue}}{{or_empty}}
+    end if;{{counted}}$f$, jsonb_build_object(
+    'filter', p.filter,
+    'moved', moved,
+    'forget', forget,
+    'arrived', arrived,
+    'changed', changed,
+    'enqueue', embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)),
+    'or_empty', -- Outside the filter and with a vector: it has just left, or somebody has given it one. A job empties it.
       case when p.sidecar then '' else format(e'\n    elsif not inside and new.%I is not null and (was or old.%1$I is null) then%s', marker,
         embedder.enqueue_statement(p, format('select %s, false', new_key))) end,
-      counted), null, if_long, blindly);
+    'counted', counted)), null, if_long, blindly);
 end
 $$;
 
