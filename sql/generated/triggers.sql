@@ -118,7 +118,9 @@ begin
   perform embedder.generate_trigger(p, 'pruned', '', embedder.recount_statement(p));
   perform embedder.generate_long_keys(p);
   -- Of an earlier version.
-  execute format('drop function if exists embedder.%I()', format('pipeline_%s_prune', p.id));
+  if to_regproc(format('embedder.pipeline_%s_prune', p.id)) is not null then
+    execute format('drop function embedder.%I()', format('pipeline_%s_prune', p.id));
+  end if;
   perform embedder.generate_forget(p);
 end
 $$;
