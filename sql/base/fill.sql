@@ -3,6 +3,7 @@
 
 -- The template with its pieces, which are SQL already: names and texts are quoted by whoever gives them. A null stands for
 -- nothing. In one pass, so that what a piece holds is never taken for a placeholder.
+-- Callable by: everybody.
 create or replace function embedder.fill(template text, pieces jsonb) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare

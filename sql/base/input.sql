@@ -2,6 +2,7 @@
 
 -- Cuts an input into its pieces, in order: a piece is either literal text or the name of a column.
 -- In a template {{ and }} are braces, \n a line break, \t a tab, \\ a backslash.
+-- Callable by: everybody.
 create or replace function embedder.parse_input(source regclass, input text)
 returns table (literal text, column_name text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -23,11 +24,13 @@ end
 $$;
 comment on function embedder.parse_input is 'The pieces of a pipeline''s input: literals and columns. Raises undefined_column or invalid_parameter_value.';
 
+-- Callable by: everybody.
 create or replace function embedder.column_names(source regclass) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(attname, ', ' order by attnum) from pg_attribute where attrelid = source and attnum > 0 and not attisdropped
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.parse_template(source regclass, template text)
 returns table (literal text, column_name text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -60,6 +63,7 @@ end
 $$;
 
 -- SQL for a column as text. A collation that is not deterministic keeps regular expressions from it.
+-- Callable by: everybody.
 create or replace function embedder.column_text(source regclass, column_name text, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('%s.%I::text%s', row_alias, column_name, (
@@ -68,6 +72,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- SQL that joins texts. A function takes a hundred arguments at most: so there is a concat of each hundred, and one of these.
+-- Callable by: everybody.
 create or replace function embedder.concatenation(parts text[]) returns text
 language plpgsql immutable strict set search_path = pg_catalog, pg_temp as $$
 begin
@@ -81,6 +86,7 @@ $$;
 
 -- The SQL expression that gives a row's input text; row_alias is the row's name in the query around it.
 -- A template whose columns are all null or blank gives null: its literals alone say nothing.
+-- Callable by: everybody.
 create or replace function embedder.input_expression(source regclass, input text, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case
@@ -113,6 +119,7 @@ return coalesce(' and (' || p.filter || ')', '');
 
 -- The template of a chunked pipeline that wraps each chunk, such as '{title}: {chunk}': its pieces before and after
 -- {chunk}, which stands in it once.
+-- Callable by: everybody.
 create or replace function embedder.parse_wrapping(source regclass, template text, out before text, out after text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -133,6 +140,7 @@ $$;
 comment on function embedder.parse_wrapping is 'What stands before and after {chunk} in a chunk template. Raises undefined_column or invalid_parameter_value.';
 
 -- The SQL expression of a piece of a chunk template, which may be without a column.
+-- Callable by: everybody.
 create or replace function embedder.literal_or_template(source regclass, piece text, row_alias text default 'source') returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(embedder.concatenation(array_agg(
@@ -141,6 +149,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- SQL for what stands before and after each chunk of a row of a pipeline.
+-- Callable by: everybody.
 create or replace function embedder.chunk_wrapping(p embedder.pipeline, row_alias text) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select array[embedder.literal_or_template(p.source, w.before, row_alias), embedder.literal_or_template(p.source, w.after, row_alias)]
@@ -155,6 +164,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The columns of the source that a pipeline reads, with their numbers. A column that is renamed later keeps its number.
+-- Callable by: everybody.
 create or replace function embedder.used_columns(p embedder.pipeline, filter_columns text[]) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select jsonb_object_agg(a.attname, a.attnum)
@@ -173,6 +183,7 @@ $$;
 -- itself what a trigger could not keep in step, such as subqueries, aggregates and functions whose result changes by
 -- itself. path is the search_path of whoever wrote the filter. renamed maps the present names of columns to those that
 -- the filter has for them; it comes back with the present ones.
+-- Callable by: everybody.
 create or replace function embedder.check_filter(
   source regclass, filter text, path text, renamed jsonb default '{}', out checked text, out columns text[])
 language plpgsql set search_path = pg_catalog, pg_temp as $$

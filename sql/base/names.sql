@@ -2,6 +2,7 @@
 
 -- base and suffix as one name, whole and unique. PostgreSQL counts 63 bytes and cuts what is longer, also where that makes
 -- two names one. So a base that is too long is cut here, between two characters, and a hash of the whole name follows.
+-- Callable by: everybody.
 create or replace function embedder.made_name(base text, suffix text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select case when octet_length(base || suffix) <= 63 then base || suffix
@@ -12,17 +13,20 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function embedder.made_name is 'A name of at most 63 bytes: base and suffix, with a hash between them where the base had to be cut.';
 
+-- Callable by: everybody.
 create or replace function embedder.sidecar_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name(p.name, '_' || embedder.noun_of(p.task))
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.view_name(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name(p.name, '_with_' || embedder.noun_of(p.task))
 $$;
 
 -- The name of a target of a generation that is not the live one.
+-- Callable by: everybody.
 create or replace function embedder.numbered(target_name text, generation int) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name(target_name, '_' || generation)
@@ -36,6 +40,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- A name that somebody has given us, and that PostgreSQL would cut without a word.
+-- Callable by: everybody.
 create or replace function embedder.check_length(kind text, name text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin

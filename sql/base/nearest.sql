@@ -1,6 +1,7 @@
 -- Names that were meant: for the hints of errors about names that are not there.
 
 -- How many letters must be put in, left out, exchanged or swapped with their neighbour to make one name of another.
+-- Callable by: everybody.
 create or replace function embedder.distance(one text, other text) returns int
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -22,6 +23,7 @@ end
 $$;
 
 -- 'Did you mean "title"? ', or nothing where no name is near: a third of its letters may be wrong, or it is the beginning.
+-- Callable by: everybody.
 create or replace function embedder.did_you_mean(wanted text, names text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select coalesce((
@@ -34,6 +36,7 @@ $$;
 comment on function embedder.did_you_mean is 'The beginning of a hint: the name that is nearest to one that is not there.';
 
 -- The table of this name, as the caller's search_path finds it. Raises undefined_table with the nearest name.
+-- Callable by: everybody.
 create or replace function embedder.table_named(relation text) returns regclass
 language plpgsql stable as $$
 declare

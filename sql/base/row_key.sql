@@ -3,6 +3,7 @@
 
 -- The columns of the primary key in their order, with the type and the equality operator of each one's index.
 -- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and a search asks often.
+-- Callable by: everybody.
 create or replace function embedder.key_columns(source regclass)
 returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean, canonical text, collation_name text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -46,6 +47,7 @@ $$;
 comment on function embedder.key_columns is 'The primary key of a table, one row a column; no row where it has none.';
 
 -- SQL for the row key of the row named row_alias.
+-- Callable by: everybody.
 create or replace function embedder.key_expression(source regclass, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case count(*)
@@ -62,6 +64,7 @@ $$;
 comment on function embedder.key_expression is 'SQL that computes the row key (text) of one row.';
 
 -- Whether each key has one text: keys of other types may be equal and yet print differently ('A' and 'a' of citext).
+-- Callable by: everybody.
 create or replace function embedder.one_text(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce(bool_and((k.plain or a.atttypid in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype, 'bytea'::regtype))
@@ -70,6 +73,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- SQL for the typed value of each key column, taken out of a row key: 'id::bigint'.
+-- Callable by: everybody.
 create or replace function embedder.key_values(source regclass, row_key text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(value, ', ' order by place)
@@ -83,6 +87,7 @@ $$;
 comment on function embedder.key_values is 'SQL for the typed key columns of a row key, in the order of the primary key.';
 
 -- SQL that is true where the row named row_alias has the given row key; it can use the primary key's index.
+-- Callable by: everybody.
 create or replace function embedder.key_matches(source regclass, row_alias text, row_key text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(condition, ' and ' order by place)
@@ -97,6 +102,7 @@ $$;
 comment on function embedder.key_matches is 'SQL for "this row has this row key", typed so that the index serves it.';
 
 -- SQL that is true where two rows that both carry the key columns have the same key.
+-- Callable by: everybody.
 create or replace function embedder.keys_equal(source regclass, one text, other text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(format('%s.%I %s %s.%I', one, column_name, equals, other, column_name), ' and ' order by place)
@@ -105,6 +111,7 @@ $$;
 comment on function embedder.keys_equal is 'SQL for "these two rows have the same key".';
 
 -- What a function must be created with so that row keys print the same in every session.
+-- Callable by: everybody.
 create or replace function embedder.key_settings(source regclass) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when bool_and(plain) then '' else

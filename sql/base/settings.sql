@@ -1,6 +1,7 @@
 -- Constants that SQL and the worker share, each with its reason.
 
 -- A worker writes its heartbeat every 2 s (HEARTBEAT_MS in src/worker/registration.ts). Five missed beats: it is gone.
+-- Callable by: everybody.
 create or replace function embedder.worker_timeout() returns interval
 language sql immutable parallel safe
 return interval '10 seconds';
@@ -29,6 +30,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- A type of pgvector with its schema, wherever the extension was installed; null where this pgvector has no such type.
+-- Callable by: everybody.
 create or replace function embedder.vector_type(kind text default 'vector') returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin

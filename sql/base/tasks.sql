@@ -10,6 +10,7 @@
 -- noun     what a result is called in the names of sidecars and views
 -- models   other tasks whose models do this one as well
 -- needs    the options that must be given, with values that they might have
+-- Callable by: everybody.
 create or replace function embedder.tasks()
 returns table (name text, input text, result text, columns text[], types text[], noun text, models text[], needs jsonb)
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -31,11 +32,13 @@ $$;
 comment on function embedder.tasks is 'The tasks that a pipeline may have, and what each of them gives.';
 
 -- The kind of result of a task; null where there is no such task.
+-- Callable by: everybody.
 create or replace function embedder.result_of(task text) returns text
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   select t.result from embedder.tasks() t where t.name = task
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.noun_of(task text) returns text
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   select t.noun from embedder.tasks() t where t.name = task
@@ -43,6 +46,7 @@ $$;
 
 -- The options of each task, with what their values must be. A worker checks them by the same rules
 -- (src/inference/tasks/task-options.ts); test/sql/options.test.ts runs one list of cases against both.
+-- Callable by: everybody.
 create or replace function embedder.known_options(task text) returns table (option text, wanted text)
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select v.option, v.wanted
@@ -63,12 +67,14 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Whether these are all strings, none of them longer than that.
+-- Callable by: everybody.
 create or replace function embedder.are_strings(list jsonb, longest int) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select coalesce(bool_and(jsonb_typeof(item) = 'string' and length(item #>> '{}') <= longest), true) from jsonb_array_elements(list) item
 $$;
 
 -- Whether a value is what known_options says of its option. An option means the same in each task that has it.
+-- Callable by: everybody.
 create or replace function embedder.fits_option(option text, value jsonb) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   -- A JSON null is not a value that an option may have.

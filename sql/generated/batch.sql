@@ -35,6 +35,7 @@ end
 $$;
 
 -- The columns of the key, quoted, with commas.
+-- Callable by: everybody.
 create or replace function embedder.key_list(source regclass, row_alias text default null) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select string_agg(coalesce(row_alias || '.', '') || quote_ident(column_name), ', ' order by place) from embedder.key_columns(source)
@@ -86,6 +87,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   end if;%s$f$, p.source, p.source::oid, embedder.target_of(p), p.target_table::oid, embedder.check_sight(p.source) || embedder.check_sight(p.target_table))
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_sight(relation regclass) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format($f$
@@ -94,12 +96,14 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   end if;$f$, relation::oid, embedder.hidden(relation))
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.hidden(relation regclass) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('row level security of %s binds its owner too, so that rows which are there look gone', relation)
 $$;
 
 -- The same, for whoever asks.
+-- Callable by: everybody.
 create or replace function embedder.is_hidden(relation regclass) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin

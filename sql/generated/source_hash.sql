@@ -2,18 +2,21 @@
 -- found without embedding anything (sql/queue/backfill.sql). A result of an earlier version, or of somebody else, has none.
 
 -- Its column's name beside a target column.
+-- Callable by: everybody.
 create or replace function embedder.hash_name(target_column text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name('source_hash_of_' || target_column, '')
 $$;
 
 -- The column that holds it: of a sidecar (where there are chunks, of chunk 0), or beside the target column.
+-- Callable by: everybody.
 create or replace function embedder.hash_column(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select case when p.sidecar then 'source_hash' else embedder.hash_name(p.target_column) end
 $$;
 
 -- All columns of a target that a pipeline writes in the source, or beside the key in a sidecar.
+-- Callable by: everybody.
 create or replace function embedder.written_columns(p embedder.pipeline) returns table (column_name text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.column_name from unnest(embedder.result_columns(p)) c union all select embedder.hash_column(p)

@@ -333,6 +333,7 @@ $$;
 
 -- The tables that need the triggers: the source and what is below it, since a statement fires the triggers of just the
 -- table that it names.
+-- Callable by: everybody.
 create or replace function embedder.members_of(source regclass) returns regclass[]
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin

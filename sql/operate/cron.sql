@@ -1,6 +1,7 @@
 -- Backfills by the clock, with pg_cron. `select cron.schedule('...', $$select embedder.backfill('articles')$$)` does as well;
 -- these give the job a name of its own, and say what is missing where pg_cron is.
 
+-- Callable by: everybody.
 create or replace function embedder.schedule_backfill(name text, schedule text default '* * * * *', condition text default null, stale boolean default false)
 returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -30,6 +31,7 @@ $$;
 comment on function embedder.schedule_backfill is
   'Has pg_cron call embedder.backfill(name) by a schedule in cron''s form; a second call changes it. Returns pg_cron''s number of the job.';
 
+-- Callable by: everybody.
 create or replace function embedder.unschedule_backfill(name text) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -44,12 +46,14 @@ end
 $$;
 comment on function embedder.unschedule_backfill is 'Ends what embedder.schedule_backfill has begun. False: there was nothing.';
 
+-- Callable by: everybody.
 create or replace function embedder.cron_job(pipeline text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return 'pgembedder backfill ' || pipeline;
 
 -- The database that pg_cron lives in; null where the server runs without it. Raises where the caller may not know: the settings are
 -- for superusers and pg_read_all_settings.
+-- Callable by: everybody.
 create or replace function embedder.cron_home() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -58,6 +62,7 @@ end
 $$;
 
 -- From there it can run jobs in other databases.
+-- Callable by: everybody.
 create or replace function embedder.require_cron(pipeline text, schedule text, command text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

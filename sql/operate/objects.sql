@@ -4,16 +4,19 @@
 -- table of this schema but inside a body.
 
 -- The roles that sql/rights/roles.sql makes and sql/rights/rights.sql gives rights to.
+-- Callable by: everybody.
 create or replace function embedder.our_roles() returns text[]
 language sql immutable set search_path = pg_catalog, pg_temp
 return array['embedder_admin', 'embedder_worker', 'embedder_reader'];
 
+-- Callable by: everybody.
 create or replace function embedder.missing_roles() returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select r from unnest(embedder.our_roles()) r where to_regrole(r) is null
 $$;
 
 -- The objects of a schema, each with what makes it what it is. Grants to others than PUBLIC and our roles are the users'.
+-- Callable by: everybody.
 create or replace function embedder.catalog_objects(space text default 'embedder')
 returns table (kind text, name text, definition text, of_version int)
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -89,6 +92,7 @@ $$;
 comment on function embedder.catalog_objects is 'The objects of a schema, each with a description that changes when it does.';
 
 -- What is not as migrate has left it, one line each.
+-- Callable by: everybody.
 create or replace function embedder.lost_objects() returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   with lost as (

@@ -1,6 +1,7 @@
 -- What a person looks at.
 
 -- Whose pipelines a view shows: one's own, and to an operator all. The views read with the rights of the schema's owner.
+-- Callable by: everybody.
 create or replace function embedder.may_see(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 return embedder.may_manage(source) or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker')
@@ -25,6 +26,7 @@ end
 $$;
 
 -- The pipelines that a worker is to count.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.uncounted_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id from embedder.pipeline p
@@ -33,6 +35,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Counts one. Nothing waits for it, and it waits for nobody: where somebody else counts it, it is counted later.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.count_pipeline(pipeline int) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -43,6 +46,7 @@ end
 $$;
 comment on function embedder.count_pipeline is 'Counts source and target of a pipeline that was declared or changed. Called by workers.';
 
+-- Callable by: everybody.
 create or replace function embedder.recount(name text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.command(p.id, 'recount') from embedder.pipeline p where p.name = (embedder.own_pipeline(recount.name)).name
@@ -50,12 +54,14 @@ $$;
 comment on function embedder.recount is 'Counts source and target of a pipeline anew, for embedder.status: after its sidecar was written by hand, or with its triggers switched off.';
 
 -- A sum of counts as a bigint, whatever an owner has written there: an overflow would keep every pipeline from its counts.
+-- Callable by: everybody.
 create or replace function embedder.bounded(total numeric) returns bigint
 language sql immutable set search_path = pg_catalog, pg_temp
 return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else total end::bigint;
 
 -- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
 -- Counts anew what is to be counted anew, or leaves it to what counts.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.fold_tally() returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
 #variable_conflict use_column
@@ -108,6 +114,7 @@ cross join lateral (
   from embedder.job j where j.pipeline_id = p.id) j;
 
 -- Of the rows that wait or have failed, those that have a result: it reads only these. Null where the tables are just being changed.
+-- Callable by: everybody.
 create or replace function embedder.stale_rows(pipeline int) returns bigint
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off as $$
 declare
@@ -120,6 +127,7 @@ exception when insufficient_privilege or undefined_table or undefined_column or 
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.state_of(p embedder.pipeline, error text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return case
@@ -130,6 +138,7 @@ return case
 end;
 
 -- What a worker tells Prometheus of the queue: every generation of every pipeline.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.queue_metrics()
 returns table (
   pipeline text, generation int, model text, state text, source_rows bigint, embedded_rows bigint, pending bigint, leased bigint,

@@ -1,6 +1,7 @@
 -- What a declaration must fulfil. Each check raises one error that says what was wrong and what to do.
 
 -- Checks a declaration, and completes it.
+-- Callable by: everybody.
 create or replace function embedder.check_pipeline(p embedder.pipeline, path text) returns embedder.pipeline
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -31,6 +32,7 @@ $$;
 drop function if exists embedder.name_taken(text);
 
 -- One that the caller does not see is found by the trigger that checks the row (sql/pipeline/installation.sql).
+-- Callable by: everybody.
 create or replace function embedder.check_name(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -43,6 +45,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_task(task text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -56,11 +59,13 @@ end
 $$;
 
 -- "a, b or c"
+-- Callable by: everybody.
 create or replace function embedder.one_of(names text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select regexp_replace(array_to_string(names, ', '), ', ([^,]*)$', ' or \1')
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_source(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -110,6 +115,7 @@ end
 $$;
 
 -- A foreign table among the partitions or children of a table: statements through the table fail where triggers have transition tables.
+-- Callable by: everybody.
 create or replace function embedder.foreign_below(source regclass) returns regclass
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -121,6 +127,7 @@ end
 $$;
 
 -- Whether the primary key is one "without overlaps".
+-- Callable by: everybody.
 create or replace function embedder.is_temporal(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -129,6 +136,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- A virtual generated column has no value where triggers run. Null where the pipeline reads none.
+-- Callable by: everybody.
 create or replace function embedder.virtual_column(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('column "%s" of %s is a virtual generated column, and triggers do not see when it changes', min(a.attname), p.source)
@@ -136,6 +144,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   having count(*) > 0
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_virtual(p embedder.pipeline) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -147,6 +156,7 @@ end
 $$;
 
 -- Whether the current user may make and change pipelines on this table.
+-- Callable by: everybody.
 create or replace function embedder.may_manage(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select pg_has_role(current_user, relowner, 'USAGE') from pg_class where oid = source), false)
@@ -154,11 +164,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Whether the current user is a member of a role, which may not exist.
+-- Callable by: everybody.
 create or replace function embedder.is_member(role_name text) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select coalesce((select pg_has_role(current_user, oid, 'USAGE') from pg_roles where rolname = role_name), false)
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_options(task text, options jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -192,6 +204,7 @@ end
 $$;
 
 -- src/chunking/parse-chunking.ts has the same rules, and test/sql/options.test.ts runs one list of cases against both.
+-- Callable by: everybody.
 create or replace function embedder.check_chunking(p embedder.pipeline, chunking jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -240,6 +253,7 @@ $$;
 
 -- The length of the target's vectors; null for a task without. A model that nobody has seen yet needs it said, since the
 -- target is made now.
+-- Callable by: everybody.
 create or replace function embedder.model_dimensions(model text, task text, options jsonb) returns int
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -271,6 +285,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_index(p embedder.pipeline) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -289,6 +304,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_index_options(p embedder.pipeline) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

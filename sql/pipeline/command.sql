@@ -14,6 +14,7 @@ where false;
 comment on view embedder.command is 'Written by the functions for users. It has no rows.';
 
 -- Has something done to a generation of a pipeline; or, with its number null, to the pipeline of that name.
+-- Callable by: everybody.
 create or replace function embedder.command(pipeline_id int, verb text, arguments jsonb default '{}', pipeline text default null) returns jsonb
 language sql set search_path = pg_catalog, pg_temp as $$
   insert into embedder.command (pipeline_id, pipeline, verb, arguments) values ($1, $4, $2, $3) returning answer
@@ -34,6 +35,7 @@ $$;
 
 -- Whoever may write the table may queue its rows; all else is for those who may change the pipeline. Nobody else is told
 -- that there is such a pipeline, unless they may know it anyway: find_pipeline raises for them what it does for any name.
+-- Callable by: everybody.
 create or replace function embedder.check_command() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -3,6 +3,7 @@
 -- the triggers of that table do the rest, with the rights of the schema's owner (sql/pipeline/installation.sql).
 
 -- No SET clause here: names in a filter mean what they mean under the caller's search_path.
+-- Callable by: everybody.
 create or replace function embedder.create_pipeline(
   source regclass,
   input text,
@@ -46,6 +47,7 @@ $$;
 comment on function embedder.create_pipeline is
   'Declares a pipeline: keeps target_column or a sidecar table in step with the input of the source''s rows. Returns its name.';
 
+-- Callable by: everybody.
 create or replace function embedder.declare_pipeline(p embedder.pipeline, enqueue_existing boolean, if_not_exists boolean, path text)
 returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -86,6 +88,7 @@ end
 $$;
 
 -- Writes a new row of embedder.pipeline; its triggers make the sidecar and the functions.
+-- Callable by: everybody.
 create or replace function embedder.save_pipeline(p embedder.pipeline) returns embedder.pipeline
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -101,6 +104,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.drop_pipeline(name text, drop_target boolean default false) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -113,6 +117,7 @@ end
 $$;
 comment on function embedder.drop_pipeline is 'Removes a pipeline with its jobs and triggers; keeps the target unless drop_target.';
 
+-- Callable by: everybody.
 create or replace function embedder.pause_pipeline(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -122,6 +127,7 @@ end
 $$;
 comment on function embedder.pause_pipeline is 'Lets jobs gather without being worked on; changes are still queued.';
 
+-- Callable by: everybody.
 create or replace function embedder.resume_pipeline(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -147,6 +153,7 @@ end
 $$;
 
 -- The live generation of a pipeline.
+-- Callable by: everybody.
 create or replace function embedder.find_pipeline(name text) returns embedder.pipeline
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -168,6 +175,7 @@ end
 $$;
 
 -- The live generation of a pipeline that the caller may change.
+-- Callable by: everybody.
 create or replace function embedder.own_pipeline(name text) returns embedder.pipeline
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

@@ -65,6 +65,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- What of a pipeline's own is missing or not as it must be, one line each.
+-- Callable by: everybody.
 create or replace function embedder.pipeline_gaps(p embedder.pipeline) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   -- The bits of pg_trigger.tgtype.

@@ -2,6 +2,7 @@
 -- task's options, where they are written) opens the next generation: a second row of embedder.pipeline with a target of
 -- its own, filled beside the live one, while both are kept in step by triggers of their own, until the cutover.
 
+-- Callable by: everybody.
 create or replace function embedder.alter_pipeline(
   name text,
   input text default null,
@@ -44,6 +45,7 @@ $$;
 comment on function embedder.alter_pipeline is
   'Changes a pipeline; null leaves an option as it is, '''' and {} take filter and chunking away. What changes results opens a new generation (see embedder.cutover). Returns what was done: changed, next generation, or unchanged.';
 
+-- Callable by: everybody.
 create or replace function embedder.change_pipeline(
   before embedder.pipeline, p embedder.pipeline, new_name text, target_column text, target_table text, path text) returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -95,6 +97,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.open_generation(before embedder.pipeline, p embedder.pipeline, target_column text, target_table text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -121,6 +124,7 @@ end
 $$;
 
 -- The next generation of a pipeline.
+-- Callable by: everybody.
 create or replace function embedder.next_generation(name text) returns embedder.pipeline
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -135,6 +139,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.cutover(name text, drop_old boolean default null, force boolean default false) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -152,6 +157,7 @@ end
 $$;
 comment on function embedder.cutover is 'Makes the next generation of a pipeline the live one; the old target is dropped, or kept as <target>_<generation>. With force also where rows have failed in it.';
 
+-- Callable by: everybody.
 create or replace function embedder.drop_next_generation(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -275,6 +281,7 @@ $$;
 -- Makes a generation live that a worker is to make live: filled, and indexed where an index is wanted. Gives back its name; and null
 -- where there are more, or where somebody has locked its table, or rows have failed in it: then it is to be tried again. One a
 -- transaction: its locks are not to wait for another one's.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.auto_cutover() returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -1,6 +1,7 @@
 -- The index on a target. A worker builds it after the first filling, outside any transaction of a user's.
 
 -- The vector indexes on a pipeline's target. One that an interrupted build left behind is not valid.
+-- Callable by: everybody.
 create or replace function embedder.target_indexes(p embedder.pipeline) returns table (index regclass, valid boolean)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select x.indexrelid::regclass, x.indisvalid
@@ -31,6 +32,7 @@ $$;
 -- For each filled pipeline without its index: the statements that make it, in order. An index that somebody has made
 -- by hand serves as well. An index that is being built looks like one left behind: so one worker at a time builds
 -- (begin_build), and a table on which a build is under way is left alone. That may be one whose worker has died.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.missing_indexes() returns table (id int, pipeline text, statements text[], advice text)
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id, p.name,
@@ -46,6 +48,7 @@ $$;
 comment on function embedder.missing_indexes is 'The statements that build the indexes that filled pipelines still lack.';
 
 -- Lets one worker at a time build indexes: it may until it calls end_build, or until its heartbeat is gone.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.begin_build(worker int) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -60,6 +63,7 @@ end
 $$;
 comment on function embedder.begin_build is 'Whether this worker may build indexes now: no other one does.';
 
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.end_build(worker int) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.worker_process set building = false where id = worker
@@ -86,6 +90,7 @@ $$;
 
 -- Notes why an index could not be built, and when it is tried again: after 30 s, and then after twice as long each time, up
 -- to an hour. Null: it was built.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.set_index_error(pipeline int, message text) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update embedder.pipeline p set
@@ -96,6 +101,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Whether the build of a pipeline's index waits for other transactions.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.build_waits(pipeline int) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select exists (select from pg_stat_progress_create_index g join embedder.pipeline p on p.target_table = g.relid
@@ -103,6 +109,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- What there is to say of a pipeline's index. How far a build is, its own role sees and whoever may read all statistics.
+-- Callable by: everybody.
 create or replace function embedder.index_state(p embedder.pipeline, out state text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case

@@ -73,6 +73,7 @@ $$;
 
 -- Takes what a pipeline that is gone has left on the books, some thousand rows at a time: whoever has dropped it holds a lock on the
 -- source meanwhile. A worker does the rest.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.clear_books(pipeline int) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -91,6 +92,7 @@ $$;
 comment on function embedder.clear_books is 'Deletes jobs, dead letters and counts of a pipeline that is gone. Called by workers.';
 
 -- Pipelines that are gone and still on the books.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.gone_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select id::int from generate_series(1, pg_sequence_last_value(pg_get_serial_sequence('embedder.pipeline', 'id')::regclass)) id(id)
@@ -120,6 +122,7 @@ $$;
 
 -- A row may be written without the functions for users. Nobody's bears the name of a pipeline of another table, as its
 -- next generation would, and what goes into statements that workers run is what embedder.check_pipeline lets through.
+-- Callable by: everybody.
 create or replace function embedder.check_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin

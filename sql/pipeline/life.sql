@@ -113,6 +113,7 @@ $$;
 -- Says what is wrong with the pipeline's tables; when nothing is, brings the pipeline up to what they are now: functions,
 -- view, triggers. Rows that its triggers missed, as they were not there or could not do their work, are looked for by a backfill. Called
 -- by a worker after an error and when the tables have changed, and by resume_pipeline.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.refresh_pipeline(pipeline int) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 declare
@@ -180,6 +181,7 @@ end
 $$;
 
 -- The pipelines whose tables have changed.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.changed_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id from embedder.pipeline p
@@ -190,6 +192,7 @@ $$;
 -- Has a pipeline follow its tables. Called by workers, one pipeline a transaction, so that nobody who changes several
 -- tables waits for it in the wrong order. Gives back what became of it: dropped, followed, or broken with the problem;
 -- no row where somebody else is at it, or has locked a table: then later.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.follow_tables(pipeline int) returns table (name text, outcome text, problem text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable

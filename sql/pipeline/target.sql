@@ -1,10 +1,12 @@
 -- The target of a pipeline: a sidecar table, or columns of the source.
 
+-- Callable by: everybody.
 create or replace function embedder.vector_kind(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return coalesce(p.options ->> 'vector_type', 'vector');
 
 -- The columns that hold a result, in order. The last one is null where there is none.
+-- Callable by: everybody.
 create or replace function embedder.result_columns(p embedder.pipeline) returns embedder.result_column[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select array_agg((
@@ -17,12 +19,14 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The result column that says whether a row has a result: the others may be null with one.
+-- Callable by: everybody.
 create or replace function embedder.result_marker(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select c.column_name from unnest(embedder.result_columns(p)) c order by c.place desc limit 1
 $$;
 
 -- The columns that a sidecar has beside the key, in order.
+-- Callable by: everybody.
 create or replace function embedder.sidecar_columns(p embedder.pipeline) returns table (column_name text, type_name text, rest text)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select 'chunk', 'integer', ' not null default 0'
@@ -37,6 +41,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Schema and name of the sidecar that a declaration asks for.
+-- Callable by: everybody.
 create or replace function embedder.sidecar_place(p embedder.pipeline) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when cardinality(parts) > 1 then parts
@@ -46,6 +51,7 @@ $$;
 
 -- Whether the target of a declaration is there before it is made; and whether a pipeline has written it: then what is in it may
 -- be of texts that are others by now. A column that somebody else has filled is taken for what it should be, if so asked.
+-- Callable by: everybody.
 create or replace function embedder.find_target(p embedder.pipeline, out there boolean, out of_pipeline boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -167,6 +173,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.column_type(relation regclass, column_name text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format_type(atttypid, atttypmod) from pg_attribute

@@ -39,6 +39,7 @@ $$;
 
 -- Begins a stale backfill for each pipeline whose marks have changed. Called by workers; a pipeline that is in error, or whose functions
 -- are to be made again first, is left for later.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.follow_unseen() returns table (name text, problem text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -70,6 +71,7 @@ $$;
 comment on function embedder.follow_unseen is 'Has rows looked at that may have changed while no trigger saw it. Called by workers.';
 
 -- What keeps changes from a pipeline and can be known beforehand; null where nothing does.
+-- Callable by: everybody.
 create or replace function embedder.warning_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select nullif(concat_ws('; ',

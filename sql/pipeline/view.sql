@@ -4,6 +4,7 @@
 -- column of the source is tied to it. A plain view would keep the table's owner from changing a column's type.
 
 -- The owner of a pipeline's functions: who owned the source when they were made.
+-- Callable by: everybody.
 create or replace function embedder.functions_owner(p embedder.pipeline) returns oid
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select f.proowner from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.proname = format('pipeline_%s_act', p.id)
@@ -12,6 +13,7 @@ $$;
 -- The view of a pipeline: the one that stands on its function, wherever somebody has moved it; else, at a cutover, the one
 -- on the function of the generation before it. Null where there is none. Anybody may make a view on that function, and the
 -- source's owner more than one: ours is that owner's, and still bears the name or the comment that we gave it.
+-- Callable by: everybody.
 create or replace function embedder.view_of(p embedder.pipeline) returns regclass
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select v.oid::regclass
@@ -38,6 +40,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Why a pipeline cannot have its view; null where it can.
+-- Callable by: everybody.
 create or replace function embedder.view_problem(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case

@@ -3,13 +3,16 @@
 -- row for each source row, and live changes go first.
 
 -- Rows of a range, as a rule; and the most ranges of a backfill: beyond that they become longer.
+-- Callable by: everybody.
 create or replace function embedder.rows_per_range() returns bigint
 language sql immutable
 return 10000;
+-- Callable by: everybody.
 create or replace function embedder.most_ranges() returns bigint
 language sql immutable
 return 4000;
 
+-- Callable by: everybody.
 create or replace function embedder.backfill(
   name text, condition text default null, force boolean default false, stale boolean default false) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -79,6 +82,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_condition(p embedder.pipeline, condition text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -250,6 +254,7 @@ $$;
 
 -- Takes the next rows out of the backfills of the given pipelines, in their order, as jobs leased to a worker. A single row
 -- without a row_key says that there is more: ranges were walked in which no row needs a job, or rows put aside for a moment.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.claim_backfill(worker int, pipeline_ids int[], max_jobs int, lease interval)
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
@@ -309,6 +314,7 @@ end
 $$;
 
 -- Of these pipelines those of which a backfill has something to walk, in the given order; soon: in a moment only.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.backfills_due(pipeline_ids int[]) returns table (pipeline_id int, soon boolean)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select p.id, r.soon
@@ -412,6 +418,7 @@ end
 $$;
 
 -- Ends backfills that have looked for rows which came and went unseen: the counts are made right. Called by workers.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.end_backfills() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

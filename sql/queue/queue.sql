@@ -15,6 +15,7 @@ $$;
 drop function if exists embedder.source_of(text);
 
 -- Whoever may write the table may queue its rows (sql/pipeline/command.sql).
+-- Callable by: everybody.
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.command(null, 'enqueue', jsonb_build_object('row_key', row_key), pipeline)::boolean
@@ -59,6 +60,7 @@ $$;
 comment on function embedder.enqueue_embed(text, text) is
   'Queues one row. True: it was put on the queue; false: it was already waiting there, is no row of the table, or has a key that is too long.';
 
+-- Callable by: everybody.
 create or replace function embedder.enqueue_embed(pipeline text, row_key anyelement) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$
   -- Through jsonb, whose form of times and dates is the same in every session.
@@ -67,6 +69,7 @@ $$;
 comment on function embedder.enqueue_embed(text, anyelement) is
   'Queues one row; a key of several columns as a jsonb object.';
 
+-- Callable by: everybody.
 create or replace function embedder.retry_failed(name text default null) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -83,6 +86,7 @@ comment on function embedder.retry_failed is 'Puts the dead letters of a pipelin
 -- no longer than it says for each pipeline: while somebody's snapshot is old, the index keeps the jobs that are done, and to look for the oldest
 -- one reads them all.
 drop function if exists embedder.claim_jobs(int, int[], int, interval);
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], max_jobs int, lease interval, look_back interval[] default null)
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql
@@ -128,6 +132,7 @@ $$;
 comment on function embedder.claim_jobs is 'Leases due jobs to a worker and counts the attempt.';
 
 -- Claims a group of suspects (sql/queue/worker.sql), for a worker that does nothing else meanwhile.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.claim_suspects(worker int, pipeline_ids int[], lease interval)
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -150,6 +155,7 @@ begin
     returning j.pipeline_id, j.row_key, j.version, j.attempts;
 end
 $$;
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.suspects_wait() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select exists (select from embedder.job where suspect is not null and due_at <= now())
@@ -157,6 +163,7 @@ $$;
 comment on function embedder.claim_suspects is 'Leases a group of rows to a worker, one of which may have killed the one before.';
 
 -- Those of the given jobs that the worker still holds: neither done, nor changed, nor taken over.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.held_jobs(worker int, pipeline int, row_keys text[], versions bigint[])
 returns setof text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -178,6 +185,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
   for update of j skip locked
 $$;
 
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.renew_leases(worker int, pipeline int, row_keys text[], versions bigint[], lease interval)
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -188,6 +196,7 @@ $$;
 comment on function embedder.renew_leases is 'Prolongs the leases of jobs that a worker is still busy with.';
 
 -- Gives jobs back without counting the attempt; they are due again after the delay.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.release_jobs(worker int, pipeline int, row_keys text[], versions bigint[], delay interval)
 returns void
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -200,6 +209,7 @@ comment on function embedder.release_jobs is 'Gives leased jobs back to the queu
 -- Books a failed attempt for each job. One with attempts left is due again after retry_base * 2^(attempts - 1), at most
 -- retry_limit, of which a random half is taken off so that rows that failed together do not come back together.
 -- One without becomes a dead letter.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.fail_jobs(
   worker int, pipeline int, row_keys text[], versions bigint[], errors text[], retry_base interval, retry_limit interval)
 returns table (row_key text, dead boolean)

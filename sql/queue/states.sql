@@ -32,6 +32,7 @@
 --   - A row whose result is missing or older than its text has a job or a dead letter, or lies in a range of a backfill.
 --   - A job that nobody works on is due at a time that comes: by due_at, which every lease has too.
 
+-- Callable by: everybody.
 create or replace function embedder.job_state(j embedder.job) returns text
 language sql stable
 return case

@@ -1,6 +1,7 @@
 -- The register of running workers.
 
 -- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead), and must register anew.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.beat(worker int) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -14,11 +15,13 @@ end
 $$;
 
 -- Notes what keeps a worker from claiming; null: nothing.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.note_worker(worker int, note text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.worker_process w set note = note_worker.note where w.id = worker
 $$;
 
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.set_idle(worker int, is_idle boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -30,6 +33,7 @@ end
 $$;
 
 -- Notes that a worker begins a batch, before anything of it is in its memory, and that others of its batches have ended.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.begin_batch(worker int, batch int, pipeline int, row_keys text[], ended int[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -42,6 +46,7 @@ comment on function embedder.begin_batch is 'Notes what a worker is about to wor
 
 -- Takes a worker off the register, and frees what it still holds. Returns how many of its jobs somebody else has locked,
 -- where no other worker is there to free them later.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.deregister(worker int) returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -54,6 +59,7 @@ end
 $$;
 
 -- Takes workers without a heartbeat off the register and frees what they held.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.rescue_jobs() returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -142,6 +148,7 @@ end
 $$;
 
 -- What other workers hold, and when each last gave a sign of life (null: it is not on the register any more).
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.leased_elsewhere(worker int) returns table (holder int, beat_at timestamptz, leased bigint)
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select j.leased_by, w.beat_at, count(*)
@@ -152,6 +159,7 @@ $$;
 -- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one. Whoever keeps the
 -- declaration locked is not waited for for long: it is written at the next occasion. What a look at the tables has found
 -- stays until they are followed: rows that can be embedded all the same prove nothing.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.set_pipeline_error(pipeline int, message text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
 begin
@@ -164,6 +172,7 @@ $$;
 
 -- Marks pipelines whose first filling has ended: every range is walked, and each row that waited then is done or has failed once.
 -- What comes later does not matter, nor what somebody's open transaction has locked. Nobody is waited for.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.mark_filled() returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare

@@ -53,7 +53,8 @@ begin
 end
 $do$;
 
--- The functions for users, and what these and the triggers call with the caller's rights.
+-- The functions for users, and what these and the triggers call with the caller's rights. Beside each function stands who may call it;
+-- where nothing does, only the schema's owner may. test/sql/callers.test.ts compares it with what this file does.
 do $do$
 declare
   f regprocedure;

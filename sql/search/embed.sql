@@ -4,6 +4,7 @@
 -- the answer. So both go over a second connection to the same database, by dblink, which commits each statement at once.
 
 -- The dblink connection in which this session talks to its own database.
+-- Callable by: everybody.
 create or replace function embedder.loopback_name() returns text
 language sql immutable parallel safe
 return 'embedder_loopback';
@@ -66,6 +67,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- What its role needs.
+-- Callable by: everybody.
 create or replace function embedder.loopback_functions() returns setof regprocedure
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select oid::regprocedure from pg_proc
@@ -125,6 +127,7 @@ end
 $$;
 
 -- The schema of the extension dblink; null where it is missing.
+-- Callable by: everybody.
 create or replace function embedder.dblink_schema() returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink'
@@ -196,6 +199,7 @@ end
 $$;
 
 -- What of the options decides a query's vector.
+-- Callable by: everybody.
 create or replace function embedder.query_options(options jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select jsonb_strip_nulls(jsonb_build_object('pooling', options -> 'pooling', 'normalize', options -> 'normalize', 'dimensions', options -> 'dimensions'))
@@ -203,6 +207,7 @@ $$;
 
 -- stable, so that an index serves `order by embedding <=> embedder.embed(...)`. The owner's rights, so that a caller needs
 -- none on the tables here.
+-- Callable by: everybody (embed, embed_for).
 do $do$
 begin
   perform embedder.create_function(

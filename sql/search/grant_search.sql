@@ -1,6 +1,7 @@
 -- What a role needs to search by text, granted in one call with the rights of whoever calls.
 
 -- The statements, in their order. granted: the role has it already.
+-- Callable by: everybody.
 create or replace function embedder.search_grants(role name, pipelines text[]) returns table (statement text, granted boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
@@ -57,6 +58,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.grant_search(role name, pipelines text[] default null) returns setof text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -75,6 +77,7 @@ comment on function embedder.grant_search is
   'Lets a role search by text in these pipelines, or in all of the caller''s. Returns the statements that are left for a superuser, or for the owners, to run; none when the role can search.';
 
 -- Takes away what grant_search has given: the tables, and without a list of pipelines the second connection.
+-- Callable by: everybody.
 create or replace function embedder.revoke_search(role name, pipelines text[] default null) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

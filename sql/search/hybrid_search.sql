@@ -2,6 +2,7 @@
 
 -- SQL for the words of a row or, where the pipeline cuts texts into chunks, of a chunk. prefix stands before each column.
 -- The columns of a template are joined in a way that an index can hold, which concat is not.
+-- Callable by: everybody.
 create or replace function embedder.full_text_expression(p embedder.pipeline, prefix text, language regconfig) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('pg_catalog.to_tsvector(%L::pg_catalog.regconfig, %s)', language,
@@ -16,11 +17,13 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       ) i) end)
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.is_chunked(p embedder.pipeline) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select p.chunking is not null
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.full_text_index(pipeline text, language regconfig default 'english') returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -35,6 +38,7 @@ comment on function embedder.full_text_index is
 
 -- A query that asks for fewer of the words: of those that must be there, any `enough` together. Phrases and words that must not be
 -- there stay as they are; so does a query with an "or" of its own, and one that has no more words.
+-- Callable by: everybody.
 create or replace function embedder.some_words(words tsquery, enough int) returns tsquery
 language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 declare
@@ -56,6 +60,7 @@ $$;
 -- SQL for the rows or chunks with the words of $2, the best first: key columns, _chunk, _weight. Those with all words come
 -- first; where these are fewer than k, those with two of them; and only where there is none at all, up to 5,000 with any. So what an
 -- index has to find, and what has to be ranked, stays small in a large table (docs/decisions.md, Rights 3).
+-- Callable by: everybody.
 create or replace function embedder.words_statement(p embedder.pipeline, k int, language regconfig, filter text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -92,6 +97,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.check_fusion(full_text_weight double precision, vector_weight double precision, rrf_k int)
 returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -107,6 +113,7 @@ end
 $$;
 
 -- How deep both lists are read for k results: what is far down in one may be first in the other.
+-- Callable by: everybody.
 create or replace function embedder.fusion_depth(k int) returns int
 language sql immutable parallel safe
 return greatest(4 * least(k, 100000), 60);
@@ -114,6 +121,7 @@ return greatest(4 * least(k, 100000), 60);
 -- Reciprocal rank fusion: a result's score is the sum over both lists of weight / (rrf_k + its rank there). It needs no
 -- common scale of similarity and word rank. rrf_k = 60 is the value of its authors: G. V. Cormack, C. L. A. Clarke and
 -- S. Buettcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods, SIGIR 2009.
+-- Callable by: everybody.
 create or replace function embedder.hybrid_statement(
   pipeline text, k int default 10, full_text_weight double precision default 1, vector_weight double precision default 1,
   rrf_k int default 60, language regconfig default 'english', filter text default null) returns text
@@ -169,6 +177,7 @@ comment on function embedder.hybrid_statement is
   'The statement that embedder.hybrid_search runs; $1 is the query''s vector, $2 its text. For explain, and to build upon.';
 
 -- Without a search_path of their own, and by a cursor, for the reasons given at embedder.search.
+-- Callable by: everybody (hybrid_search).
 do $do$
 declare
   head text := 'hybrid_search(pipeline text, query text, %s k int default 10, full_text_weight double precision default 1, '

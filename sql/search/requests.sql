@@ -89,6 +89,7 @@ $$;
 
 -- Claims up to max_requests requests for a worker, the oldest first, and no more than about a million characters: it has
 -- them all in memory.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.claim_requests(worker int, max_requests int)
 returns table (id bigint, model text, options jsonb, input text)
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -105,12 +106,14 @@ $$;
 comment on function embedder.claim_requests is 'Gives a worker query texts to embed.';
 
 -- Puts claimed requests back for another worker.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.release_requests(ids bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   update embedder.request set claimed_by = null where id = any (ids);
   select pg_notify('embedder_job', 'request');
 $$;
 
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.refuse_requests(ids bigint[], error text, hint text, sqlstate text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   with refused as (
@@ -122,6 +125,7 @@ $$;
 comment on function embedder.refuse_requests is 'Answers requests with an error.';
 
 -- Answers requests with their vectors, and keeps these for the next who asks the same.
+-- Callable by: workers, with the rights of the schema's owner (answer_requests).
 do $do$
 begin
   perform embedder.create_function(
@@ -152,6 +156,7 @@ $$;
 
 -- Removes what callers have left behind who were killed or cut off, and the cache's entries beyond its size, those that
 -- were not asked for the longest first. Workers call it with their heartbeat; till then the cache may be larger.
+-- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.tidy_requests() returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   delete from embedder.request where expires_at < now();

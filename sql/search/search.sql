@@ -2,6 +2,7 @@
 -- filter is the caller's own SQL.
 
 -- A pipeline that can be searched: the live generation of one with vectors.
+-- Callable by: everybody.
 create or replace function embedder.find_searchable(name text) returns embedder.pipeline
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,6 +17,7 @@ end
 $$;
 
 -- SQL for the key of the row named row_alias as a jsonb object, with the types that jsonb has.
+-- Callable by: everybody.
 create or replace function embedder.key_object(source regclass, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('pg_catalog.jsonb_build_object(%s)', string_agg(format('%L, %s.%I', column_name, row_alias, column_name), ', ' order by place))
@@ -24,6 +26,7 @@ $$;
 
 -- SQL for the rows of the source that pass the filter. Inside it the table goes by its own name, and the filter sees its
 -- columns alone. It ends in a line break, lest it end in a comment.
+-- Callable by: everybody.
 create or replace function embedder.filtered_source(p embedder.pipeline, filter text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when filter is null then p.source::text else format(e'(select * from %s where (%s\n))', p.source, filter) end
@@ -31,6 +34,7 @@ $$;
 
 -- SQL for the rows of the target whose row of the source passes the filter and may be seen. Where all do, the target
 -- stands alone, and an order by and a limit on it are served by its index.
+-- Callable by: everybody.
 create or replace function embedder.filtered_target(p embedder.pipeline, filter text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case
@@ -42,6 +46,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- SQL for the cosine distance from $1 of the target's row named row_alias.
+-- Callable by: everybody.
 create or replace function embedder.distance_expression(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   -- The parameter is a vector, and the column may be a halfvec.
@@ -52,6 +57,7 @@ $$;
 
 -- SQL for the k chunks nearest to $1, the nearest first: key columns, _chunk, _chunk_text, _distance. The underscores keep
 -- them apart from key columns of any name.
+-- Callable by: everybody.
 create or replace function embedder.nearest_statement(p embedder.pipeline, k int, filter text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('select %s, %s, %s as _distance from %s%s order by %3$s limit %6$s',
@@ -61,6 +67,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     case when not p.sidecar then format(' where target.%I is not null', p.target_column) else '' end, k)
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.search_statement(pipeline text, k int default 10, filter text default null) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -80,6 +87,7 @@ $$;
 comment on function embedder.search_statement is
   'The statement that embedder.search runs; $1 is the query''s vector. For explain, and to build upon.';
 
+-- Callable by: everybody.
 create or replace function embedder.check_k(k int) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -94,6 +102,7 @@ $$;
 -- pgvector 0.8 goes on with the scan until there are k (or hnsw.max_scan_tuples are seen). Before 0.8 a filter sees only the
 -- ef_search nearest, and a search with one that few rows pass gives fewer than k. The relaxed order is put right by the
 -- statement's own. An ivfflat index is looked through in the square root of its lists, by pgvector's advice.
+-- Callable by: everybody.
 create or replace function embedder.search_settings(p embedder.pipeline, k int) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -116,6 +125,7 @@ end
 $$;
 
 -- Makes settings for this transaction; gives back what they were, to be restored in the same way.
+-- Callable by: everybody.
 create or replace function embedder.exchange_settings(settings jsonb) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -132,6 +142,7 @@ $$;
 
 -- Raises what a search has raised, in a sentence about what the caller has given, and not about the statement that is made of it.
 -- Without a search_path of its own, as search.
+-- Callable by: everybody.
 create or replace function embedder.search_failed(pipeline text, filter text, state text, message text) returns void
 language plpgsql stable as $$
 declare
@@ -157,6 +168,7 @@ begin
 end
 $$;
 
+-- Callable by: everybody.
 create or replace function embedder.may_read(relation regclass) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -174,6 +186,7 @@ $$;
 -- search has no search_path of its own: the filter's names are found where its writer's are. All other names are
 -- qualified. It reads by a cursor (for ... in execute), which takes one statement and no more, and being stable it may
 -- not change data, whatever the filter says.
+-- Callable by: everybody (search).
 do $do$
 declare
   head text := 'search(pipeline text, query %s, k int default 10, filter text default null) '
