@@ -4,6 +4,7 @@ import { checkTaskOptions, optionNames } from '../../src/inference/tasks/task-op
 import type { ModelTask } from '../../src/models/description.ts';
 import { chunkingCases, taskOptionCases } from '../support/option-cases.ts';
 import { createMigratedDatabase, type MigratedDatabase } from '../support/pgembedder.ts';
+import { createRole } from '../support/postgres.ts';
 
 // A declaration is checked by SQL, a call and what a worker reads by TypeScript: one list of cases for both.
 
@@ -55,6 +56,21 @@ describe.each(Object.entries(taskOptionCases))('%s', (name, { needed, options })
     expect(await check({ ...needed, colour: 'red' })).toEqual(wherever(false));
     expect(await check({})).toEqual(wherever(Object.keys(needed).length === 0));
   });
+});
+
+it('an owner without any other right has labels and separators checked', async () => {
+  const owner = await createRole();
+  const client = await database.pool.connect();
+  try {
+    await client.query(`begin; grant create on schema public to ${owner.name};
+      alter table doc owner to ${owner.name}; set local role ${owner.name}`);
+    await client.query(`select embedder.create_pipeline('doc', 'body', name => 'topics', task => 'zero-shot-classification',
+      options => '{"labels": ["a", "b"]}', chunking => '{"strategy": "recursive", "separators": ["\\n"]}')`);
+  } finally {
+    await client.query('rollback');
+    client.release();
+    await owner.drop();
+  }
 });
 
 describe('chunking', () => {
