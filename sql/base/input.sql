@@ -62,7 +62,7 @@ begin
 end
 $$;
 
--- SQL for a column as text. A collation that is not deterministic keeps regular expressions from it.
+-- SQL for a column as text. In a collation that is not deterministic regular expressions would not work, so it is left out.
 -- Callable by: everybody.
 create or replace function embedder.column_text(source regclass, column_name text, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -71,7 +71,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     where a.attrelid = source and a.attname = column_text.column_name))
 $$;
 
--- SQL that joins texts. A function takes a hundred arguments at most: so there is a concat of each hundred, and one of these.
+-- SQL that joins texts. A function takes at most a hundred arguments: so each hundred has a concat, and these are joined by another one.
 -- Callable by: everybody.
 create or replace function embedder.concatenation(parts text[]) returns text
 language plpgsql immutable strict set search_path = pg_catalog, pg_temp as $$
@@ -112,7 +112,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from embedder.input_expression(p.source, p.input, row_alias) i
 $$;
 
--- ' and (the filter)', or nothing where there is none.
+-- ' and (the filter)', or nothing for a pipeline without a filter.
 create or replace function embedder.and_filter(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 return coalesce(' and (' || p.filter || ')', '');
@@ -123,7 +123,7 @@ return coalesce(' and (' || p.filter || ')', '');
 create or replace function embedder.parse_wrapping(source regclass, template text, out before text, out after text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  -- Not a brace that stands for itself: {{chunk}} is text.
+  -- Doubled braces are text: {{chunk}} does not count.
   parts text[] := regexp_split_to_array(replace(replace(template, '{{', e'\x01'), '}}', e'\x02'), '\{chunk\}');
 begin
   if template is null then return; end if;
@@ -156,7 +156,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from embedder.parse_wrapping(p.source, p.chunking ->> 'template') w
 $$;
 
--- SQL for what a change of a row is judged by: all that its vectors are made of.
+-- SQL for all that a row's vectors are made of: a change of the row matters when this changes.
 create or replace function embedder.watched_expression(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case when p.chunking ? 'template' then format('array[%s, %s, %s]::pg_catalog.text[]', i, w[1], w[2]) else format('(%s)::pg_catalog.text', i) end || ' collate "C"'

@@ -1,12 +1,12 @@
--- Locks on tables that people work with are short. Whoever waits for one stands in front of everybody who comes after.
+-- Locks on tables that people work with are short: a statement that waits for a lock holds up all that come after it.
 
 -- How long a lock is tried for; a session may have another one: set embedder.patience = '1 min'.
 create or replace function embedder.patience() returns interval
 language sql stable set search_path = pg_catalog, pg_temp
 return coalesce(nullif(current_setting('embedder.patience', true), ''), '10 s')::interval;
 
--- Does statements that lock the given tables, all or none of them. For each lock it waits a tenth of a second; then it lets go of
--- what it has, so that those behind it get on, and tries again after a while.
+-- Runs statements that lock the given tables, all of them or none. It waits a tenth of a second for each lock; then it lets go of
+-- the locks that it has, so that others can go on, and tries again after a while.
 create or replace function embedder.briefly(tables regclass[], statements text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' as $$
 declare
@@ -17,14 +17,14 @@ declare
 begin
   if cardinality(statements) = 0 then return; end if;
   begin
-    -- An autovacuum gives way to whoever has waited for so long. Not everybody may say how long that is.
+    -- An autovacuum gives way to a session that has waited for deadlock_timeout. Not every role may change that setting.
     perform set_config('deadlock_timeout', '20ms', true);
   exception when insufficient_privilege then null;
   end;
-  -- What is done briefly inside of this has one try, while this holds its locks.
+  -- A call of embedder.briefly inside these statements has one try, since locks are held here.
   perform set_config('embedder.patience', '0', true);
   loop
-    -- It would wait for this transaction to end, while this waits for it.
+    -- The index build would wait for this transaction to end, while this transaction waits for the build.
     if embedder.is_indexed_now(tables) then
       raise exception 'an index of % is being built', array_to_string(tables, ', ') using errcode = 'lock_not_available',
         hint = 'Do this again when it is there: select * from pg_stat_progress_create_index.';
@@ -55,14 +55,14 @@ comment on function embedder.briefly is 'Does statements that lock tables withou
 -- Whether somebody builds an index of one of the tables without locking out its writers.
 create or replace function embedder.is_indexed_now(tables regclass[]) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  -- Not by the relation that the view names: that is for the eyes of whoever builds.
+  -- Not by the relation in the view: only the role that builds sees it.
   select exists (
     select from pg_locks l join pg_stat_progress_create_index g on g.pid = l.pid
     where l.relation = any (tables) and l.mode = 'ShareUpdateExclusiveLock' and l.granted and l.pid <> pg_backend_pid())
 $$;
 
--- Makes a trigger or a policy as it is given, unless it is there and is that one. Making one locks its table, on which all writers
--- of all sources may stand. Its comment says what it was made from.
+-- Makes a trigger or a policy, unless it is there as it must be: its comment says what it was made from. Making one locks its table,
+-- for which all writers of all sources may have to wait.
 create or replace function embedder.assure(kind text, name text, relation regclass, definition text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

@@ -1,4 +1,4 @@
--- The names of what is made here.
+-- The names of the tables, views and functions that are made for a pipeline.
 
 -- base and suffix as one name, whole and unique. PostgreSQL counts 63 bytes and cuts what is longer, also where that makes
 -- two names one. So a base that is too long is cut here, between two characters, and a hash of the whole name follows.
@@ -32,14 +32,14 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select embedder.made_name(target_name, '_' || generation)
 $$;
 
--- The target as a pipeline's functions name it. A cutover makes them for the name that it is about to have: then p says so
--- (embedder.as_live), which no row of embedder.pipeline can.
+-- The target as a pipeline's functions name it. A cutover makes the functions for the name that the target is about to have; only
+-- then p has that name (embedder.as_live), and never in a row of embedder.pipeline.
 create or replace function embedder.target_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select case p.cutover when 'under way' then p.target_name else p.target_table::text end
 $$;
 
--- A name that somebody has given us, and that PostgreSQL would cut without a word.
+-- Checks a name that a user gave: PostgreSQL would cut one that is too long without an error.
 -- Callable by: everybody.
 create or replace function embedder.check_length(kind text, name text) returns void
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$

@@ -35,7 +35,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function embedder.did_you_mean is 'The beginning of a hint: the name that is nearest to one that is not there.';
 
--- The table of this name, as the caller's search_path finds it. Raises undefined_table with the nearest name.
+-- The table of this name, as the caller's search_path finds it. @throws undefined_table, with the nearest name
 -- Callable by: everybody.
 create or replace function embedder.table_named(relation text) returns regclass
 language plpgsql stable as $$

@@ -2,7 +2,7 @@
 -- Text keys claim, read and complete a third faster than jsonb ones (docs/decisions.md, Queue 5).
 
 -- The columns of the primary key in their order, with the type and the equality operator of each one's index.
--- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and a search asks often.
+-- In PL/pgSQL, which keeps the plan of this join for the session: planning it takes a millisecond, and every search calls this.
 -- Callable by: everybody.
 create or replace function embedder.key_columns(source regclass)
 returns table (place int, column_name text, type_name text, equals text, plain boolean, composite boolean, canonical text, collation_name text)
@@ -17,14 +17,14 @@ begin
                    'bpchar'::regtype, 'uuid'::regtype),
     t.typcategory in ('A', 'C'),
     -- Values that are equal without being the same have one text, where there is one for them: 1.5 and 1.50, 0 and -0, a day and
-    -- 24 hours. Where there is none (see one_text), a row may be known by several.
+    -- 24 hours. Types without such a text (see one_text) can have several keys for one row.
     case b.base
       when 'numeric'::regtype then 'pg_catalog.trim_scale(%s)'
       when 'float4'::regtype then '(%s operator(pg_catalog.+) 0::pg_catalog.float4)'
       when 'float8'::regtype then '(%s operator(pg_catalog.+) 0::pg_catalog.float8)'
       when 'interval'::regtype then 'pg_catalog.justify_interval(%s)'
       else '%s' end,
-    -- Of a column that has another collation than its type.
+    -- For a column that has another collation than its type.
     (select format('%I.%I', cn.nspname, co.collname) from pg_collation co join pg_namespace cn on cn.oid = co.collnamespace
       where co.oid = a.attcollation and a.attcollation <> t.typcollation)
   from pg_index i

@@ -16,7 +16,7 @@ create sequence if not exists embedder.asleep minvalue 0 start 0;
 -- waits (sql/search/requests.sql). NOTIFY takes a database-wide lock at commit, so it is sent only when someone sleeps (docs/decisions.md, Queue 5). As text, to stand in
 -- the trigger functions themselves: a call of a function would cost a tenth of a single insert's time. Every name has its
 -- schema, since the insert trigger runs with the user's search_path. A transaction that has notified cannot be prepared: where the
--- server has prepared transactions none is sent, and workers look more often (src/worker/claim-loop.ts).
+-- server has prepared transactions no NOTIFY is sent, and workers look more often (src/worker/claim-loop.ts).
 create or replace function embedder.wake_statement() returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format($f$

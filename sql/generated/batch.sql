@@ -27,7 +27,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   perform embedder.create_function(p, 'row_key', '(given text) returns text', embedder.key_settings(p.source),
     -- As the row itself has it, if it is there: 1.5 and 1.50 are one key and two texts. Null where a column is missing.
-    -- Locked, so that nobody is deleting it meanwhile: its trigger would not see the job, and a vector would stay behind.
+    -- Locked, so that nobody deletes it meanwhile: the trigger would not see the job, and a vector would stay behind.
     format(e'\nbegin return (select coalesce((select %s from %s source where %s for key share), %s) from (select %s) k(%s) where k.* is not null); end',
       embedder.key_expression(p.source, 'source'), p.source, embedder.key_matches(p.source, 'source', '$1'),
       embedder.key_expression(p.source, 'k'), embedder.key_values(p.source, '$1'), embedder.key_list(p.source)));
@@ -69,12 +69,12 @@ end$f$, jsonb_build_object(
     'chunks', case when p.chunking is not null then format(', %s, %s, array(select t.input_hash from %s t where %s and t.%I is not null and %s)',
         around[1], around[2], embedder.target_of(p), embedder.keys_equal(p.source, 'source', 't'),
         embedder.result_marker(p), embedder.is_own_chunk(p, 't')) else '' end,
-    'hash', -- Of the whole text: two may begin alike and differ behind the cut.
+    'hash', -- Of the whole text: two texts may differ only after the cut.
       case when p.filter is null then hash else format('case when (%s) then %s end', p.filter, hash) end)));
 end
 $$;
 
--- What functions check before and after they read: after, since by then they hold locks that keep both from changing.
+-- What functions check before and after they read. Afterwards as well, since by then they hold locks that keep both from changing.
 --
 -- Functions hold the names of tables. When a table was renamed and another one has taken its name, they would read and
 -- write that one; so they refuse, and the worker has them made again. And where row level security binds the owner, rows that
@@ -102,7 +102,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('row level security of %s binds its owner too, so that rows which are there look gone', relation)
 $$;
 
--- The same, for whoever asks.
+-- The same as a function.
 -- Callable by: everybody.
 create or replace function embedder.is_hidden(relation regclass) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -161,7 +161,7 @@ begin{{check}}
     delete from embedder.pipeline_{{id}}_empty_row e
     where e.row_key = any (array(select done.row_key from done)) and e.row_key <> all (array(select textless.row_key from textless))
   ), gone as (
-    -- Not to be counted: rows that were deleted, or have left the filter, behind the back of their job.
+    -- Not to be counted: rows that were deleted or have left the filter while their job did not change.
     select held.row_key from held
     where held.fresh and {{is_empty}} and not exists (select from {{source}} source where {{same_row}}{{filter}})
   ), counted as (
@@ -186,7 +186,7 @@ end$f$, jsonb_build_object(
     'source', p.source,
     'same_row', embedder.key_matches(p.source, 'source', 'held.row_key'),
     'filter', embedder.and_filter(p),
-    'one_text', -- Of jobs of one key under several texts one is done at a time: the others are tried again after it.
+    'one_text', -- Of several jobs for one key (written as different texts) one is done at a time; the others are tried again after it.
       case when embedder.one_text(p.source) then '' else format('distinct on (%s) ', embedder.key_values(p.source, 'k.row_key')) end)));
   -- Triggers that the user has on the target run inside it, and find what they find in any other session. What stands
   -- above is safe without: each name is qualified or pg_catalog's own.
@@ -236,8 +236,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- Replaces exactly the chunks of each row. A chunk that comes without a vector keeps the one that a chunk of the same
--- text has; where that is gone meanwhile, its row is left out and tried anew. A chunk that has not moved is not written, but
--- for the hash of the whole on chunk 0: by itself, so that the vector, and its index, is left alone.
+-- text has; where that is gone meanwhile, its row is left out and tried again. A chunk that has not moved is not written, except
+-- for the hash of the whole text on chunk 0: in an update of its own, which leaves the vector and its index alone.
 create or replace function embedder.write_chunks(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select embedder.fill($f$given as materialized (
@@ -328,7 +328,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     'hash_column', quote_ident(embedder.hash_column(p)),
     'last', max(c.place),
     'marker', quote_ident(embedder.result_marker(p)),
-    'change', -- What anybody else writes is counted by a trigger, which passes over this; of a partitioned table by the one for all updates.
+    'change', -- A trigger counts all other writes, and passes over this one; on a partitioned table it is the trigger for all updates.
     case when embedder.by_row(p) then format('(select count(*) filter (where locked.v%1$s is not null) - count(*) filter (where locked.had) from locked)', max(c.place))
       else '0::bigint' end))
   from unnest(embedder.result_columns(p)) c

@@ -1,5 +1,5 @@
 -- The hash of all that a result was made of, kept beside it: so a result whose text has changed while no trigger saw it is
--- found without embedding anything (sql/queue/backfill.sql). A result of an earlier version, or of somebody else, has none.
+-- found without embedding anything (sql/queue/backfill.sql). A result of an earlier version or of something else does not have one.
 
 -- Its column's name beside a target column.
 -- Callable by: everybody.
@@ -31,8 +31,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     embedder.watched_expression(p, row_alias), '')
 $$;
 
--- The statement that gives a target of an earlier version, or of somebody else, the column; null where it is. Adding one that may be
--- null writes no row.
+-- The statement that adds the column to a target of an earlier version or of something else; null where it is there. Adding a column
+-- that may be null writes no row.
 create or replace function embedder.hash_column_statement(p embedder.pipeline) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare

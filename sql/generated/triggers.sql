@@ -68,7 +68,7 @@ declare
   -- two new rows. So these are counted at once.
   doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
   distinct_rows text := case when doubles then 'distinct' else '' end;
-  -- For when the input or the filter cannot be computed any more: all rows are queued, and wait until it can.
+  -- For an input or a filter that cannot be computed any more: all rows are queued, and wait until it can be.
   everything text := format('select %s %s', distinct_rows, new_key);
   inserted text := format('select %s %s, %s from new_rows n where true%s', distinct_rows, new_key, (not doubles)::text, filtered);
   counted text := case when doubles then format(e'\n    insert into %s (source_rows) select count(*) from new_rows n where true%s having count(*) > 0;',
@@ -110,7 +110,7 @@ begin
     delete from embedder.pipeline_%1$s_dead_letter;
     delete from embedder.pipeline_%1$s_empty_row;
     delete from embedder.pipeline_%1$s_tally;%2$s
-    -- What came after its snapshot it does not see: the jobs find their rows gone.
+    -- It does not see rows that came after its snapshot: their jobs find the rows gone.
     if current_setting('transaction_isolation') not like 'read%%' then%3$s end if;$f$,
     p.id, case when p.sidecar then format(' truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p)));
 
@@ -141,21 +141,21 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, embedder.book(p, 'tally'), change)
 $$;
 
--- The statement that has a worker count anew.
+-- The statement that asks a worker to count again.
 create or replace function embedder.recount_statement(p embedder.pipeline) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format(e'\n    insert into %s (recount) values (true);', embedder.book(p, 'tally'))
 $$;
 
--- forget takes rows off the books that are gone or have left the filter: a key may be more than once in the list. One that a row
--- has all the same (a deferrable key was double for a moment, or went to another row) is queued instead.
+-- forget takes rows off the books that are gone or have left the filter; its list may name a key more than once. A key that a row
+-- has nevertheless (a deferrable key was double for a moment, or went to another row) is queued instead.
 --
 -- Above READ COMMITTED all of them are queued as well. What came after the snapshot is invisible there: a job then makes
 -- PostgreSQL raise 40001, and a result is emptied when a worker finds the row gone.
 create or replace function embedder.generate_forget(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  -- One plan for good, of lookups: it may be called for each row of a large update.
+  -- One plan of lookups for all calls: it may be called for each row of a large update.
   perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
     embedder.key_settings(p.source) || replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off',
     embedder.fill($f$
@@ -170,7 +170,7 @@ begin
   with gone as (
     delete from embedder.pipeline_{{id}}_job j where j.row_key = any ($1) returning j.fresh
   ) select count(*) filter (where gone.fresh) into uncounted from gone;
-  -- And after the job: whoever has failed it meanwhile has written its dead letter by now.
+  -- And after the job: a worker that has failed it meanwhile has written its dead letter by now.
   delete from embedder.pipeline_{{id}}_dead_letter d where d.row_key = any (letters);
   delete from embedder.pipeline_{{id}}_empty_row e where e.row_key = any ($1);
   begin
@@ -201,7 +201,7 @@ end$f$, jsonb_build_object(
     'letter_key', embedder.letter_key('k.row_key'),
     'longest_key', embedder.longest_key())));
 
-  -- What the counts are, by reading everything. Stable: of the same moment as the tally that it is compared with.
+  -- The counts by reading everything. Stable, so that they are of the same moment as the tally that they are compared with.
   perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', embedder.fill($f$
 begin
   select (select count(*) from {{source}} where true{{filter}}), (select count(*) from {{target}} t where {{has_result}}) into $1, $2;{{check}}
@@ -212,7 +212,7 @@ end$f$, jsonb_build_object(
     'has_result', embedder.has_result(p, 't'),
     'check', embedder.check_tables(p))));
 
-  -- Makes the tally say what the counts are: after they were changed where no trigger saw it.
+  -- Puts the tally right, after rows have changed while no trigger saw it.
   perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), embedder.fill($f$
 begin
   if current_setting('transaction_isolation') not like 'read%' then{{recount_later}} return; end if;
@@ -260,7 +260,7 @@ begin
   where p.id = (select s.id from embedder.pipeline_%1$s_self s where s.trigger_error is null for update skip locked);
 end$f$, p.id));
 
-  -- Of the rows that wait or have failed, those that have a result. A new row has none.
+  -- How many of the rows that wait or have failed have a result. A new row does not have one.
   perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$
 begin
   return (
@@ -272,8 +272,8 @@ end$f$, p.id, embedder.target_of(p), embedder.key_matches(p.source, 't', 'k.row_
 end
 $$;
 
--- For functions that look rows up by a list of keys. Through the index, and planned anew each time: a plan made while a
--- table was small would read it whole each time when it has grown, until the next ANALYZE. No JIT: switching a plan off
+-- For functions that look rows up by a list of keys. Through the index, and planned again each time: a plan made while a
+-- table was small would read the whole table each time when it has grown, until the next ANALYZE. No JIT: switching a plan off
 -- raises its cost, and compiling for that cost takes 100 times as long as the lookup.
 create or replace function embedder.lookup_settings() returns text
 language sql immutable
@@ -281,9 +281,9 @@ return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set ji
 
 -- A trigger runs inside the user's own statement and must never make it fail. When a job is there already, it does if_queued instead; when a
 -- key does not fit into the queue, if_long; when the input or the filter cannot be computed, blindly. When that fails as well, it writes the
--- error on the pipeline and lets the statement pass. What is not the pipeline's fault (a serialization failure, the user's lock_timeout, a
--- full disk) is the statement's as ever.
--- Nobody may have a table of their own run it: it works with the rights of the source's owner.
+-- error on the pipeline and lets the statement pass. An error that is not the pipeline's (a serialization failure, the user's lock_timeout, a
+-- full disk) is raised as in any other statement.
+-- A table of somebody else must not have it as a trigger: it works with the rights of the source's owner.
 --
 -- SET clauses cost each insert 3 us. So the insert trigger has none, not even for search_path, where the key's type is
 -- a plain one: then its body names the schema of everything in it, the operators included.
@@ -345,8 +345,8 @@ begin
 end
 $$;
 
--- Gives each member the triggers, and takes them from tables that are none any more. Only tables that have others than they
--- should are locked. True: there were some.
+-- Gives each member its triggers, and takes them from tables that are not members any more. Only tables whose triggers are not as
+-- they should be are locked. True: there were such tables.
 drop function if exists embedder.place_triggers(embedder.pipeline);
 create or replace function embedder.place_triggers(p embedder.pipeline) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$

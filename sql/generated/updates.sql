@@ -37,12 +37,12 @@ declare
   doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
   forget text := format('perform embedder.%I(array[%s]);', format('pipeline_%s_forget', p.id), old_key);
   arrived text := case when doubles then format('insert into %s (source_rows) values (1);', embedder.book(p, 'tally')) else '' end;
-  -- Both keys: a worker finds out what is there.
+  -- Both keys: a worker finds out which row there is.
   if_long text := embedder.enqueue_each_statement(p, format('values (%s, false), (%s, false)', old_key, new_key)) || embedder.recount_statement(p);
   blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
   marker text := embedder.result_marker(p);
   changed text := concat_ws(' or ', embedder.columns_changed(embedder.input_columns(p)), case when not p.sidecar then embedder.lost_result(p) end);
-  -- Somebody else than the worker, which counts by itself, has given a row a vector or taken it.
+  -- Something else than the worker has given a row a vector or taken it away. The worker counts its own writes.
   counted text := case when p.sidecar then '' else format($f$
     if (old.%1$I is null) operator(pg_catalog.<>) (new.%1$I is null) and pg_catalog.current_setting('embedder.counted', true) is distinct from %2$L then
       insert into %3$s (embedded_rows) values (case when new.%1$I is null then -1 else 1 end);
@@ -81,14 +81,14 @@ begin
     'arrived', arrived,
     'changed', changed,
     'enqueue', embedder.enqueue_statement(p, format('select %s, %s', new_key, case when doubles then 'false' else 'arrives' end)),
-    'or_empty', -- Outside the filter and with a vector: it has just left, or somebody has given it one. A job empties it.
+    'or_empty', -- A row outside the filter with a vector: it has just left the filter, or something has given it one. A job empties it.
       case when p.sidecar then '' else format(e'\n    elsif not inside and new.%I is not null and (was or old.%1$I is null) then%s', marker,
         embedder.enqueue_statement(p, format('select %s, false', new_key))) end,
     'counted', counted)), null, if_long, blindly);
 end
 $$;
 
--- SQL for "somebody else than the worker has taken the result of this row", such as an application that writes back the whole row.
+-- SQL for "something else than the worker has taken away the result of this row", such as an application that writes back the whole row.
 create or replace function embedder.lost_result(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('old.%1$I is not null and new.%1$I is null and pg_catalog.current_setting(''embedder.counted'', true) is distinct from %2$L',
@@ -131,11 +131,11 @@ begin
     select count(*) from new_rows n where not exists (select from old_rows o where %s = %s%s)%s having count(*) > 0;$f$,
       embedder.book(p, 'tally'), old_key, new_key, filtered, filtered) else '' end
     || case when p.sidecar then '' else
-      -- A row outside the filter that has a vector: it has just left, or somebody has given it one. A job empties it.
+      -- A row outside the filter with a vector: it has just left the filter, or something has given it one. A job empties it.
       case when p.filter is null then '' else embedder.enqueue_statement(p, format(
         'select %s %s, false from new_rows n where (%s) is not true and %s',
         distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
-      -- And one inside that has lost it, to somebody else than the worker, who takes none from a row with text.
+      -- And a row inside the filter that has lost its vector: not by the worker, which takes none from a row with text.
       || embedder.enqueue_statement(p, format(
         'select %s %s, false from new_rows n where not (%s)%s and %s ~ ''\S'' and exists (select from old_rows o where %s = %s and %s)',
         distinct_rows, new_key, embedder.has_result(p, 'n'), filtered, embedder.watched_expression(p, 'n'), old_key, new_key, embedder.has_result(p, 'o')))

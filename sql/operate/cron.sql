@@ -51,8 +51,8 @@ create or replace function embedder.cron_job(pipeline text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return 'pgembedder backfill ' || pipeline;
 
--- The database that pg_cron lives in; null where the server runs without it. Raises where the caller may not know: the settings are
--- for superusers and pg_read_all_settings.
+-- The database that pg_cron lives in; null where the server runs without it.
+-- @throws where the caller may not know it: the setting is for superusers and pg_read_all_settings
 -- Callable by: everybody.
 create or replace function embedder.cron_home() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

@@ -1,4 +1,4 @@
--- What there must be, and what there is. At its end migrate writes down the objects of this schema (embedder.applied_object);
+-- The objects that there must be, compared with those that there are. At its end migrate writes down the objects of this schema (embedder.applied_object);
 -- doctor and the next migrate compare. What is a pipeline's own is not among them: that is compared with its declaration
 -- (sql/pipeline/declarations.sql). migrate runs this file before all others and each time, so nothing here names a type or
 -- table of this schema but inside a body.
@@ -111,7 +111,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       format('%s %s was: %s; and is: %s', a.kind, a.name, a.definition, coalesce(nullif(a.present, ''), 'nothing of that'))
     else format('%s %s is not as migrate has left it', a.kind, a.name) end
   from lost a
-  -- What a table that is gone has taken along is not told apart.
+  -- What has gone with a table is not listed separately.
   where not (a.kind = 'grant' and to_regrole(coalesce(substring(a.name from ' to (embedder_\w+)$'), 'pg_monitor')) is null) and not exists (
     select from lost b where b.kind in ('table', 'view', 'type', 'function') and (b.missing or a.kind ~ ' of ') and (b.kind, b.name) <> (a.kind, a.name)
       and (b.name = a.relation or a.kind ~ ' of ' and a.name = b.name or a.kind = 'grant' and position(' on ' || b.name || ' to ' in a.name) > 0))
@@ -125,7 +125,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
   insert into embedder.applied_object select * from embedder.catalog_objects() where name not like 'applied_object%';
 $$;
 
--- Whether a table's rows are worth nothing to anybody after a moment.
+-- Whether the rows of a table are worthless after a moment.
 create or replace function embedder.is_passing(table_name text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 return table_name in ('request', 'answer', 'query_vector', 'under_way');

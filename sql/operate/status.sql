@@ -1,6 +1,6 @@
--- What a person looks at.
+-- Views and functions for people who look at the queue.
 
--- Whose pipelines a view shows: one's own, and to an operator all. The views read with the rights of the schema's owner.
+-- Which pipelines a view shows: those of the reader's tables, and all of them to an operator. The views read with the rights of the schema's owner.
 -- Callable by: everybody.
 create or replace function embedder.may_see(source regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
@@ -34,7 +34,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     and not exists (select from embedder.job j where j.pipeline_id = p.id and j.fresh and j.asked_at < p.uncounted_since)
 $$;
 
--- Counts one. Nothing waits for it, and it waits for nobody: where somebody else counts it, it is counted later.
+-- Counts one of them. Nothing waits for it, and it does not wait either: while another session counts it, it is left for later.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.count_pipeline(pipeline int) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -59,8 +59,8 @@ create or replace function embedder.bounded(total numeric) returns bigint
 language sql immutable set search_path = pg_catalog, pg_temp
 return case when total not between -1e15 and 1e15 then sign(total) * 1e15 else total end::bigint;
 
--- Sums up what workers and triggers have added to the tally, but for the last minute, of which the rate is made.
--- Counts anew what is to be counted anew, or leaves it to what counts.
+-- Sums up what workers and triggers have added to the tally, except in the last minute, from which the rate is computed. Pipelines
+-- for which a recount was asked are counted, or left to the session that counts them already.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.fold_tally() returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
@@ -87,8 +87,8 @@ begin
 end
 $$;
 
--- What the queue says of each pipeline. Reads neither source nor target. A view, and nobody's but of those below: whoever reads
--- these reads its tables with the rights of their owner, while a function would have to be everybody's.
+-- What the queue says of each pipeline. Reads neither source nor target. A view for the views below alone: these read its tables with
+-- the rights of the views' owner, while a function would have to be callable by everybody.
 create or replace view embedder.queue_count as
 select p.id as pipeline_id,
   case when p.uncounted_since is null then t.source_rows + j.fresh end as source_rows, t.embedded_rows, j.pending, j.leased,

@@ -31,7 +31,7 @@ $$;
 
 drop function if exists embedder.name_taken(text);
 
--- One that the caller does not see is found by the trigger that checks the row (sql/pipeline/installation.sql).
+-- A pipeline that the caller does not see is found by the trigger that checks the row (sql/pipeline/installation.sql).
 -- Callable by: everybody.
 create or replace function embedder.check_name(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$

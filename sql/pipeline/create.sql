@@ -59,7 +59,7 @@ begin
       hint = 'embedder.create_pipeline(''articles'', ''body'')';
   end if;
   p.name := coalesce(p.name, (select relname from pg_class where oid = p.source));
-  -- One of another table, or of somebody else's, is no reason to say that all is well.
+  -- A pipeline on another table, or of another owner, is no reason to report success.
   if if_not_exists and exists (select from embedder.pipeline e where e.name = p.name and e.source = p.source) then
     raise notice 'pipeline "%" exists already, nothing done', p.name;
     return p.name;
@@ -77,7 +77,7 @@ begin
   p := embedder.check_pipeline(p, path);
   target := embedder.find_target(p);
   p := embedder.save_pipeline(p);
-  -- What an earlier pipeline has left may be of other texts, and must not stay.
+  -- Results that an earlier pipeline has left may be of other texts, and must not stay.
   if enqueue_existing or target.of_pipeline then
     perform embedder.command(p.id, 'backfill', jsonb_build_object('stale', target.there));
   end if;
@@ -166,7 +166,7 @@ begin
         embedder.did_you_mean(name, array(select e.name from embedder.pipeline e where e.live)),
         coalesce((select 'There are: ' || string_agg(e.name, ', ' order by e.name) || '.' from embedder.pipeline e where e.live),
           'Make one: select embedder.create_pipeline(''articles'', ''body'');'),
-        -- Not more: whether there is one is for those who may read its table.
+        -- It does not say more: only roles that may read its table may know whether there is one.
         case when row_security_active('embedder.pipeline') then format(
           ' Pipelines of tables that %s may not read are not among them: their owners grant it by embedder.grant_search.', current_user) end);
   end if;

@@ -1,4 +1,4 @@
--- The declarations once more, as text: what a restore has lost comes back by them. And what of a pipeline's own is missing.
+-- The declarations a second time, as text: from these comes back what a restore has lost. And what is missing of a pipeline's own objects.
 
 create or replace function embedder.keep_declaration() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

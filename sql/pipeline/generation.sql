@@ -149,7 +149,7 @@ begin
     raise exception 'the next generation of "%" is not filled yet', name using errcode = 'object_not_in_prerequisite_state',
       hint = format('select next_coverage from embedder.status where pipeline = %L shows how far it is.', name);
   end if;
-  -- Whoever may write this may have it done.
+  -- Roles that may write this column may have it done.
   update embedder.pipeline e set cutover = 'now', drop_old = coalesce(cutover.drop_old, e.drop_old) where e.id = next.id;
   perform embedder.command(next.id, 'cutover', jsonb_build_object('force', force));
   perform pg_notify('embedder_job', 'pipeline');
@@ -246,7 +246,7 @@ begin
     old.target_column := kept_column;
   end if;
   if old.sidecar and next.sidecar then
-    -- Who could search the old one can search this one.
+    -- Roles that could search the old sidecar can search this one.
     perform embedder.give_rights(c.relacl, c.relowner, next.target_table::text) from pg_class c where c.oid = old.target_table;
   end if;
   update embedder.pipeline e set live = false, drop_target = next.drop_old, target_column = old.target_column where e.id = old.id;

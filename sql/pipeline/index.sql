@@ -52,7 +52,7 @@ comment on function embedder.missing_indexes is 'The statements that build the i
 create or replace function embedder.begin_build(worker int) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  -- Two that ask at once are asked one after the other. Any number, as long as it is always this one.
+  -- Two workers at the same time get their answers one after the other. Any number, as long as it is always this one.
   perform pg_advisory_xact_lock(7306372119);
   update embedder.worker_process set building = true
   where id = worker and not exists (
@@ -108,7 +108,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     where p.id = build_waits.pipeline and g.datname = current_database() and g.phase like 'waiting%')
 $$;
 
--- What there is to say of a pipeline's index. How far a build is, its own role sees and whoever may read all statistics.
+-- The state of a pipeline's index. The progress of a build is visible to its own role, and to roles that may read all statistics.
 -- Callable by: everybody.
 create or replace function embedder.index_state(p embedder.pipeline, out state text)
 language sql stable set search_path = pg_catalog, pg_temp as $$

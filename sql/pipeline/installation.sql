@@ -61,7 +61,7 @@ begin
     array_remove(array[
       case when old.live then format('select embedder.drop_view(%L::embedder.pipeline)', old) end,
       format('select embedder.drop_functions(%s)', old.id),
-      -- Nothing of somebody else's, and nothing of nobody's.
+      -- Only a target of the source's owner; and none when the source is gone, with its owner unknown.
       case when old.drop_target and owner = (select relowner from pg_class where oid = old.target_table) then
         case when old.sidecar then format('drop table %s', old.target_table)
           else (select format('alter table %s %s', old.source, string_agg(format('drop column if exists %I', c.column_name), ', '))
@@ -110,7 +110,7 @@ begin
     raise exception 'table % is not yours', new.source using errcode = 'insufficient_privilege',
       hint = 'Only its owner, a member of that role, or of embedder_admin makes a pipeline on it.';
   elsif row_security_active('embedder.pipeline') and new.priority not between -100 and 100 and not embedder.is_member('embedder_admin')
-    -- It has it already, or the generation before it.
+    -- This generation has the name already, or the one before it.
     and not exists (select from embedder.pipeline e
       where (e.id = new.id or e.name = new.name) and e.source = new.source and e.priority = new.priority) then
     raise exception 'priority is %, and the owner of a table gives -100 to 100', new.priority using errcode = 'invalid_parameter_value',
@@ -120,8 +120,8 @@ begin
 end
 $$;
 
--- A row may be written without the functions for users. Nobody's bears the name of a pipeline of another table, as its
--- next generation would, and what goes into statements that workers run is what embedder.check_pipeline lets through.
+-- A row may be written without the functions for users. So it is checked here that its name is not the name of a pipeline of another
+-- table, whose next generation it would be, and that embedder.check_pipeline accepts all that goes into statements that workers run.
 -- Callable by: everybody.
 create or replace function embedder.check_row() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -131,7 +131,7 @@ begin
   end if;
   problem := embedder.pipeline_problem(p);
   if problem is not null then
-    -- So that workers look at it until there is none, whatever mends it.
+    -- So that workers look at it until the problem is gone, however it was mended.
     update embedder.pipeline e set fingerprint = null where e.id = p.id and e.fingerprint is not null;
     if embedder.foreign_below(p.source) is not null then
       -- An earlier version has not made what they run.

@@ -5,7 +5,7 @@ create or replace function embedder.vector_kind(p embedder.pipeline) returns tex
 language sql immutable set search_path = pg_catalog, pg_temp
 return coalesce(p.options ->> 'vector_type', 'vector');
 
--- The columns that hold a result, in order. The last one is null where there is none.
+-- The columns that hold a result, in order. In a row without a result the last one is null.
 -- Callable by: everybody.
 create or replace function embedder.result_columns(p embedder.pipeline) returns embedder.result_column[]
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -49,8 +49,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from parse_ident(coalesce(p.target_name, quote_ident(embedder.sidecar_name(p)))) parts
 $$;
 
--- Whether the target of a declaration is there before it is made; and whether a pipeline has written it: then what is in it may
--- be of texts that are others by now. A column that somebody else has filled is taken for what it should be, if so asked.
+-- Whether the target of a declaration is there before it is made; and whether a pipeline has written it: then its
+-- results may be of old texts. A column that something else has filled is taken as right, if the caller says so.
 -- Callable by: everybody.
 create or replace function embedder.find_target(p embedder.pipeline, out there boolean, out of_pipeline boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -185,7 +185,7 @@ create or replace function embedder.fits(actual text, wanted embedder.result_col
 language sql immutable set search_path = pg_catalog, pg_temp
 return actual in (wanted.type_name, regexp_replace(wanted.type_name, '\(\d+\)$', ''));
 
--- Row level security of the source holds for its sidecar too: a row is seen by whoever sees its source row.
+-- Row level security of the source holds for its sidecar too: who sees the source row sees its row there.
 create or replace function embedder.protect_sidecar(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

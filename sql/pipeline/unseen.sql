@@ -70,7 +70,7 @@ end
 $$;
 comment on function embedder.follow_unseen is 'Has rows looked at that may have changed while no trigger saw it. Called by workers.';
 
--- What keeps changes from a pipeline and can be known beforehand; null where nothing does.
+-- What keeps changes of the source from the pipeline, as far as it can be known beforehand; null for nothing.
 -- Callable by: everybody.
 create or replace function embedder.warning_of(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$

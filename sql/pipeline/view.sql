@@ -11,8 +11,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The view of a pipeline: the one that stands on its function, wherever somebody has moved it; else, at a cutover, the one
--- on the function of the generation before it. Null where there is none. Anybody may make a view on that function, and the
--- source's owner more than one: ours is that owner's, and still bears the name or the comment that we gave it.
+-- on the function of the generation before it. Null when the pipeline has no view. Anybody may make a view on that function, and the
+-- source's owner several: this one belongs to that owner, and still has the name or the comment that it was given here.
 -- Callable by: everybody.
 create or replace function embedder.view_of(p embedder.pipeline) returns regclass
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -77,7 +77,7 @@ begin
   end if;
   if not p.live or problem is not null then return; end if;
   -- Columns that the view has already stay where they are, and new ones come last: so what stands on the view can stay.
-  -- A column target of another generation is none of the user's columns.
+  -- The target column of another generation is not a column of the user's.
   select string_agg(format('%I %s', c.shown_name, c.type_name), ', ' order by v.attnum, c.place),
     string_agg(format('%s.%I', c.relation, c.column_name), ', ' order by v.attnum, c.place)
   into columns, selected
@@ -135,7 +135,7 @@ begin
 end
 $$;
 
--- Drops a view whose columns have become others, and makes it anew; who could read it still can.
+-- Drops a view whose columns have changed, and makes it again; roles that could read it still can.
 create or replace function embedder.remake_view(view regclass, definition text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

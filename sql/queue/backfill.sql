@@ -19,7 +19,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   p embedder.pipeline := embedder.own_pipeline(name);
 begin
-  -- Here, with the caller's rights: to declare a statement runs code, such as the checks of a domain.
+  -- Here, with the caller's rights: planning a statement can run code, such as the checks of a domain.
   if condition is not null then
     perform embedder.check_condition(p, condition);
   end if;
@@ -29,7 +29,7 @@ $$;
 comment on function embedder.backfill is
   'Queues the rows that have no result; with stale also those whose result was made of another text, and results whose row is gone; with force all. Of the rows of the source only those that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
 
--- Whether a backfill finds whatever another one would.
+-- Whether a backfill finds all rows that another one would find.
 create or replace function embedder.covers(run embedder.backfill_run, other embedder.backfill_run) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select (run.condition is null or run.condition is not distinct from other.condition)
@@ -176,7 +176,7 @@ $$;
 
 -- What makes a backfill give a row of the source a job, as conditions that begin with " and ". By a look at the target's index
 -- for each row in the order of the keys (offset 0), whatever the planner believes of the tables' sizes: a join of two large
--- tables would begin anew with each range.
+-- tables would begin again with each range.
 create or replace function embedder.lacks_result(p embedder.pipeline, stale boolean) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format(' and not (%1$s) and not exists (select from %2$s e where e.row_key = %3$s and e.source_hash = %4$s offset 0)'
@@ -330,8 +330,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where r.soon is not null order by p.place
 $$;
 
--- Walks on in a range of a pipeline's backfills; what it finds becomes jobs, leased to the worker. walked is
--- false where there is none.
+-- Goes on in a range of a pipeline's backfills; the rows that it finds become jobs, leased to the worker. walked is
+-- false when no range is left.
 create or replace function embedder.walk_range(
   of_pipeline int, worker int, max_jobs int, lease interval, out walked boolean, out claimed embedder.job[])
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -1,7 +1,7 @@
 -- The books of a pipeline as its own functions see them: its jobs, dead letters, counts and errors, through views that show
 -- and take the rows of this one pipeline. The views read with the rights of the schema's owner, and only the source's owner,
--- whose functions use them, has rights on them, on just the columns that those write; whose pipeline a new row is, the view says. So no row level security stands in a
--- user's write: it would cost each one as much as there are pipelines, and `set row_security = off` would make it fail.
+-- whose functions use them, has rights on them, on just the columns that those write; the view sets the pipeline of a new row. So a user's
+-- write does not go through row level security: that would cost more with each pipeline, and `set row_security = off` would make it fail.
 create or replace function embedder.book(p embedder.pipeline, name text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 return format('embedder.pipeline_%s_%s', p.id, name);
@@ -25,7 +25,7 @@ begin
       'select, delete, insert (source_rows, embedded_rows, done, recount)'),
     ('self', 'pipeline', 'id', 'id, name, trigger_error', 'select, update (trigger_error)')) b(book, of_table, id, columns, rights)
   loop
-    -- To make it again would wait for whoever has an open transaction that has written the source.
+    -- Making it again would wait for every open transaction that has written the source.
     made_from := md5(concat_ws(' ', book.columns, book.rights, owner));
     continue when made_from is not distinct from obj_description(to_regclass(book.name), 'pg_class') and not exists (
       select from pg_class c, aclexplode(c.relacl) a where c.oid = to_regclass(book.name) and a.grantee not in (owner, c.relowner));
@@ -46,8 +46,8 @@ end
 $$;
 comment on function embedder.generate_books is 'Makes, or makes again, the views through which a pipeline''s own functions reach its jobs, dead letters, counts and errors.';
 
--- Takes the rights on the books as a whole from everybody: functions of an earlier version need them, until the last pipeline has
--- views of its own.
+-- Revokes the rights on whole tables of the books from everybody. Functions of an earlier version need them until the last pipeline
+-- has views of its own.
 create or replace function embedder.close_books() returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

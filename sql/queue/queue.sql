@@ -14,7 +14,7 @@ $$;
 
 drop function if exists embedder.source_of(text);
 
--- Whoever may write the table may queue its rows (sql/pipeline/command.sql).
+-- Every role that may write the table may queue its rows (sql/pipeline/command.sql).
 -- Callable by: everybody.
 create or replace function embedder.enqueue_embed(pipeline text, row_key text) returns boolean
 language sql set search_path = pg_catalog, pg_temp as $$
@@ -50,7 +50,7 @@ begin
     execute format('select embedder.%I($1)', format('pipeline_%s_enqueue', p.id)) using array[key];
     -- Not if its key is too long (sql/generated/long_keys.sql).
     queued := queued and exists (select from embedder.job j where j.pipeline_id = p.id and j.row_key = key);
-    -- Queued all the same where it is not: what is left of it goes.
+    -- Queued also when the row is gone: what is left of it in the target is removed.
     execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into there using
       format('select to_jsonb(exists (select from %s source where %s))', p.source, embedder.key_matches(p.source, 'source', quote_literal(key)));
   end loop;
@@ -91,7 +91,7 @@ create or replace function embedder.claim_jobs(worker int, pipeline_ids int[], m
 returns table (pipeline_id int, row_key text, version bigint, attempts smallint)
 language plpgsql
 set search_path = pg_catalog, pg_temp
--- Always by the index job_due, with one plan for good.
+-- Always by the index job_due, with one plan for all calls.
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -113,7 +113,7 @@ begin
     exit when wanted <= 0;
     return query
       update embedder.job j
-      -- Where a lease has run out its attempt goes on.
+      -- Where a lease has run out, its attempt is not counted again.
       set leased_by = worker, due_at = now() + lease, attempts = greatest(0, least(j.attempts, 30000)) + (j.leased_by is null)::int
       from (
         select d.ctid from embedder.job d

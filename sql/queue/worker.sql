@@ -1,6 +1,6 @@
 -- The register of running workers.
 
--- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead), and must register anew.
+-- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead) and must register again.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.beat(worker int) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -121,9 +121,9 @@ begin
 end
 $$;
 
--- Frees the jobs that are leased by nobody on the register: what a dead worker had claimed and not begun, what somebody had
--- locked when their worker ended, what was claimed under a number that was gone already. No attempt is counted. Along
--- job_due: leases end in the future, as nothing else does but backoffs.
+-- Frees the jobs whose worker is not on the register: those that a dead worker had claimed and not begun, those that somebody had
+-- locked when their worker ended, those that were claimed under a number that was gone already. No attempt is counted. It reads along
+-- the index job_due: only leases and backoffs end in the future.
 drop function if exists embedder.free_jobs(int[]);
 create or replace function embedder.free_jobs() returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
@@ -171,7 +171,7 @@ end
 $$;
 
 -- Marks pipelines whose first filling has ended: every range is walked, and each row that waited then is done or has failed once.
--- What comes later does not matter, nor what somebody's open transaction has locked. Nobody is waited for.
+-- Rows that come later do not matter, nor rows that an open transaction has locked. It waits for nobody.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.mark_filled() returns setof text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$

@@ -3,13 +3,13 @@
 -- Everybody may use the schema and call the functions for users. These write embedder.pipeline, where row level security lets
 -- each role write only the pipelines of tables that it owns (embedder.may_manage); what they may not do themselves they ask
 -- for, by embedder.command (sql/pipeline/command.sql). Nobody has a right on a whole table that would let them lock it: that is,
--- none to update or to delete. So no function here may be everybody's and have the schema owner's rights, but for those that
--- test/sql/strangers.test.ts knows. Three roles are made
+-- none to update or to delete. So no function here that everybody may call has the schema owner's rights, except for those that
+-- test/sql/strangers.test.ts lists. Three roles are made
 -- where the migrating role may make roles (sql/rights/roles.sql), and are used where they are there:
 --   embedder_admin    manages every pipeline
 --   embedder_worker   what a worker needs, and no right on anybody's tables
 --   embedder_reader   sees every pipeline in embedder.status and embedder.failed_job
--- The owner of the schema is whoever ran migrate; row level security does not bind that role.
+-- The owner of the schema is the role that ran migrate first; row level security does not bind it.
 
 do $do$
 declare
@@ -41,7 +41,7 @@ begin
     update (name, filter, columns, index, index_options, priority, max_attempts, paused, index_error, trigger_error,
       cutover, drop_old, drop_target)
     on embedder.pipeline to public;
-  -- Who may read a table may know how it is searched; operators see all.
+  -- Roles that may read a table may know how it is searched; operators see all.
   perform embedder.assure('policy', 'reader', 'embedder.pipeline', $p$on embedder.pipeline for select using (
     has_table_privilege(source, 'select') or embedder.is_member('embedder_reader') or embedder.is_member('embedder_worker'))$p$);
   perform embedder.assure('policy', 'functions', 'embedder.pipeline', $p$on embedder.pipeline for select using (

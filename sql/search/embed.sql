@@ -27,7 +27,7 @@ $$;
 create or replace function embedder.loopback_target() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-  -- The setting is for superusers' eyes; libpq's own default is the next best.
+  -- Only superusers see the setting; libpq's default is the next best.
   sockets text := case when pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')
     then nullif(split_part(current_setting('unix_socket_directories'), ',', 1), '') end;
 begin
@@ -133,8 +133,10 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'dblink'
 $$;
 
+drop function if exists embedder.ask(text, jsonb, text);
+
 -- Has a worker embed a text, and waits for it.
-create or replace function embedder.ask(model text, options jsonb, input text) returns text
+create or replace function embedder.embed_by_worker(model text, options jsonb, input text) returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   dblink text := embedder.dblink_schema();
@@ -183,7 +185,7 @@ end
 $$;
 
 -- Notes that a cached vector is in use: over the second connection, since a reader's transaction must neither write nor
--- wait for others who read the same. A cached vector is good without, so where it cannot be done it is not done.
+-- wait for others who read the same. If that is not possible it is left out: the cached vector is good without it.
 create or replace function embedder.note_use(digest bytea) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -198,7 +200,7 @@ exception when others then
 end
 $$;
 
--- What of the options decides a query's vector.
+-- The options on which a query's vector depends.
 -- Callable by: everybody.
 create or replace function embedder.query_options(options jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -223,7 +225,7 @@ begin
     raise exception 'embed has no option "%%"', (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1)
       using errcode = 'invalid_parameter_value', hint = 'Its options: pooling, normalize, dimensions.';
   end if;
-  if $3 <> '{}' then perform embedder.check_options('feature-extraction', $3); end if;
+  if options <> '{}' then perform embedder.check_options('feature-extraction', options); end if;
   if $2 is null or coalesce($1, '') !~ '\S' then return null; end if;
   perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);
@@ -233,7 +235,7 @@ begin
     if long_ago then perform embedder.note_use(wanted); end if;
     return cached;
   end if;
-  return embedder.ask($2, options, $1)::%1$s;
+  return embedder.embed_by_worker($2, options, $1)::%1$s;
 end$f$, embedder.vector_type()));
 
   perform embedder.create_function(

@@ -1,4 +1,4 @@
--- What a role needs to search by text, granted in one call with the rights of whoever calls.
+-- All that a role needs to search by text, granted in one call with the rights of the caller.
 
 -- The statements, in their order. granted: the role has it already.
 -- Callable by: everybody.

@@ -58,8 +58,8 @@ end
 $$;
 
 -- SQL for the rows or chunks with the words of $2, the best first: key columns, _chunk, _weight. Those with all words come
--- first; where these are fewer than k, those with two of them; and only where there is none at all, up to 5,000 with any. So what an
--- index has to find, and what has to be ranked, stays small in a large table (docs/decisions.md, Rights 3).
+-- first; where these are fewer than k, those with two of them; and only where no row has two, up to 5,000 with any of them. So the
+-- index has to find, and the search to rank, few rows even in a large table (docs/decisions.md, Rights 3).
 -- Callable by: everybody.
 create or replace function embedder.words_statement(p embedder.pipeline, k int, language regconfig, filter text) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

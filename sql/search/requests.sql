@@ -51,8 +51,8 @@ drop function if exists embedder.post_request(text, jsonb, text, interval);
 drop function if exists embedder.take_answer(bigint);
 drop function if exists embedder.drop_request(bigint);
 
--- Puts a text on the list and wakes the workers. Returns the secret by which its answer is taken, or null where no worker
--- runs. A connection has one text on the list: that of a call which was cut off gives way.
+-- Puts a text on the list and wakes the workers. Returns the secret with which its answer can be taken, or null when no worker
+-- runs. A connection has one text on the list, which replaces that of a call that was interrupted.
 create or replace function embedder.post_request(asker text, model text, options jsonb, input text, patience interval) returns uuid
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -148,7 +148,7 @@ end$f$);
 end
 $do$;
 
--- Notes that a cached vector was asked for. To the minute: a popular query must not be a row that all write.
+-- Notes that a cached vector was used, at most once a minute: else all sessions would write the row of a popular query.
 create or replace function embedder.touch_query_vector(wanted bytea) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   update embedder.query_vector q set used_at = now() where q.digest = wanted and q.used_at < now() - interval '1 minute'

@@ -25,7 +25,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- SQL for the rows of the source that pass the filter. Inside it the table goes by its own name, and the filter sees its
--- columns alone. It ends in a line break, lest it end in a comment.
+-- columns alone. It ends in a line break, since the filter may end in a comment.
 -- Callable by: everybody.
 create or replace function embedder.filtered_source(p embedder.pipeline, filter text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -140,7 +140,7 @@ begin
 end
 $$;
 
--- Raises what a search has raised, in a sentence about what the caller has given, and not about the statement that is made of it.
+-- Raises the error of a search again, as a sentence about what the caller gave and not about the statement made of it.
 -- Without a search_path of its own, as search.
 -- Callable by: everybody.
 create or replace function embedder.search_failed(pipeline text, filter text, state text, message text) returns void

@@ -328,13 +328,17 @@ describe('without an answer', () => {
     await pollUntil(async () => (await count('answer')) === 0);
   });
 
-  it('an option is none', async () => {
+  it('an option, or the value of one, is unknown', async () => {
     await expect(embed(database, 'query', 'all-MiniLM-L6-v2', '{"prompt": "query: "}')).rejects.toMatchObject(
       {
         code: '22023',
         message: 'embed has no option "prompt"',
       },
     );
+    await expect(embed(database, 'query', 'all-MiniLM-L6-v2', '{"pooling": "sum"}')).rejects.toMatchObject({
+      code: '22023',
+      message: expect.stringMatching(/^option "pooling" is "sum", and must be "mean", /),
+    });
   });
 });
 
