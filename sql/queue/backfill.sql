@@ -67,6 +67,7 @@ begin
   perform 1 from embedder.backfill_range f join embedder.backfill_run r on r.id = f.run_id
   where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r)) for update of f;
   delete from embedder.backfill_run r where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r));
+  if run.stale then perform embedder.recall_jobs(p.id); end if;
   if embedder.seeks_orphans(run) then
     -- Of keys that are too long: nothing says whether their rows are still there. Those that are are found again.
     delete from embedder.dead_letter d where d.pipeline_id = p.id and d.attempts = 0;

@@ -195,6 +195,15 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function embedder.renew_leases is 'Prolongs the leases of jobs that a worker is still busy with.';
 
+-- Makes each job that somebody holds, or has held for longer than a lease, a new one: what was read for it may have changed, and nobody has seen it. One that is locked
+-- is passed by: it is being written, or asked for again.
+create or replace function embedder.recall_jobs(pipeline int) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.job j set version = default, leased_by = null, due_at = now()
+  where j.ctid in (
+    select l.ctid from embedder.job l where l.pipeline_id = pipeline and l.leased_by is not null for update skip locked)
+$$;
+
 -- Gives jobs back without counting the attempt; they are due again after the delay.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.release_jobs(worker int, pipeline int, row_keys text[], versions bigint[], delay interval)

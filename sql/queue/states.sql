@@ -24,6 +24,7 @@
 --   expire     leased -> due            time
 --   free       leased -> due            free_jobs                               its worker is not on the register; takes the attempt back
 --   suspect    leased -> due            suspect_jobs                            its worker died at work on it: it gets a group
+--   recall     leased -> due            recall_jobs                             another version, where texts may have changed unseen
 --   forget     any -> none              forget, prune (generated/)              the row is gone, or has left the filter
 --
 -- What holds in each state:

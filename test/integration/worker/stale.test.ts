@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { completeJobs, readInputs } from '../../../src/queue/batch.ts';
+import { claimJobs } from '../../../src/queue/jobs.ts';
 import {
   createMigratedDatabase,
   drain,
@@ -69,6 +71,30 @@ const make = async (rest = '', rows = 6) => {
     select embedder.create_pipeline('doc', 'body', index => 'none'${rest})`);
   await work();
 };
+
+it('what a worker has read before a change that nobody saw is not written after it', async () => {
+  await make();
+  await database.query(`update doc set body = 'read' where id in (1, 2)`);
+  const { rows } = await database.query<{ id: number; oid: number }>(
+    `select id, 'vector'::regtype::oid::int as oid from embedder.pipeline`,
+  );
+  const { id, oid } = rows[0]!;
+  const jobs = await claimJobs(database.kysely, { workerId: 4711, leaseSeconds: 60 }, [id], 10);
+  const inputs = await readInputs(database.kysely, jobs, 100);
+  await unseen(`update doc set body = 'other' where id = 1; delete from doc where id = 2`);
+  await backfill(', stale => true');
+  expect(await queued(database, 'doc')).toEqual(['1', '2']);
+  const done = await completeJobs(
+    database.kysely,
+    { id, task: 'feature-extraction', chunked: false },
+    jobs.map((job, i) => ({ job, sourceHash: inputs[i]!.sourceHash, output: fakeVector(inputs[i]!.text!) })),
+    'all-MiniLM-L6-v2',
+    oid,
+  );
+  expect([...done]).toEqual([]);
+  await work();
+  await allRight();
+});
 
 const changes = `update doc set body = 'other 1' where id = 1; update doc set body = '  ' where id = 2;
   delete from doc where id in (3, 6); insert into doc (id, body) values (9, 'text 9')`;
