@@ -55,11 +55,9 @@ async function run(source: string, input: string, options: CreateOptions): Promi
   });
 }
 
-/** How much is to be done. A large table is not counted yet: a worker does that. */
+/** How much is to be done; null: a worker counts the rows first. */
 export function formatWork(sourceRows: number | null): string {
-  return sourceRows === null
-    ? 'a large table: a worker counts its rows'
-    : `${plural(sourceRows, 'row')} to work on`;
+  return sourceRows === null ? 'a worker counts its rows' : `${plural(sourceRows, 'row')} to work on`;
 }
 
 /** The model that the settings name for a task. The database refuses an unknown task. */

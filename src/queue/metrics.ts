@@ -6,7 +6,7 @@ export interface QueueMetrics {
   readonly pipeline: string;
   readonly generation: number;
   readonly state: string;
-  /** Null while a worker has yet to count a large table. */
+  /** Null while a worker has yet to count them. */
   readonly source_rows: number | null;
   readonly embedded_rows: number;
   readonly pending: number;

@@ -47,7 +47,7 @@ export function createInstruments(registry: Registry) {
     ),
     sourceRows: gauge(
       'pipeline_source_rows',
-      'Rows of the source that the filter lets in; missing while a worker has yet to count a large table.',
+      'Rows of the source that the filter lets in; missing while a worker has yet to count them.',
       'pipeline',
       'generation',
     ),

@@ -8,6 +8,6 @@ describe('how much a new pipeline has to do', () => {
   });
 
   it('is not said to be nothing where nobody has counted', () => {
-    expect(formatWork(null)).toBe('a large table: a worker counts its rows');
+    expect(formatWork(null)).toBe('a worker counts its rows');
   });
 });
