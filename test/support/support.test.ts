@@ -22,7 +22,7 @@ describe('the shared server', () => {
     const role = await createRole();
     const client = new pg.Client({ connectionString: database.urlAs(role) });
     await client.connect();
-    await expect(client.query('create table public.t (i int)')).rejects.toMatchObject({ code: '42501' });
+    await expect(client.query('create schema s')).rejects.toMatchObject({ code: '42501' });
     await client.end();
     await role.drop();
   });

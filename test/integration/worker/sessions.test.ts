@@ -31,6 +31,9 @@ async function setAll(settings: Record<string, string>): Promise<void> {
 
 beforeAll(async () => {
   database = await createDatabase({ vector: true });
+  // PostgreSQL 17 and later have it.
+  const { rowCount } = await database.query(`select from pg_settings where name = 'transaction_timeout'`);
+  if (rowCount) SETTINGS.transaction_timeout = '400ms';
   // For this test's own connections, which are open now.
   for (const name of ['statement_timeout', 'default_transaction_isolation'])
     await database.query(`show ${name}`);
