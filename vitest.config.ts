@@ -11,8 +11,8 @@ export default defineConfig({
     // Two cores are shared by the tests, PostgreSQL and the engines: more workers only make each of them slower.
     maxWorkers: 2,
     // What tests leave behind goes with this folder (test/support/global-setup.ts). The models of whoever runs the tests
-    // are none of theirs, and what is found out about the machine is not for that user's cache folder.
-    env: { TMPDIR: scratch, XDG_CACHE_HOME: join(scratch, 'cache'), XDG_DATA_HOME: join(scratch, 'data') },
+    // are none of theirs.
+    env: { TMPDIR: scratch, XDG_DATA_HOME: join(scratch, 'data') },
     testTimeout: 60_000,
     hookTimeout: 300_000,
   },

@@ -29,10 +29,6 @@ const schema = z.object({
       'Your folder of models, laid out as on a hub, ORG/NAME/onnx/*.onnx: `models pull` writes there, and it is searched before the bundled ones. Default: pgembedder/models in XDG_DATA_HOME, else in ~/.local/share.',
     ),
   XDG_DATA_HOME: z.string().optional().describe('See PGEMBEDDER_MODELS_DIR.'),
-  XDG_CACHE_HOME: z
-    .string()
-    .optional()
-    .describe('Where a worker remembers the token budget that it found out. Default: ~/.cache.'),
   PGEMBEDDER_MODEL_FEATURE_EXTRACTION: modelChoice('feature-extraction').describe(
     'The model where a command names none, as NAME or NAME:variant. A variant named here is used wherever that model is used. Default: all-MiniLM-L6-v2.',
   ),
@@ -98,7 +94,7 @@ const schema = z.object({
     'Threads that one run of the model uses. Default: the physical cores divided by the engine processes.',
   ),
   PGEMBEDDER_TOKEN_BUDGET: count.describe(
-    'Most tokens of one batch, padding included. Default: 1,024, and the best of 512, 1,024 and 2,048 as soon as it is known; it is found out in the first large job and remembered in the cache folder of the user.',
+    'Most tokens of one batch, padding included. Default: 1,024 on a CPU, 16,384 on a GPU.',
   ),
   PGEMBEDDER_ENGINE_MEMORY_MB: count.describe(
     'When the engine processes take more, models that have nothing to do are unloaded, the longest unused first. Default: no limit.',

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { pino } from 'pino';
 import type { Row } from '../row.ts';
-import { createWorker } from '../support/built.ts';
+import { createWorker, Embedder } from '../support/built.ts';
 import { createBenchDatabase } from '../support/database.ts';
-import { instantEmbedder } from '../support/instant-embedder.ts';
+import { InstantEngine } from '../support/instant-engine.ts';
 import { median } from '../support/statistics.ts';
 
 /**
@@ -31,7 +31,7 @@ export const backfill: Row = {
       const worker = createWorker({
         connection: url,
         logger: pino({ level: 'error' }),
-        embedder: instantEmbedder,
+        embedder: new Embedder({ engine: new InstantEngine() }),
       });
       await worker.start();
       const busy: number[] = [];

@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import type { BatchReport } from '../../src/inference/backend/batch-report.ts';
+import type { BatchReport } from '../../src/inference/backend/events.ts';
 import type { Embedder as EmbedderClass } from '../../src/inference/embedder.ts';
 import type { ModelDescription } from '../../src/models/description.ts';
 import type { Bench, Figure, Row } from '../row.ts';
@@ -65,7 +65,7 @@ async function compare(
   });
   try {
     const sample = texts.slice(0, Math.ceil(texts.length / 4));
-    // Loads the model on both sides, and finds out the budgets.
+    // Loads the model on both sides, and finds out the budget of the bare loop.
     await runEngine(embedder, model, texts);
     const times: number[] = [];
     for (const budget of BUDGETS) times.push(await bare.run(sample, { budget }));

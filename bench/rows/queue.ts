@@ -1,6 +1,7 @@
 import type { Bench, Figure, Row } from '../row.ts';
+import { Embedder } from '../support/built.ts';
 import { Drainer } from '../support/drainer.ts';
-import { instantEmbedder } from '../support/instant-embedder.ts';
+import { InstantEngine } from '../support/instant-engine.ts';
 import { drainWithPgai, pgaiMissing } from '../support/pgai.ts';
 import { median } from '../support/statistics.ts';
 import { glosses } from '../support/texts.ts';
@@ -38,7 +39,7 @@ async function measureTarget(
   pipeline: { targetColumn?: string },
 ): Promise<Figure> {
   const drainer = await Drainer.start(server, `queue_${target}`, texts, pipeline, {
-    embedder: instantEmbedder,
+    embedder: new Embedder({ engine: new InstantEngine() }),
   });
   try {
     const runs: number[] = [];

@@ -2,11 +2,11 @@ import { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
+import type { TextEmbedder } from '../inference/embedder.ts';
 import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { LabelModel } from '../models/description.ts';
-import type { ModelStore } from '../models/store.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
@@ -67,10 +67,10 @@ function collect(label: string, before: string[] = []): string[] {
 async function run(text: string, options: ClassifyOptions): Promise<void> {
   const environment = readEnvironment();
   const device = await openDevice(environment, options);
-  await withEmbedder(environment, device, async (embedder, store) => {
+  await withEmbedder(environment, device, async (embedder) => {
     const choice =
       options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
-    const model = findModel(store, choice, options);
+    const model = findModel(embedder, choice, options);
     const taskOptions = taskOptionsOf(model, options);
     const [result] = await embedder.labelTexts(model, [await readText(text)], taskOptions);
     if (result instanceof EngineError) throw result;
@@ -92,10 +92,14 @@ function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
 }
 
 /** The model, for its own task; or, when it gives vectors and labels are named, for choosing the nearest label. */
-function findModel(store: ModelStore, { name, variant }: ModelChoice, options: ClassifyOptions): LabelModel {
-  const model = store.find(name, undefined, { variant });
+function findModel(
+  embedder: TextEmbedder,
+  { name, variant }: ModelChoice,
+  options: ClassifyOptions,
+): LabelModel {
+  const model = embedder.find(name, undefined, { variant });
   if (model.task !== 'feature-extraction') return model;
-  if (labelsOf(options).length > 0) return store.find(name, 'zero-shot-classification', { variant });
+  if (labelsOf(options).length > 0) return embedder.find(name, 'zero-shot-classification', { variant });
   throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
     hint: 'Name the labels to choose from with --labels; pgembedder embed prints its vectors',
   });

@@ -4,18 +4,17 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEMO_TABLE, lastDemoRow } from '../database/demo-table.ts';
 import { migrate } from '../database/migrate/migrate.ts';
 import type { Device } from '../inference/devices/device.ts';
-import { variantOrder } from '../inference/devices/variant-order.ts';
+import type { Embedder } from '../inference/embedder.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
 import { knownModels } from '../models/known-models.ts';
 import { findSearchable } from '../search/search.ts';
 import { answer, type Dictionary } from './demo/answer.ts';
-import { CountingEmbedder } from './demo/counting-embedder.ts';
 import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
 import { awaitLeases, type DemoFilling, prepareTable, readDemoFilling } from './demo/table.ts';
 import { GLOSS_COUNT, type Gloss, readGlosses } from './demo/wordnet.ts';
-import { addDeviceOption, createEngine, type DeviceOptions, openDevice } from './embedder.ts';
-import { type Environment, openStore, readEnvironment } from './environment.ts';
+import { addDeviceOption, createEmbedder, type DeviceOptions, openDevice } from './embedder.ts';
+import { type Environment, readEnvironment } from './environment.ts';
 import { formatCount } from './format.ts';
 import { say } from './output.ts';
 import { parseCount } from './search.ts';
@@ -70,9 +69,8 @@ function parseRows(text: string): number {
 }
 
 async function run(words: string[], options: DemoOptions): Promise<void> {
-  const settings = readEnvironment();
-  const device = await openDevice(settings, options);
-  const environment = { ...settings, store: openStore(settings.config, variantOrder(device)) };
+  const environment = readEnvironment();
+  const device = await openDevice(environment, options);
   const signals = new StopSignals();
   signals.signal.addEventListener('abort', () => {
     // After the other listeners: a progress bar has to be removed first.
@@ -116,20 +114,19 @@ interface Setting {
 /** Plays the demo. @returns whether the embedded Postgres has ended, with the other command that had started it */
 async function playOnce(setting: Setting, query: string, options: DemoOptions): Promise<boolean> {
   const { environment, device, glosses, signals } = setting;
-  const engine = createEngine(environment, device);
-  const embedder = new CountingEmbedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
+  const embedder = createEmbedder(environment, device);
   const database = options.databaseUrl
     ? { databaseUrl: options.databaseUrl }
     : { embedded: options.embedded };
   const gone = new AbortController();
   const signal = AbortSignal.any([signals.signal, gone.signal]);
   // The embedded Postgres takes a second to start and more in a new directory: model and glosses are read meanwhile.
-  warmUp(embedder, environment);
+  warmUp(embedder);
   if (!options.databaseUrl && !existsSync(options.embedded)) glosses().catch(() => {});
   try {
     await withDatabase(database, environment, async (open) => {
       open.ended.then((error) => gone.abort(error));
-      await play({ ...open, environment, engine, embedder, glosses, signal }, query, options);
+      await play({ ...open, environment, embedder, glosses, signal }, query, options);
       gone.signal.throwIfAborted();
     });
     return false;
@@ -139,13 +136,13 @@ async function playOnce(setting: Setting, query: string, options: DemoOptions): 
     if (error instanceof EmbeddedEnded && error.joined) return true;
     throw error;
   } finally {
-    await engine.stop();
+    await embedder.stop();
   }
 }
 
 /** Has the model loaded. An error shows when the model is used. */
-function warmUp(embedder: CountingEmbedder, { store }: Environment): void {
-  embedder.embedTexts(store.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
+function warmUp(embedder: Embedder): void {
+  embedder.embedTexts(embedder.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
 }
 
 /** Until all rows have their vectors; another demo on the same folder may embed some of them. */
@@ -177,7 +174,7 @@ async function play(stage: Stage, query: string, options: DemoOptions): Promise<
   const dictionary: Dictionary = {
     database,
     pipeline: await findSearchable(database, DEMO_TABLE),
-    model: environment.store.find(DEFAULT_MODEL, 'feature-extraction'),
+    model: embedder.find(DEFAULT_MODEL, 'feature-extraction'),
     embedder,
     rows: filling.rows,
     count: options.k,

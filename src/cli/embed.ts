@@ -36,8 +36,8 @@ async function run(text: string, options: EmbedOptions): Promise<void> {
       ? defaultModel(environment.config, 'feature-extraction')!
       : parseChoice(options.model);
   const device = await openDevice(environment, options);
-  await withEmbedder(environment, device, async (embedder, store) => {
-    const model = store.find(name, 'feature-extraction', { variant });
+  await withEmbedder(environment, device, async (embedder) => {
+    const model = embedder.find(name, 'feature-extraction', { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [await readText(text)], { prompt });
     if (vector instanceof EngineError) throw vector;

@@ -2,11 +2,11 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { type Config, DEVICE_CHOICES, DEVICE_PATTERN } from '../config.ts';
 import type { Device } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import { variantOrder } from '../inference/devices/variant-order.ts';
-import { Embedder } from '../inference/embedder.ts';
-import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
-import type { ModelStore } from '../models/store.ts';
-import { type Environment, openStore } from './environment.ts';
+import type { Embedder } from '../inference/embedder.ts';
+import { type EngineSettings, openEmbedder } from '../inference/open-embedder.ts';
+import { pinnedVariants } from '../models/choice.ts';
+import { modelsDirectory } from '../models/places.ts';
+import type { Environment } from './environment.ts';
 
 /** The flag that says what runs the models. */
 export interface DeviceOptions {
@@ -28,7 +28,7 @@ export function openDevice({ config, logger }: Environment, { device }: DeviceOp
 }
 
 /** The settings of the engine. */
-export function engineOptions(config: Config): Omit<EngineOptions, 'logger' | 'device'> {
+export function engineOptions(config: Config): EngineSettings {
   const megabytes = config.PGEMBEDDER_ENGINE_MEMORY_MB;
   return {
     engines: config.PGEMBEDDER_ENGINES,
@@ -38,22 +38,28 @@ export function engineOptions(config: Config): Omit<EngineOptions, 'logger' | 'd
   };
 }
 
-/** An engine as the settings have it. Its processes start with the first text. */
-export function createEngine({ config, logger }: Environment, device: Device): Engine {
-  return new Engine({ logger, device, ...engineOptions(config) });
+/** Embeds as the settings have it. Its processes start with the first text; it is the caller's to stop. */
+export function createEmbedder({ config, logger }: Environment, device: Device): Embedder {
+  return openEmbedder({
+    logger,
+    device,
+    directories: [modelsDirectory(config)],
+    pinned: pinnedVariants(config),
+    engine: engineOptions(config),
+    tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,
+  });
 }
 
-/** Makes an engine on a device, has it used, and ends it. The store that comes with it prefers variants that suit the device. */
+/** Has an embedder on a device used, and stops it. */
 export async function withEmbedder<Result>(
   environment: Environment,
   device: Device,
-  use: (embedder: Embedder, store: ModelStore) => Promise<Result>,
+  use: (embedder: Embedder) => Promise<Result>,
 ): Promise<Result> {
-  const engine = createEngine(environment, device);
-  const embedder = new Embedder({ engine, tokenBudget: environment.config.PGEMBEDDER_TOKEN_BUDGET });
+  const embedder = createEmbedder(environment, device);
   try {
-    return await use(embedder, openStore(environment.config, variantOrder(device)));
+    return await use(embedder);
   } finally {
-    await engine.stop();
+    await embedder.stop();
   }
 }

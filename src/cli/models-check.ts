@@ -1,10 +1,7 @@
-import { readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { messageOf, UserError } from '../errors.ts';
-import { checkExternalFiles } from '../inference/onnx/external-data.ts';
-import { readOutline } from '../inference/onnx/onnx-outline.ts';
-import { loadTokenizer } from '../inference/tokenizer/tokenizer.ts';
+import { checkOnnxFile, checkTokenizer } from '../inference/check-files.ts';
 import { catalogEntryOf } from '../models/catalog.ts';
 import { type LockedModel, readLock } from '../models/lock.ts';
 import { differenceFrom, digestOf } from '../models/pull/digest.ts';
@@ -74,7 +71,7 @@ async function inspect(store: ModelStore, name: string): Promise<string> {
   const locked = readLock(parent)[folder];
   const known = locked ? lockedSums(locked) : (catalogEntryOf(name)?.files ?? []);
   for (const file of known) await checkSums(name, join(model.directory, file.path), file);
-  loadTokenizer(model);
+  checkTokenizer(model);
   const variants = store.list().find((listed) => listed.name === model.name)?.variants ?? [];
   for (const variant of variants) await checkOnnx(store, name, variant);
   const sums =
@@ -104,7 +101,7 @@ async function checkSums(
 async function checkOnnx(store: ModelStore, name: string, variant: Variant): Promise<void> {
   const { onnxPath } = store.find(name, undefined, { variant });
   try {
-    checkExternalFiles(readOutline(await readFile(onnxPath)).externalFiles, dirname(onnxPath));
+    await checkOnnxFile(onnxPath);
   } catch (error) {
     throw damaged(name, `${onnxPath} cannot be used: ${messageOf(error)}`);
   }

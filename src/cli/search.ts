@@ -65,8 +65,8 @@ async function run(name: string, query: string, options: SearchOptions): Promise
     const pipeline = await findSearchable(database, name);
     if (options.wait !== undefined) await waitForRows(database, name, options.wait);
     const device = await openDevice(environment, options);
-    await withEmbedder(environment, device, async (embedder, store) => {
-      const model = store.find(pipeline.model, 'feature-extraction');
+    await withEmbedder(environment, device, async (embedder) => {
+      const model = embedder.find(pipeline.model, 'feature-extraction');
       const begin = performance.now();
       const vector = await embedQuery(embedder, model, await readText(query), pipeline.options);
       const embedded = performance.now();

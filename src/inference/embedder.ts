@@ -1,29 +1,39 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../models/description.ts';
+import { UserError } from '../errors.ts';
+import type {
+  LabelModel,
+  LogitsModel,
+  ModelTask,
+  RunnableModel,
+  ServedModel,
+  ServedModelOf,
+  VectorModel,
+} from '../models/description.ts';
+import type { FindOptions } from '../models/store.ts';
+import type { Backend } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
 import { checkTexts } from './backend/limits.ts';
-import type { RowResult, RunOptions } from './backend/types.ts';
-import { defaultBudgetFile } from './batches/budget-memory.ts';
-import { RowRunner } from './batches/row-runner.ts';
-import type { Engine } from './engine/engine.ts';
+import type { RunOptions, SequenceResult } from './backend/run.ts';
+import { batchKey, type SessionOptions, type SessionState } from './backend/session.ts';
+import type { TextTokenizer, Tokenizer } from './backend/text-tokenizer.ts';
+import { SequenceRunner } from './batches/sequence-runner.ts';
 import { vectorCutter } from './results/cut-vector.ts';
-import { logitsSpec, type SessionOptions, sessionSpec } from './session-spec.ts';
-import { LabelCollector } from './tasks/label-collector.ts';
 import type { LabelResult } from './tasks/label-task.ts';
+import { OpenText } from './tasks/open-text.ts';
 import { inParts, textsAtOnce } from './tasks/parts.ts';
 import { Similarity } from './tasks/similarity.ts';
 import type { LabelTaskOptions } from './tasks/task-options.ts';
 import { labelTask } from './tasks/tasks.ts';
-import { loadTokenizer, type TextTokenizer, type Tokenizer } from './tokenizer/tokenizer.ts';
 
 export interface EmbedderOptions {
-  readonly engine: Engine;
-  /** Tokens in a batch, padding included. By default the best number for model and machine is found out. */
+  /** What runs models. */
+  readonly engine: Backend;
+  /** Others that are asked for a model before it is. */
+  readonly others?: readonly Backend[];
+  /** Most tokens of a batch, padding included. Default: what the backend plans. */
   readonly tokenBudget?: number | undefined;
-  /** The file that keeps what was found out. Default: in the user's cache folder. */
-  readonly budgetFile?: string | undefined;
   /** Called when the texts of one call are tokenized. */
-  readonly onTokenized?: (report: TokenizedReport) => void;
+  readonly onTokenized?: ((report: TokenizedReport) => void) | undefined;
 }
 
 /** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
@@ -33,19 +43,60 @@ export interface TokenizedReport {
   readonly ms: number;
 }
 
+/** A text of a call, by its place there, and its result. */
+export interface DoneText<Result> {
+  readonly place: number;
+  readonly result: Result | EngineError;
+}
+
 export interface EmbedOptions extends SessionOptions, RunOptions {
-  /** Put before each text; for a model's own see `ModelDescription.prompts`. */
+  /** Put before each text; for a model's own see `VectorModel.prompts`. */
   readonly prompt?: string | undefined;
   /** Numbers kept of each vector, the first ones: for models trained so (Matryoshka). Cut first, then scaled. */
   readonly dimensions?: number | undefined;
-  /** Called as each batch is done, with the places of its rows in `texts` and their results, in the same order. */
-  onBatch?(rows: readonly number[], results: readonly RowResult[]): void;
+  /** Called as each batch is done, with its texts. */
+  onBatch?(done: readonly DoneText<Float32Array>[]): void;
 }
 
 /** The options of the model's task (`TaskOptions`), and how to run it. */
 export interface LabelOptions extends LabelTaskOptions, RunOptions {
-  /** Called as texts are done, with their places in `texts` and their results, in the same order. */
-  onBatch?(rows: readonly number[], results: readonly (LabelResult | EngineError)[]): void;
+  /** Called as texts are done. */
+  onBatch?(done: readonly DoneText<LabelResult>[]): void;
+}
+
+/**
+ * What the worker, the command line, the library and the HTTP server need: models by name, their vectors and labels for
+ * texts, and their tokens. Tests of the queue give one that answers at once.
+ */
+export interface TextEmbedder {
+  /**
+   * The model of this name, for a task if one is named.
+   * @throws UserError when there is none, or it cannot be used for the task
+   */
+  find(name: string, task?: undefined, options?: FindOptions): ServedModel;
+  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  /** The tokenizer of a model, loaded once. @throws UserError when it cannot be loaded */
+  tokenizer(model: ServedModel): Tokenizer;
+  /** Texts of pipelines may be given in one call, and so share batches, where this is the same. */
+  callKey(model: ServedModel, options: EmbedOptions | LabelOptions): string;
+  /**
+   * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
+   * Any string is taken; '' gives the vector of the special tokens, which says nothing. When it rejects, what `onBatch` was
+   * given until then stays good.
+   * @throws UserError for texts of an interactive call beyond the limits (`checkTexts`); EngineError when the backend can
+   *   do nothing for any of them (`load`, `start`, `stopped`, `busy`, `later`)
+   */
+  embedTexts(model: VectorModel, texts: readonly string[], options?: EmbedOptions): Promise<SequenceResult[]>;
+  /**
+   * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
+   * of the model's task (`checkTaskOptions`).
+   * @throws as `embedTexts`; UserError when the options do not fit the task
+   */
+  labelTexts(
+    model: LabelModel,
+    texts: readonly string[],
+    options?: LabelOptions,
+  ): Promise<(LabelResult | EngineError)[]>;
 }
 
 /**
@@ -54,104 +105,150 @@ export interface LabelOptions extends LabelTaskOptions, RunOptions {
  */
 const tokenizeSliceMs = 5;
 
-/** From texts to vectors and labels: what the worker, the command line and the HTTP server use. */
-export class Embedder {
-  readonly #rows: RowRunner;
+/**
+ * From texts to vectors and labels, by whichever backend has the model.
+ *
+ * @example
+ * const model = embedder.find('all-MiniLM-L6-v2', 'feature-extraction');
+ * const [vector] = await embedder.embedTexts(model, ['a cat']);
+ */
+export class Embedder implements TextEmbedder {
+  readonly #backends: ReadonlyMap<Backend, SequenceRunner>;
   readonly #onTokenized: ((report: TokenizedReport) => void) | undefined;
-  /** By folder and limit: an entry is a few MB and takes 50 ms to make. */
-  readonly #tokenizers = new Map<string, TextTokenizer>();
-  readonly #similarity = new Similarity(this);
+  readonly #similarity = new Similarity(this, (model) => this.#textTokenizer(model));
 
-  constructor({ engine, tokenBudget, budgetFile = defaultBudgetFile(), onTokenized }: EmbedderOptions) {
-    this.#rows = new RowRunner(engine, tokenBudget, budgetFile);
+  constructor({ engine, others = [], tokenBudget, onTokenized }: EmbedderOptions) {
+    this.#backends = new Map(
+      [...others, engine].map((backend) => [backend, new SequenceRunner(backend, tokenBudget)]),
+    );
     this.#onTokenized = onTokenized;
   }
 
-  /** The tokenizer of a model, loaded once. Raises UserError when it cannot be loaded. */
-  tokenizer(description: ModelDescription): Tokenizer {
-    return this.#textTokenizer(description);
+  get backends(): Backend[] {
+    return [...this.#backends.keys()];
   }
 
-  /**
-   * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
-   * Any string is taken; '' gives the vector of the special tokens, which says nothing.
-   * Raises UserError for texts beyond the limits (`checkTexts`).
-   * Rejects with an EngineError when the engine can do nothing for any of them (`load`, `start`, `stopped`); what
-   * `onBatch` was given until then stays good.
-   *
-   * @example
-   * const [vector] = await embedder.embedTexts(store.find('all-MiniLM-L6-v2', 'feature-extraction'), ['a cat']);
-   */
+  get sessions(): SessionState[] {
+    return this.backends.flatMap(({ sessions }) => sessions);
+  }
+
+  find(name: string, task?: undefined, options?: FindOptions): ServedModel;
+  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  find(name: string, task?: ModelTask, options?: FindOptions): ServedModel {
+    for (const backend of this.#backends.keys()) {
+      const model = backend.find(name, task, options);
+      if (model) return model;
+    }
+    throw new UserError(`There is no model '${name}'`, {
+      hint: 'pgembedder models list shows what there is',
+    });
+  }
+
+  tokenizer(model: ServedModel): Tokenizer {
+    return this.#textTokenizer(model);
+  }
+
+  callKey(model: ServedModel, options: EmbedOptions | LabelOptions): string {
+    const { priority, onBatch, ...own } = options;
+    const runnable = runnableOf(model);
+    const session = this.#backendOf(runnable).open(runnable, own as SessionOptions);
+    const { pooling, normalize, ...finishing } = own as EmbedOptions & LabelOptions;
+    return `${model.task} ${batchKey(session, priority)} ${JSON.stringify(finishing)}`;
+  }
+
   async embedTexts(
-    description: FeatureExtractionModel,
+    model: VectorModel,
     texts: readonly string[],
     options: EmbedOptions = {},
-  ): Promise<RowResult[]> {
-    if (options.ahead) checkTexts(texts);
-    const tokenizer = this.tokenizer(description);
-    const prompt = options.prompt ?? '';
-    const sequences = await this.#tokenize(description, texts, (text) => tokenizer.encode(prompt + text));
-    const results = new Array<RowResult>(texts.length);
-    const session = sessionSpec(description, options);
-    const cut = vectorCutter(session, options.dimensions);
-    await this.#rows.run(session, sequences, options, (rows, uncut) => {
-      const done = uncut.map(cut);
-      rows.forEach((row, index) => {
-        results[row] = done[index]!;
-      });
-      options.onBatch?.(rows, done);
+  ): Promise<SequenceResult[]> {
+    if (options.priority === 'interactive') checkTexts(texts);
+    const tokenizer = this.tokenizer(model);
+    const { prompt = '', dimensions } = options;
+    const items = await this.#tokenize(model, texts, (text, place) => ({
+      place,
+      sequence: tokenizer.encode(prompt + text),
+    }));
+    const backend = this.#backendOf(model);
+    const session = backend.open(model, options);
+    const cut = vectorCutter(
+      { dimensions: model.dimensions, normalize: session.normalize ?? false },
+      dimensions,
+    );
+    const results = new Array<SequenceResult>(texts.length);
+    await this.#backends.get(backend)!.run(session, items, options, (batch) => {
+      const done = batch.map(({ item, result }) => ({ place: item.place, result: cut(result) }));
+      for (const { place, result } of done) results[place] = result;
+      options.onBatch?.(done);
     });
     return results;
   }
 
-  /**
-   * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
-   * of the model's task (`checkTaskOptions`). Any string is taken, and rejections are as with `embedTexts`.
-   * Raises UserError when the options do not fit the task, or the texts the limits (`checkTexts`).
-   *
-   * @example
-   * const model = store.find('pgembedder/minilm-spam-detector', 'text-classification');
-   * const [result] = await embedder.labelTexts(model, ['You have won'], { top_k: 1 });
-   */
   async labelTexts(
-    description: LabelModel,
+    model: LabelModel,
     texts: readonly string[],
     options: LabelOptions = {},
   ): Promise<(LabelResult | EngineError)[]> {
-    const { ahead = false, behind = false, onBatch, ...taskOptions } = options;
-    if (ahead) checkTexts(texts);
-    if ('vectors' in description) {
-      return this.#similarity.labelTexts(description, texts, taskOptions, { ahead, behind }, onBatch);
+    const { priority, onBatch, ...taskOptions } = options;
+    if (priority === 'interactive') checkTexts(texts);
+    if ('vectors' in model) {
+      return this.#similarity.labelTexts(model, texts, taskOptions, { priority }, onBatch);
     }
-    const atOnce = textsAtOnce(taskOptions);
-    if (texts.length > atOnce) {
-      return inParts(texts, atOnce, onBatch, (part, tellPart) =>
-        this.labelTexts(description, part, { ...options, onBatch: tellPart }),
+    const task = labelTask(model, this.#textTokenizer(model), taskOptions);
+    const results = new Array<LabelResult | EngineError>(texts.length);
+    const tell = (finished: readonly OpenText<number>[]) => {
+      if (finished.length === 0) return;
+      const done = finished.map((open) => ({ place: open.text, result: open.result() }));
+      for (const { place, result } of done) results[place] = result;
+      onBatch?.(done);
+    };
+    const places = [...texts.keys()];
+    for (const part of inParts(places, textsAtOnce(taskOptions))) {
+      const open = await this.#tokenize(
+        model,
+        part.map((place) => texts[place]!),
+        (text, at) =>
+          new OpenText(
+            part[at]!,
+            errorOr(() => task(text)),
+          ),
+      );
+      tell(open.filter(({ done }) => done));
+      await this.#runLabels(
+        model,
+        open.flatMap(({ sequences }) => sequences),
+        { priority },
+        tell,
       );
     }
-    const task = labelTask(description, this.#textTokenizer(description), taskOptions);
-    const collected = new LabelCollector(
-      await this.#tokenize(description, texts, (text) => errorOr(() => task(text))),
-    );
-    const tell = (finished: readonly number[]) => {
-      if (finished.length > 0) {
-        onBatch?.(
-          finished,
-          finished.map((text) => collected.results[text]!),
-        );
-      }
-    };
-    tell(collected.failed);
-    await this.#rows.run(logitsSpec(description), collected.sequences, { ahead, behind }, (rows, done) =>
-      tell(collected.add(rows, done)),
-    );
-    return collected.results;
+    return results;
+  }
+
+  /** Ends what runs models, for good. */
+  async stop(graceMs?: number): Promise<void> {
+    await Promise.all(this.backends.map((backend) => backend.stop(graceMs)));
+  }
+
+  async #runLabels(
+    model: LogitsModel,
+    sequences: OpenText<number>['sequences'],
+    options: RunOptions,
+    tell: (finished: readonly OpenText<number>[]) => void,
+  ): Promise<void> {
+    const backend = this.#backendOf(model);
+    await this.#backends.get(backend)!.run(backend.open(model), sequences, options, (batch) => {
+      tell(
+        batch.flatMap(({ item: { of: open, number }, result }) => {
+          open.put(number, result);
+          return open.done ? [open] : [];
+        }),
+      );
+    });
   }
 
   async #tokenize<Result>(
-    { name }: ModelDescription,
+    { name }: ServedModel,
     texts: readonly string[],
-    each: (text: string) => Result,
+    each: (text: string, place: number) => Result,
   ): Promise<Result[]> {
     const begin = performance.now();
     const results = await inSlices(texts, each);
@@ -159,20 +256,32 @@ export class Embedder {
     return results;
   }
 
-  #textTokenizer(description: ModelDescription): TextTokenizer {
-    const key = `${description.directory}#${description.maxTokens}#${description.expectedSha256}`;
-    const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(description);
-    this.#tokenizers.set(key, tokenizer);
-    return tokenizer;
+  #textTokenizer(model: ServedModel): TextTokenizer {
+    const runnable = runnableOf(model);
+    return this.#backendOf(runnable).tokenizer(runnable);
+  }
+
+  #backendOf(model: RunnableModel): Backend {
+    const backend = this.backends.find((each) => each.runs(model));
+    if (!backend) throw new Error(`no backend runs the model ${model.name}`);
+    return backend;
   }
 }
 
+/** The model that runs for this one. */
+function runnableOf(model: ServedModel): RunnableModel {
+  return 'vectors' in model ? model.vectors : model;
+}
+
 /** Does something with each text, letting others have a turn now and then. */
-async function inSlices<Result>(texts: readonly string[], each: (text: string) => Result): Promise<Result[]> {
+async function inSlices<Result>(
+  texts: readonly string[],
+  each: (text: string, place: number) => Result,
+): Promise<Result[]> {
   const results: Result[] = [];
   let turn = performance.now();
   for (const text of texts) {
-    results.push(each(text));
+    results.push(each(text, results.length));
     if (performance.now() - turn > tokenizeSliceMs) {
       await nextTurn();
       turn = performance.now();
@@ -190,6 +299,3 @@ function errorOr<Result>(make: () => Result): Result | EngineError {
     throw error;
   }
 }
-
-/** What the worker needs of an Embedder; benchmarks of the queue alone give one that answers at once. */
-export type TextEmbedder = Pick<Embedder, 'embedTexts' | 'labelTexts' | 'tokenizer'>;

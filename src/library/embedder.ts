@@ -1,15 +1,13 @@
 import type { Logger } from 'pino';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import { variantOrder } from '../inference/devices/variant-order.ts';
-import { Embedder } from '../inference/embedder.ts';
-import { Engine, type EngineOptions } from '../inference/engine/engine.ts';
+import type { Embedder } from '../inference/embedder.ts';
+import { type EngineSettings, openEmbedder } from '../inference/open-embedder.ts';
 import type { LabelResult } from '../inference/tasks/label-task.ts';
 import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
 import { parseChoice } from '../models/choice.ts';
 import type { Pooling } from '../models/description.ts';
 import { modelsDirectory } from '../models/places.ts';
-import { createModelStore, type ModelStore } from '../models/store.ts';
 import { standardLogger } from './logger.ts';
 
 /** Settings of an embedder, all of them optional. */
@@ -19,7 +17,7 @@ export interface EmbedderSettings {
   /** What runs the models: 'auto' (default), 'cpu', 'cuda', 'cuda:1', 'webgpu', 'coreml' or 'dml'. */
   readonly device?: string;
   /** Engine processes, their memory and their end. */
-  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
+  readonly engine?: EngineSettings;
   /** A pino logger. Default: what is wrong, on stderr. */
   readonly logger?: Logger;
 }
@@ -68,20 +66,16 @@ export async function createEmbedder(settings: EmbedderSettings = {}): Promise<T
   const { modelDirectories = [modelsDirectory()], device: wanted = 'auto' } = settings;
   const logger = settings.logger ?? standardLogger();
   const device = await chooseDevice(wanted, { logger });
-  const engine = new Engine({ ...settings.engine, logger, device });
-  const store = createModelStore({ directories: modelDirectories, variants: variantOrder(device) });
-  return new EngineModels(engine, store);
+  return new EmbedderModels(
+    openEmbedder({ logger, device, directories: modelDirectories, engine: settings.engine }),
+  );
 }
 
-class EngineModels implements TextModels {
-  readonly #engine: Engine;
-  readonly #store: ModelStore;
+class EmbedderModels implements TextModels {
   readonly #embedder: Embedder;
 
-  constructor(engine: Engine, store: ModelStore) {
-    this.#engine = engine;
-    this.#store = store;
-    this.#embedder = new Embedder({ engine });
+  constructor(embedder: Embedder) {
+    this.#embedder = embedder;
   }
 
   async embed(
@@ -90,12 +84,12 @@ class EngineModels implements TextModels {
     { inputType = 'passage', prompt, ...settings }: EmbedSettings = {},
   ): Promise<Float32Array[]> {
     const choice = parseChoice(name, 'the model');
-    const model = this.#store.find(choice.name, 'feature-extraction', choice);
+    const model = this.#embedder.find(choice.name, 'feature-extraction', choice);
     return withoutErrors(
       await this.#embedder.embedTexts(model, texts, {
         ...settings,
         prompt: prompt ?? model.prompts[inputType],
-        ahead: inputType === 'query',
+        priority: inputType === 'query' ? 'interactive' : 'normal',
       }),
     );
   }
@@ -106,22 +100,22 @@ class EngineModels implements TextModels {
     options: LabelTaskOptions = {},
   ): Promise<LabelResult[]> {
     const choice = parseChoice(name, 'the model');
-    const found = this.#store.find(choice.name, undefined, choice);
+    const found = this.#embedder.find(choice.name, undefined, choice);
     const model =
       found.task === 'feature-extraction'
-        ? this.#store.find(choice.name, 'zero-shot-classification', choice)
+        ? this.#embedder.find(choice.name, 'zero-shot-classification', choice)
         : found;
     return withoutErrors(await this.#embedder.labelTexts(model, texts, options));
   }
 
   countTokens(name: string, texts: readonly string[]): number[] {
     const choice = parseChoice(name, 'the model');
-    const tokenizer = this.#embedder.tokenizer(this.#store.find(choice.name, undefined, choice));
+    const tokenizer = this.#embedder.tokenizer(this.#embedder.find(choice.name, undefined, choice));
     return texts.map((text) => tokenizer.count(text));
   }
 
   close(): Promise<void> {
-    return this.#engine.stop();
+    return this.#embedder.stop();
   }
 }
 

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
 import type { CatalogEntry } from './catalog.ts';
-import type { ModelDescription, ModelFiles, ModelOf, ModelTask } from './description.ts';
+import type { LocalModel, ModelDescription, ModelOf, ModelTask } from './description.ts';
 import { activationOf, contradictionOf, entailmentOf, labelsOf } from './labels.ts';
 import { readMaxTokens, readModelConfig, readPadTokenId, readPooling } from './model-folder.ts';
 import type { ChosenOnnx } from './onnx-choice.ts';
@@ -18,7 +18,7 @@ export function describeModel(
   task: ModelTask,
   entry: CatalogEntry | undefined,
   onnx: ChosenOnnx,
-): ModelDescription {
+): LocalModel {
   const config = readModelConfig(directory);
   const files = () => {
     requireFile(directory, 'tokenizer.json', name);
@@ -82,25 +82,18 @@ export function requireTask(name: string, found: ModelTask, wanted: ModelTask): 
 }
 
 /** A model for a task that `requireTask` allows: a model that gives vectors also finds the nearest of several labels. */
-export function forTask<Task extends ModelTask>(model: ModelDescription, task: Task): ModelOf<Task> {
-  const fitting: ModelDescription =
-    model.task === 'feature-extraction' && task === 'zero-shot-classification'
-      ? { ...filesOf(model), task: 'zero-shot-classification', vectors: model }
-      : model;
-  return fitting as ModelOf<Task>;
-}
-
-function filesOf({
-  name,
-  variant,
-  directory,
-  onnxPath,
-  expectedSha256,
-  licence,
-  maxTokens,
-  padTokenId,
-}: ModelFiles): ModelFiles {
-  return { name, variant, directory, onnxPath, expectedSha256, licence, maxTokens, padTokenId };
+export function forTask<Task extends ModelTask>(model: LocalModel, task: Task): ModelOf<Task> {
+  if (model.task !== 'feature-extraction' || task !== 'zero-shot-classification')
+    return model as ModelDescription as ModelOf<Task>;
+  const { name, licence, maxTokens } = model;
+  const similarity: ModelDescription = {
+    name,
+    licence,
+    maxTokens,
+    task: 'zero-shot-classification',
+    vectors: model,
+  };
+  return similarity as ModelOf<Task>;
 }
 
 const HINTS: Record<ModelTask, string> = {

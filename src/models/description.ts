@@ -21,10 +21,18 @@ export type ModelTask =
   | 'zero-shot-classification'
   | 'token-classification';
 
-/** What is known of every model on this machine: where its files lie and how much text it takes. */
-export interface ModelFiles {
+/** What is known of every model, wherever it runs. */
+export interface ModelTraits {
   /** The catalog name, else `ORG/NAME` or the name of the folder. */
   readonly name: string;
+  /** SPDX identifier, or null when the catalog does not know the model. */
+  readonly licence: string | null;
+  /** Tokens that count, special tokens included. */
+  readonly maxTokens: number;
+}
+
+/** Where the files of a model lie on this machine, and how they are used. */
+export interface ModelFiles {
   /** Absolute path of the folder with `config.json` and `tokenizer.json`. */
   readonly directory: string;
   /** The precision of the ONNX file. */
@@ -33,27 +41,20 @@ export interface ModelFiles {
   readonly onnxPath: string;
   /** SHA-256 of the ONNX file in lower-case hex, or null when neither the lock file nor the catalog says. */
   readonly expectedSha256: string | null;
-  /** SPDX identifier, or null when the catalog does not know the model. */
-  readonly licence: string | null;
-  /** Tokens that count, special tokens included. */
-  readonly maxTokens: number;
-  /** The token that fills the rows of a batch up to the same length. */
+  /** The token that fills the sequences of a batch up to the same length. */
   readonly padTokenId: number;
 }
 
 /** A model that gives a vector for a text. */
-export interface FeatureExtractionModel extends ModelFiles {
+export interface VectorModel extends ModelTraits {
   readonly task: 'feature-extraction';
   /** Numbers in a vector. */
   readonly dimensions: number;
-  readonly pooling: Pooling;
-  /** Whether vectors are scaled to length 1. */
-  readonly normalize: boolean;
   readonly prompts: Prompts;
 }
 
-/** What is known of a model that gives logits: numbers without bounds, one for each label, that become scores. */
-interface LabelFiles extends ModelFiles {
+/** A model that gives logits: numbers without bounds, one for each label, that become scores. */
+interface LabelTraits extends ModelTraits {
   /** The labels in the order of the logits. */
   readonly labels: readonly string[];
 }
@@ -65,13 +66,13 @@ interface LabelFiles extends ModelFiles {
 export type Activation = 'softmax' | 'sigmoid' | 'none';
 
 /** A model that gives labels for a text. */
-export interface TextClassificationModel extends LabelFiles {
+export interface TextClassificationModel extends LabelTraits {
   readonly task: 'text-classification';
   readonly activation: Activation;
 }
 
 /** A model that tells whether one sentence follows from another, which serves to choose among labels of the user's. */
-export interface ZeroShotModel extends LabelFiles {
+export interface ZeroShotModel extends LabelTraits {
   readonly task: 'zero-shot-classification';
   /** The places of these two labels among the labels. */
   readonly entailment: number;
@@ -79,13 +80,13 @@ export interface ZeroShotModel extends LabelFiles {
 }
 
 /** A model that gives vectors, taken to tell which label's sentence is nearest to a text. */
-export interface SimilarityModel extends ModelFiles {
+export interface SimilarityModel extends ModelTraits {
   readonly task: 'zero-shot-classification';
-  readonly vectors: FeatureExtractionModel;
+  readonly vectors: VectorModel;
 }
 
 /** A model that gives a label for each token of a text. */
-export interface TokenClassificationModel extends LabelFiles {
+export interface TokenClassificationModel extends LabelTraits {
   readonly task: 'token-classification';
 }
 
@@ -95,10 +96,29 @@ export type LogitsModel = TextClassificationModel | ZeroShotModel | TokenClassif
 /** A model for one of the classification tasks. */
 export type LabelModel = LogitsModel | SimilarityModel;
 
-/** A model on this machine and how its results are made. */
-export type ModelDescription = FeatureExtractionModel | LabelModel;
+/** A model that a backend runs as it is. */
+export type RunnableModel = VectorModel | LogitsModel;
 
-/** The description of a model for this task. */
+/** A model with its task, whatever runs it. */
+export type ServedModel = VectorModel | LabelModel;
+
+/** The model for this task. */
+export type ServedModelOf<Task extends ModelTask> = Extract<ServedModel, { task: Task }>;
+
+/** A model on this machine that gives a vector for a text. */
+export interface FeatureExtractionModel extends VectorModel, ModelFiles {
+  readonly pooling: Pooling;
+  /** Whether vectors are scaled to length 1. */
+  readonly normalize: boolean;
+}
+
+/** A model on this machine that is run as it is. */
+export type LocalModel = FeatureExtractionModel | (LogitsModel & ModelFiles);
+
+/** A model on this machine and how its results are made. */
+export type ModelDescription = LocalModel | (SimilarityModel & { readonly vectors: FeatureExtractionModel });
+
+/** A model on this machine for this task. */
 export type ModelOf<Task extends ModelTask> = Extract<ModelDescription, { task: Task }>;
 
 /** A model that was found in a models folder; nothing but its `config.json` was read. */

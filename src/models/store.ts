@@ -3,7 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
 import { bundledModelsDirectory, type CatalogEntry, catalogEntryOf } from './catalog.ts';
 import { describeModel, forTask, requireTask } from './describe.ts';
-import type { ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
+import type { LocalModel, ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
 import { readLock } from './lock.ts';
 import { readModelConfig, taskOf } from './model-folder.ts';
 import { requireModelName } from './name.ts';
@@ -21,7 +21,7 @@ export interface ModelStore {
    * model's own files; these say what the model is for.
    * @throws UserError when it is not there, incomplete, or of a kind that pgembedder cannot run
    */
-  find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
+  find(name: string, task?: undefined, options?: FindOptions): LocalModel;
   /**
    * The same for one task. A model that gives vectors is for zero-shot classification as well.
    * @throws UserError also when the model is not for this task
@@ -56,7 +56,7 @@ export function createModelStore(options: StoreOptions): ModelStore {
     ]),
   ];
   const pins = new Map([...pinned].map(([name, variant]) => [shownName(name), variant]));
-  function find(name: string, task?: undefined, options?: FindOptions): ModelDescription;
+  function find(name: string, task?: undefined, options?: FindOptions): LocalModel;
   function find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
   function find(name: string, task?: ModelTask, { variant }: FindOptions = {}): ModelDescription {
     const { directory, parent, entry } = findFolder(directories, name);

@@ -1,6 +1,9 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 
+/** How soon a job is due: changed rows before those of a backfill. */
+export type JobPriority = 'normal' | 'backfill';
+
 /** A claimed job. */
 export interface Job {
   readonly pipelineId: number;
@@ -10,8 +13,8 @@ export interface Job {
   readonly version: number;
   /** Attempts so far, this one included. */
   readonly attempts: number;
-  /** Whether it is of a backfill, and everything else goes first. */
-  readonly backfill: boolean;
+  /** Jobs of a backfill wait until everything else is done. */
+  readonly priority: JobPriority;
 }
 
 /** A worker's number, and how long its claims hold. */
@@ -37,7 +40,7 @@ export async function claimJobs(
       array(select make_interval(secs => s) from unnest(${lookBack}::float8[]) with ordinality u(s, place) order by place))`.execute(
     database,
   );
-  return rows.map((row) => jobOf(row, false));
+  return rows.map((row) => jobOf(row, 'normal'));
 }
 
 /** Claims a group of rows, one of which may have killed the worker that held them. To be worked on alone. */
@@ -51,7 +54,7 @@ export async function claimSuspects(
     from embedder.claim_suspects(${claimant.workerId}, ${pipelineIds}::int[], ${seconds(claimant.leaseSeconds)})`.execute(
     database,
   );
-  return rows.map((row) => jobOf(row, false));
+  return rows.map((row) => jobOf(row, 'normal'));
 }
 
 /**
@@ -69,7 +72,7 @@ export async function claimBackfill(
     from embedder.claim_backfill(${claimant.workerId}, ${pipelineIds}::int[], ${limit}, ${seconds(claimant.leaseSeconds)})`.execute(
     database,
   );
-  const jobs = rows.filter((row) => row.row_key !== null).map((row) => jobOf(row, true));
+  const jobs = rows.filter((row) => row.row_key !== null).map((row) => jobOf(row, 'backfill'));
   return { jobs, more: jobs.length < rows.length };
 }
 
@@ -92,13 +95,13 @@ interface ClaimedRow {
   attempts: number;
 }
 
-function jobOf(row: ClaimedRow, backfill: boolean): Job {
+function jobOf(row: ClaimedRow, priority: JobPriority): Job {
   return {
     pipelineId: row.pipeline_id,
     rowKey: row.row_key,
     version: row.version,
     attempts: row.attempts,
-    backfill,
+    priority,
   };
 }
 

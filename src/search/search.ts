@@ -7,7 +7,7 @@ import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { FeatureExtractionModel } from '../models/description.ts';
+import type { VectorModel } from '../models/description.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */
 export interface SearchablePipeline {
@@ -66,7 +66,7 @@ function isRefusal(error: unknown): error is pg.DatabaseError {
  */
 export async function embedQuery(
   embedder: Pick<TextEmbedder, 'embedTexts'>,
-  model: FeatureExtractionModel,
+  model: VectorModel,
   query: string,
   options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'> = {},
 ): Promise<Float32Array> {
@@ -76,7 +76,7 @@ export async function embedQuery(
     normalize,
     dimensions,
     prompt: model.prompts.query,
-    ahead: true,
+    priority: 'interactive',
   });
   if (vector instanceof EngineError) throw vector;
   return vector!;

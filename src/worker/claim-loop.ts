@@ -129,7 +129,7 @@ export class ClaimLoop {
     await this.#reload();
     // Asked before the claim: jobs that are given back while the claim runs are due, and it may not have seen them.
     const holding = this.#holdings.size > 0 || this.#walks.size > 0;
-    const full = this.#holdings.others(this.#context.lanes.slow(), false) > this.#window;
+    const full = this.#holdings.others(this.#context.lanes.slow(), 'normal') > this.#window;
     if (full || (holding && this.#suspects !== 'none')) {
       await this.#signal.wait(RELOAD_MS);
       return false;
@@ -158,6 +158,8 @@ export class ClaimLoop {
       await this.#signal.wait(BUSY_POLL_MS);
     } else if (await this.#claimSuspects()) {
       return false;
+    } else if (untilEmpty && this.#pipelines.restMs() > 0) {
+      await this.#signal.wait(Math.min(RELOAD_MS, this.#pipelines.restMs()));
     } else if (untilEmpty) {
       return (await this.#allHaveHolders()) && this.#housekeeping.finish();
     } else {
@@ -195,7 +197,7 @@ export class ClaimLoop {
 
   /** Takes rows out of backfills, unless two windows of them are under way. True: there is reason to look again in a moment. */
   async #walkOn(ids: readonly number[]): Promise<boolean> {
-    const full = this.#holdings.others(this.#context.lanes.slow(), true) > this.#window;
+    const full = this.#holdings.others(this.#context.lanes.slow(), 'backfill') > this.#window;
     return ids.length > 0 && !full && this.#walks.goOn(ids);
   }
 
@@ -211,7 +213,7 @@ export class ClaimLoop {
     this.#pollMs = IDLE_POLL_MS;
     this.#housekeeping.claimed();
     this.#holdings.add(jobs);
-    this.#context.events.emit('claimed', jobs.length, { ms, backfill: jobs[0]!.backfill });
+    this.#context.events.emit('claimed', jobs.length, { ms, backfill: jobs[0]!.priority === 'backfill' });
     this.#take(jobs);
   }
 

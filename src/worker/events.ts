@@ -1,7 +1,6 @@
 import { EventEmitter } from 'node:events';
-import type { BatchReport } from '../inference/backend/batch-report.ts';
+import type { BatchReport, Phase } from '../inference/backend/events.ts';
 import type { TokenizedReport } from '../inference/embedder.ts';
-import type { Phase } from '../inference/engine/runner.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
 export interface WorkerStats {

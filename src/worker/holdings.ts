@@ -1,14 +1,13 @@
 import { EventEmitter } from 'node:events';
-import type { Job } from '../queue/jobs.ts';
+import type { Job, JobPriority } from '../queue/jobs.ts';
 
 /** The jobs that this worker holds leases on: claimed, and neither done, failed nor given back. */
 export class Holdings extends EventEmitter<{ freed: [] }> {
   readonly #jobs = new Map<number, Map<string, Job>>();
-  #size = 0;
-  #backfill = 0;
+  readonly #sizes: Record<JobPriority, number> = { normal: 0, backfill: 0 };
 
   get size(): number {
-    return this.#size;
+    return this.#sizes.normal + this.#sizes.backfill;
   }
 
   add(jobs: readonly Job[]): void {
@@ -23,11 +22,11 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
     }
   }
 
-  /** How many jobs of other pipelines than the given ones are held: those of backfills, or else all others. */
-  others(than: ReadonlySet<number>, backfill: boolean): number {
-    let held = backfill ? this.#backfill : this.#size - this.#backfill;
+  /** How many jobs of a priority are held, of pipelines other than the given ones. */
+  others(than: ReadonlySet<number>, priority: JobPriority): number {
+    let held = this.#sizes[priority];
     for (const id of than)
-      for (const job of this.#jobs.get(id)?.values() ?? []) if (job.backfill === backfill) held--;
+      for (const job of this.#jobs.get(id)?.values() ?? []) if (job.priority === priority) held--;
     return held;
   }
 
@@ -47,8 +46,7 @@ export class Holdings extends EventEmitter<{ freed: [] }> {
   }
 
   #count(job: Job, change: 1 | -1): void {
-    this.#size += change;
-    if (job.backfill) this.#backfill += change;
+    this.#sizes[job.priority] += change;
   }
 
   /** What is held, in one list for each pipeline of which anything is held. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Connection } from '../database/database.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { EngineOptions } from '../inference/engine/engine.ts';
+import type { EngineSettings } from '../inference/open-embedder.ts';
 import type { Variant } from '../models/variants.ts';
 import type { Backoff } from '../queue/jobs.ts';
 
@@ -19,8 +19,8 @@ export interface WorkerOptions {
    */
   readonly device?: string;
   /** Engine processes, their memory and their end; see `EngineOptions`. */
-  readonly engine?: Omit<EngineOptions, 'logger' | 'device'>;
-  /** Most tokens of a batch, padding included. By default the best number is found out. */
+  readonly engine?: EngineSettings;
+  /** Most tokens of a batch, padding included. Default: 1,024 on a CPU. */
   readonly tokenBudget?: number | undefined;
   /** Rows claimed at once and sorted by length. Default: 2,048. */
   readonly window?: number;
@@ -30,6 +30,6 @@ export interface WorkerOptions {
   readonly stopSeconds?: number;
   /** How long a failed row waits for its next attempt. Default: 2 s, doubled each time, at most 600 s. */
   readonly backoff?: Backoff;
-  /** Takes the place of the engine, for benchmarks of the queue alone. */
+  /** Takes the place of models, device and engine; for tests, and benchmarks of the queue alone. It is not stopped. */
   readonly embedder?: TextEmbedder;
 }

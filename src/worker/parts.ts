@@ -1,3 +1,4 @@
+import type { TextEmbedder } from '../inference/embedder.ts';
 import type { Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
 import type { WorkerContext } from './context.ts';
@@ -5,7 +6,6 @@ import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { IndexBuilder } from './index-builder.ts';
-import type { Models } from './prepare-models.ts';
 import { Heartbeat } from './registration.ts';
 import { Requests } from './requests.ts';
 import { ServedPipelines } from './served-pipelines.ts';
@@ -28,7 +28,7 @@ export interface Parts {
 /** Makes the parts and joins them; none of them does anything yet. */
 export function makeParts(
   context: WorkerContext,
-  { store, embedder }: Models,
+  embedder: TextEmbedder,
   options: {
     holdings: Holdings;
     stats: WorkerStats;
@@ -40,7 +40,7 @@ export function makeParts(
   },
 ): Parts {
   const { holdings, stats, window, take, listening } = options;
-  const pipelines = new ServedPipelines(context, store, embedder);
+  const pipelines = new ServedPipelines(context, embedder);
   const setbacks = new Setbacks(context, pipelines, holdings, stats);
   const writer = new Writer(context, setbacks, holdings, stats);
   const runner = new WindowRunner(context, pipelines, embedder, writer, setbacks);
@@ -51,6 +51,6 @@ export function makeParts(
     take: (jobs) => take(runner, jobs),
     listening,
   });
-  const requests = new Requests(context, store, embedder, listening, () => !pipelines.outdated);
+  const requests = new Requests(context, embedder, listening, () => !pipelines.outdated);
   return { context, pipelines, setbacks, writer, heartbeat, housekeeping, loop, requests };
 }

@@ -1,49 +1,37 @@
-import { cpu, type Device } from '../inference/devices/device.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import { variantOrder } from '../inference/devices/variant-order.ts';
-import { Embedder, type TextEmbedder, type TokenizedReport } from '../inference/embedder.ts';
-import { Engine } from '../inference/engine/engine.ts';
+import type { Embedder, TextEmbedder, TokenizedReport } from '../inference/embedder.ts';
+import { openEmbedder } from '../inference/open-embedder.ts';
 import { modelsDirectory } from '../models/places.ts';
-import { createModelStore, type ModelStore } from '../models/store.ts';
 import type { WorkerEvents } from './events.ts';
 import type { WorkerOptions } from './options.ts';
 
-/** What a worker embeds with. */
-export interface Models {
-  readonly store: ModelStore;
-  readonly embedder: TextEmbedder;
-}
-
 /**
- * Chooses the device, and the models that suit it. What the engine does is told as the worker's events.
- * @param onEngine called with the engine as soon as there is one: it is the caller's to stop
+ * Chooses the device, and opens what embeds texts. What its backends do is told as the worker's events.
+ * @param onOpen called with the embedder as soon as it is open: it is the caller's to stop
  * @throws UserError when a device that is named does not work
  */
 export async function prepareModels(
   options: WorkerOptions,
   events: WorkerEvents,
-  onEngine: (engine: Engine) => void,
-): Promise<Models> {
-  const { embedder, device: setting = 'auto', logger, tokenBudget } = options;
-  if (embedder) return { embedder, store: openStore(options, cpu) };
-  const device = await chooseDevice(setting, { logger });
-  const engine = new Engine({ ...options.engine, logger, device });
-  onEngine(engine);
-  engine.on('started', () => events.emit('engineStarted'));
-  engine.on('loaded', () => events.emit('engineLoaded'));
-  engine.on('batch', (report) => events.emit('batch', report));
-  engine.on('died', ({ signal, code, phase }) => events.emit('engineDied', { signal, code, phase }));
-  const onTokenized = (report: TokenizedReport) => events.emit('tokenized', report);
-  return {
-    embedder: new Embedder({ engine, tokenBudget, onTokenized }),
-    store: openStore(options, device),
-  };
-}
-
-function openStore({ modelDirectories, pinnedVariants }: WorkerOptions, device: Device): ModelStore {
-  return createModelStore({
+  onOpen: (embedder: Embedder) => void,
+): Promise<TextEmbedder> {
+  const { device: setting = 'auto', modelDirectories, pinnedVariants, engine, tokenBudget, logger } = options;
+  if (options.embedder) return options.embedder;
+  const embedder = openEmbedder({
+    logger,
+    device: await chooseDevice(setting, { logger }),
     directories: modelDirectories ?? [modelsDirectory()],
     pinned: pinnedVariants,
-    variants: variantOrder(device),
+    engine,
+    tokenBudget,
+    onTokenized: (report: TokenizedReport) => events.emit('tokenized', report),
   });
+  onOpen(embedder);
+  for (const backend of embedder.backends) {
+    backend.on('started', () => events.emit('engineStarted'));
+    backend.on('loaded', () => events.emit('engineLoaded'));
+    backend.on('batch', (report) => events.emit('batch', report));
+    backend.on('died', ({ signal, code, phase }) => events.emit('engineDied', { signal, code, phase }));
+  }
+  return embedder;
 }

@@ -3,10 +3,9 @@ import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { limits } from '../inference/backend/limits.ts';
-import type { RowResult } from '../inference/backend/types.ts';
+import type { SequenceResult } from '../inference/backend/run.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { FeatureExtractionModel } from '../models/description.ts';
-import type { ModelStore } from '../models/store.ts';
+import type { VectorModel } from '../models/description.ts';
 import {
   answerRequests,
   claimRequests,
@@ -40,7 +39,6 @@ const NOT_EMBEDDED = '38000';
  */
 export class Requests {
   readonly #context: WorkerContext;
-  readonly #store: ModelStore;
   readonly #embedder: TextEmbedder;
   readonly #listening: () => boolean;
   readonly #able: () => boolean;
@@ -50,16 +48,9 @@ export class Requests {
   #stopping = false;
 
   /** @param able whether requests are to be claimed now */
-  constructor(
-    context: WorkerContext,
-    store: ModelStore,
-    embedder: TextEmbedder,
-    listening: () => boolean,
-    able: () => boolean,
-  ) {
+  constructor(context: WorkerContext, embedder: TextEmbedder, listening: () => boolean, able: () => boolean) {
     this.#able = able;
     this.#context = context;
-    this.#store = store;
     this.#embedder = embedder;
     this.#listening = listening;
   }
@@ -132,18 +123,18 @@ export class Requests {
   /** Embeds requests that share a model and options. */
   async #embed(requests: readonly Request[]): Promise<void> {
     const { database, vectorOid } = this.#context;
-    let model: FeatureExtractionModel;
+    let model: VectorModel;
     try {
-      model = this.#store.find(requests[0]!.model, 'feature-extraction');
+      model = this.#embedder.find(requests[0]!.model, 'feature-extraction');
     } catch (error) {
       return refuseRequests(database, requests, refusalOf(error, UNDEFINED_OBJECT));
     }
-    let results: RowResult[];
+    let results: SequenceResult[];
     try {
       results = await this.#embedder.embedTexts(
         model,
         requests.map(({ input }) => input),
-        { ...requests[0]!.options, prompt: model.prompts.query, ahead: true },
+        { ...requests[0]!.options, prompt: model.prompts.query, priority: 'interactive' },
       );
     } catch (error) {
       if (error instanceof EngineError && error.kind === 'stopped')

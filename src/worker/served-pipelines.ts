@@ -4,8 +4,7 @@ import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import { checkTaskOptions } from '../inference/tasks/task-options.ts';
-import type { ModelDescription } from '../models/description.ts';
-import type { ModelStore } from '../models/store.ts';
+import type { ServedModel } from '../models/description.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { noteWorker } from '../queue/workers.ts';
 import { version } from '../version.ts';
@@ -14,7 +13,7 @@ import { persist, type WorkerContext } from './context.ts';
 /** A pipeline that this worker can serve, and its model. */
 export interface ServedPipeline {
   readonly pipeline: Pipeline;
-  readonly model: ModelDescription;
+  readonly model: ServedModel;
   /** Put before each text. */
   readonly prompt: string;
   /** How its texts are cut; null where rows are taken whole. */
@@ -30,10 +29,11 @@ const OUTDATED = 'the schema in the database is of another version than this wor
 /** Which pipelines there are, which of them this worker serves, and which it leaves alone for a while after an error. */
 export class ServedPipelines {
   readonly #context: WorkerContext;
-  readonly #store: ModelStore;
   readonly #embedder: TextEmbedder;
   #served = new Map<number, ServedPipeline>();
   readonly #setbacks = new Map<number, { name: string; until: number; delay: number; message: string }>();
+  /** Pipelines whose model takes nothing before a certain time; in ms of `performance.now`. */
+  readonly #resting = new Map<number, number>();
   /** Pipelines whose model this worker does not have, or has and cannot use for them. */
   readonly #unservable = new Set<number>();
   /** Pipelines whose tables are not as they must be: left alone until they are. */
@@ -43,9 +43,8 @@ export class ServedPipelines {
   #turn = 0;
   #outdated = false;
 
-  constructor(context: WorkerContext, store: ModelStore, embedder: TextEmbedder) {
+  constructor(context: WorkerContext, embedder: TextEmbedder) {
     this.#context = context;
-    this.#store = store;
     this.#embedder = embedder;
   }
 
@@ -117,7 +116,8 @@ export class ServedPipelines {
     if (this.#outdated) return [];
     const slow = this.#context.lanes.slow();
     const open = [...this.#served.values()].filter(
-      ({ pipeline }) => !pipeline.paused && !this.isAside(pipeline.id) && !slow.has(pipeline.id),
+      ({ pipeline: { id, paused } }) =>
+        !paused && !this.isAside(id) && this.#restMs(id) === 0 && !slow.has(id),
     );
     const turn = this.#turn++ % Math.max(1, open.length);
     const rotated = [...open.slice(turn), ...open.slice(0, turn)];
@@ -129,6 +129,22 @@ export class ServedPipelines {
   /** Whether a pipeline is left alone for a while after an error. */
   isAside(pipelineId: number): boolean {
     return this.#broken.has(pipelineId) || (this.#setbacks.get(pipelineId)?.until ?? 0) > performance.now();
+  }
+
+  /** Leaves a pipeline alone until what runs its model takes something again. Nothing is wrong with it: no error is written. */
+  rest({ id, name }: Pipeline, reason: string, waitMs: number): void {
+    this.#resting.set(id, performance.now() + waitMs);
+    this.#context.logger.warn({ pipeline: name, reason, waitMs }, 'pipeline has to wait');
+  }
+
+  /** How long it is until the first of the pipelines that rest may go on; 0 where none rests. */
+  restMs(): number {
+    const waits = [...this.#served.keys()].map((id) => this.#restMs(id)).filter((ms) => ms > 0);
+    return waits.length === 0 ? 0 : Math.min(...waits);
+  }
+
+  #restMs(pipelineId: number): number {
+    return Math.max(0, (this.#resting.get(pipelineId) ?? 0) - performance.now());
   }
 
   /** Writes an error on a pipeline and leaves it alone for a while. */
@@ -202,7 +218,7 @@ export class ServedPipelines {
 
   #serve(pipeline: Pipeline): ServedPipeline {
     checkTaskOptions(pipeline.task, pipeline.options);
-    const model = this.#store.find(pipeline.model, pipeline.task);
+    const model = this.#embedder.find(pipeline.model, pipeline.task);
     if (model.task === 'feature-extraction' && model.dimensions < pipeline.dimensions!) {
       throw new UserError(
         `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,

@@ -19,6 +19,8 @@ export interface FailedAttempt {
 
 /** Jobs of a pipeline that does not work wait this long before any worker claims them again. */
 const RELEASE_DELAY_SECONDS = 2;
+/** How much longer a pipeline rests than its jobs; in ms. */
+const REST_MARGIN_MS = 500;
 /** Jobs that could not be given back, since somebody had them locked, are given back after this. */
 const LOCKED_MS = 1_000;
 
@@ -27,7 +29,8 @@ const LOCKED_MS = 1_000;
  * - one row is at fault: its attempt is booked, it is tried later or becomes a dead letter;
  * - the pipeline is at fault (a column is gone, the model cannot be loaded): the error goes on the pipeline, and its
  *   jobs go back without an attempt booked;
- * - neither is (the worker stops, somebody has the row locked): the jobs go back, and that is all.
+ * - neither is (the worker stops, somebody has the row locked, what runs the model takes nothing for a while): the jobs go
+ *   back, and that is all.
  */
 export class Setbacks {
   readonly #context: WorkerContext;
@@ -81,7 +84,11 @@ export class Setbacks {
   async failPipeline(served: ServedPipeline, jobs: readonly Job[], error: unknown): Promise<void> {
     const { pipeline } = served;
     let delaySeconds = RELEASE_DELAY_SECONDS;
-    if (error instanceof EngineError || error instanceof TooSlowError) {
+    if (error instanceof EngineError && error.until !== undefined) {
+      delaySeconds = Math.max(0, error.until - Date.now()) / 1_000;
+      // A little longer, so that the jobs are due when it goes on.
+      this.#pipelines.rest(pipeline, error.line, delaySeconds * 1_000 + REST_MARGIN_MS);
+    } else if (error instanceof EngineError || error instanceof TooSlowError) {
       await this.#pipelines.fail(pipeline, error.line);
     } else if (codeOf(error) !== LOCK_NOT_AVAILABLE && !(await this.#pipelines.checkVersion())) {
       const problem = await this.findProblem(served);

@@ -49,7 +49,7 @@ export class WindowRunner {
     this.#underWay = new UnderWay(context);
   }
 
-  /** Either all jobs are of a backfill, or no job is; those of a backfill wait at the engine behind all others. */
+  /** Works on jobs of one priority. */
   async run(jobs: readonly Job[]): Promise<void> {
     const groups = [...groupBy(jobs, (job) => job.pipelineId)];
     const isChunked = ([id]: [number, Job[]]) => this.#pipelines.find(id)?.pipeline.chunking != null;
@@ -86,7 +86,7 @@ export class WindowRunner {
       );
       const batches = groupBy(
         read.flatMap(({ items }) => items),
-        ({ served }) => sharedBatchKey(served),
+        ({ served }) => sharedBatchKey(this.#embedder, served),
       );
       await Promise.all([...batches.values()].map((group) => this.#compute(group)));
       return read.reduce((sum, { characters }) => sum + characters, 0);
@@ -195,7 +195,7 @@ export class WindowRunner {
         this.#embedder,
         served,
         [...left].flatMap((item) => item.texts),
-        items[0]!.job.backfill,
+        items[0]!.job.priority,
         (texts) => settle([...new Set(texts.map(({ item }) => item))].filter((item) => item.done)),
       );
     } catch (error) {

@@ -2,7 +2,8 @@ import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import { retrying } from '../database/retry.ts';
 import { messageOf } from '../errors.ts';
-import type { Engine, SessionState } from '../inference/engine/engine.ts';
+import type { SessionState } from '../inference/backend/session.ts';
+import type { Embedder } from '../inference/embedder.ts';
 import type { Job } from '../queue/jobs.ts';
 import { Connections } from './connections.ts';
 import { sayAway, type WorkerContext } from './context.ts';
@@ -68,8 +69,8 @@ class PipelineWorker implements Worker {
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
   readonly #connections: Connections;
-  /** There once the device is known. */
-  #engine: Engine | undefined;
+  /** There once the device is known; not where another one stands in. */
+  #embedder: Embedder | undefined;
   readonly #holdings = new Holdings();
   readonly #windows = new Set<Promise<void>>();
   /** Ends waits for a server that is away, when stopping has taken its time. */
@@ -88,7 +89,7 @@ class PipelineWorker implements Worker {
   }
 
   get sessions(): readonly SessionState[] {
-    return this.#engine?.sessions ?? [];
+    return this.#embedder?.sessions ?? [];
   }
 
   get state(): WorkerState {
@@ -133,8 +134,8 @@ class PipelineWorker implements Worker {
   async #connect(patient: boolean): Promise<Parts> {
     this.#state = 'starting';
     // Beside the first statements: trying a GPU takes a third of a second.
-    const preparing = prepareModels(this.#options, this.events, (engine) => {
-      this.#engine = engine;
+    const preparing = prepareModels(this.#options, this.events, (embedder) => {
+      this.#embedder = embedder;
     });
     preparing.catch(() => {});
     const context = await this.#makeContext(preparing, patient);
@@ -234,7 +235,7 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     parts?.requests.stop();
-    await this.#engine?.stop(engineMs);
+    await this.#embedder?.stop(engineMs);
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);

@@ -153,7 +153,7 @@ describe('read', () => {
       rowKey,
       version: 0,
       attempts: 1,
-      backfill: false,
+      priority: 'normal' as const,
     }));
     const inputs = await readInputs(database.kysely, jobs, 6);
     expect(inputs.map(({ text }) => text)).toEqual(['text 3', null, null, 'text 1']);

@@ -4,7 +4,8 @@ import { pino } from 'pino';
 import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrate/migrate.ts';
 import type { EngineError } from '../../src/inference/backend/engine-error.ts';
-import type { RowResult } from '../../src/inference/backend/types.ts';
+import type { SequenceResult } from '../../src/inference/backend/run.ts';
+import type { Tokenizer } from '../../src/inference/backend/text-tokenizer.ts';
 import {
   Embedder,
   type EmbedOptions,
@@ -13,9 +14,8 @@ import {
 } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine/engine.ts';
 import type { LabelResult } from '../../src/inference/tasks/label-task.ts';
-import type { Tokenizer } from '../../src/inference/tokenizer/tokenizer.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
-import type { FeatureExtractionModel, LabelModel, ModelDescription } from '../../src/models/description.ts';
+import type { LabelModel, ServedModel, VectorModel } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import type { WorkerOptions } from '../../src/worker/options.ts';
 import { createWorker, type DrainResult, type Worker } from '../../src/worker/worker.ts';
@@ -181,7 +181,10 @@ export function fakeVector(text: string, dimensions = 384): Float32Array {
   return vector;
 }
 
-/** Stands in for the engine: answers at once with `fakeVector`, or when it is told to. */
+/**
+ * Stands in for models, device and engine: answers at once with `fakeVector`, or when it is told to.
+ * @param directories where it finds models beside the bundled ones
+ */
 export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> implements TextEmbedder {
   /** The texts of each call, in their order. */
   readonly calls: string[][] = [];
@@ -189,6 +192,12 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
   fault: (text: string) => EngineError | undefined = () => undefined;
   #gate: Promise<void> = Promise.resolve();
   #open = () => {};
+  readonly find: TextEmbedder['find'];
+
+  constructor(directories: readonly string[] = []) {
+    super();
+    this.find = createModelStore({ directories }).find;
+  }
 
   /** From now on calls wait, until `release`. */
   hold(): void {
@@ -208,10 +217,10 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
   }
 
   async embedTexts(
-    model: FeatureExtractionModel,
+    model: VectorModel,
     texts: readonly string[],
     options: EmbedOptions = {},
-  ): Promise<RowResult[]> {
+  ): Promise<SequenceResult[]> {
     const gate = this.#gate;
     this.calls.push([...texts]);
     this.emit('call', [...texts]);
@@ -219,10 +228,7 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     const results = texts.map(
       (text) => this.fault(text) ?? fakeVector(text, options.dimensions ?? model.dimensions),
     );
-    options.onBatch?.(
-      texts.map((_, place) => place),
-      results,
-    );
+    options.onBatch?.(results.map((result, place) => ({ place, result })));
     return results;
   }
 
@@ -239,14 +245,15 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
       const label = text.split(' ', 1)[0]!;
       return this.fault(text) ?? { label, score: 0.75, detail: { [label]: 0.75, other: 0.25 } };
     });
-    options.onBatch?.(
-      texts.map((_, place) => place),
-      results,
-    );
+    options.onBatch?.(results.map((result, place) => ({ place, result })));
     return results;
   }
 
-  tokenizer({ maxTokens }: ModelDescription): Tokenizer {
+  callKey({ name }: ServedModel, options: object): string {
+    return `${name} ${JSON.stringify(options)}`;
+  }
+
+  tokenizer({ maxTokens }: ServedModel): Tokenizer {
     return { maxTokens, encode: () => new Int32Array(2), count: (text) => text.split(/\s+/).length };
   }
 }

@@ -1,12 +1,11 @@
 import { DEMO_TABLE, lastDemoRow } from '../../database/demo-table.ts';
 import { UserError } from '../../errors.ts';
-import type { Engine } from '../../inference/engine/engine.ts';
+import type { Embedder } from '../../inference/embedder.ts';
 import { createWorker } from '../../worker/worker.ts';
 import type { Environment } from '../environment.ts';
 import { formatCount, formatSeconds, plural } from '../format.ts';
 import { errorColours as colours, say } from '../output.ts';
 import type { OpenDatabase } from '../with-database.ts';
-import type { CountingEmbedder } from './counting-embedder.ts';
 import { Progress } from './progress.ts';
 import { type DemoFilling, loadGlosses } from './table.ts';
 import type { Gloss } from './wordnet.ts';
@@ -14,8 +13,7 @@ import type { Gloss } from './wordnet.ts';
 /** What the demo works with. */
 export interface Stage extends OpenDatabase {
   readonly environment: Environment;
-  readonly engine: Engine;
-  readonly embedder: CountingEmbedder;
+  readonly embedder: Embedder;
   /** Reads WordNet, once. */
   glosses(): Promise<Gloss[]>;
   /** Ctrl-C. */
@@ -49,7 +47,7 @@ export async function load({ database, glosses, signal }: Stage, rows: number): 
 
 /** Has a worker embed what waits and build the index. */
 export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
-  const { connection, environment, embedder, engine, signal } = stage;
+  const { connection, environment, embedder, signal } = stage;
   // The handler below would not be called for a signal that was aborted before.
   signal.throwIfAborted();
   // While the embedded Postgres builds the index it answers no query, and the worker would log that it is away.
@@ -60,7 +58,8 @@ export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
     window: environment.config.PGEMBEDDER_WINDOW,
     embedder,
   });
-  const report = new FillingReport(filling, embedder);
+  const report = new FillingReport(filling);
+  for (const backend of embedder.backends) backend.on('batch', (batch) => report.count(batch));
   worker.events.on('claimed', () => report.begin());
   worker.events.on('completed', ({ pipeline, embedded, emptied }) => {
     if (pipeline === DEMO_TABLE) report.add(embedded + emptied);
@@ -76,7 +75,7 @@ export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
       // What the worker logs while it is interrupted is of no use to somebody who has pressed Ctrl-C.
       logger.level = 'silent';
       // First the engine: batches under way end and are written, the others are given back by the worker.
-      const stopping = engine.stop(ENGINE_GRACE_MS).then(() => worker.stop());
+      const stopping = embedder.stop(ENGINE_GRACE_MS).then(() => worker.stop());
       await Promise.race([stopping, new Promise((resolve) => setTimeout(resolve, STOP_LIMIT_MS))]);
       throw signal.reason;
     };
@@ -97,14 +96,14 @@ export async function fill(stage: Stage, filling: DemoFilling): Promise<void> {
 /** Shows how far a filling is: a progress bar, then a line for the rows and one for the index. */
 class FillingReport {
   readonly #filling: DemoFilling;
-  readonly #embedder: CountingEmbedder;
   #ready: number;
   #progress: Progress | undefined;
   #indexBegin = 0;
+  #texts = 0;
+  #tokens = 0;
 
-  constructor(filling: DemoFilling, embedder: CountingEmbedder) {
+  constructor(filling: DemoFilling) {
     this.#filling = filling;
-    this.#embedder = embedder;
     this.#ready = filling.rows - filling.waiting;
   }
 
@@ -113,11 +112,17 @@ class FillingReport {
     this.#progress ??= new Progress('embedding', this.#filling.rows, this.#ready);
   }
 
+  /** Counts the tokens of a batch. */
+  count({ rows, tokens }: { rows: number; tokens: number }): void {
+    this.#texts += rows;
+    this.#tokens += tokens;
+  }
+
   add(rows: number): void {
     const before = this.#ready;
     // A row that changes meanwhile is done twice.
     this.#ready = Math.min(before + rows, this.#filling.rows);
-    this.#progress?.update(this.#ready, this.#embedder.tokensPerText);
+    this.#progress?.update(this.#ready, this.#tokensPerText);
     if (this.#ready === this.#filling.rows && before < this.#ready) this.endOfRows();
   }
 
@@ -125,7 +130,7 @@ class FillingReport {
     this.stop();
     if (this.#progress) {
       const { rate, seconds } = this.#progress;
-      const speed = `${formatCount(rate)} rows/s, ${formatCount(rate * this.#embedder.tokensPerText)} tokens/s`;
+      const speed = `${formatCount(rate)} rows/s, ${formatCount(rate * this.#tokensPerText)} tokens/s`;
       done(`${plural(this.#filling.waiting, 'row')} embedded in ${formatSeconds(seconds)}: ${speed}`);
     }
     this.#indexBegin = performance.now();
@@ -138,5 +143,10 @@ class FillingReport {
 
   stop(): void {
     this.#progress?.stop();
+  }
+
+  /** Of a text, on average over all so far. */
+  get #tokensPerText(): number {
+    return this.#texts === 0 ? 0 : this.#tokens / this.#texts;
   }
 }

@@ -2,7 +2,7 @@ import { UserError } from '../../errors.ts';
 import { EngineError } from '../../inference/backend/engine-error.ts';
 import type { Device } from '../../inference/devices/device.ts';
 import type { Embedder } from '../../inference/embedder.ts';
-import type { ModelDescription } from '../../models/description.ts';
+import type { ServedModel } from '../../models/description.ts';
 import { withEmbedder } from '../embedder.ts';
 import type { Environment } from '../environment.ts';
 import { formatMilliseconds } from '../format.ts';
@@ -15,17 +15,16 @@ export async function checkModels(
   names: readonly string[],
   add: Report,
 ): Promise<void> {
-  await withEmbedder(environment, device, async (embedder, store) => {
+  await withEmbedder(environment, device, async (embedder) => {
     for (const name of names) {
       try {
-        const model = store.find(name);
-        const checksum = model.expectedSha256 === null ? 'no checksum known' : 'checksum right';
-        add(ok('model', `${name}: ${model.onnxPath}`));
+        const model = embedder.find(name);
+        add(ok('model', `${name}: ${'onnxPath' in model ? model.onnxPath : model.task}`));
         const begin = performance.now();
         // The engine compares checksum and what the model gives when it loads the file.
         const given = await tryModel(embedder, model);
         const time = formatMilliseconds(performance.now() - begin);
-        add(ok('engine', `${name}: ${checksum}, ${given}, loaded and run in ${time}`));
+        add(ok('engine', `${name}: ${checksumOf(model)}${given}, loaded and run in ${time}`));
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
         const point = error instanceof EngineError ? 'engine' : 'model';
@@ -35,8 +34,14 @@ export async function checkModels(
   });
 }
 
+/** What the engine has compared, of a model with files on this machine. */
+function checksumOf(model: ServedModel): string {
+  if (!('expectedSha256' in model)) return '';
+  return model.expectedSha256 === null ? 'no checksum known, ' : 'checksum right, ';
+}
+
 /** Runs a model once, and says what it gives. @throws EngineError */
-async function tryModel(embedder: Embedder, model: ModelDescription): Promise<string> {
+async function tryModel(embedder: Embedder, model: ServedModel): Promise<string> {
   const texts = ['a small cat'];
   if (model.task === 'feature-extraction') {
     const [vector] = await embedder.embedTexts(model, texts);

@@ -1,41 +1,38 @@
+import type { Backend } from '../backend/backend.ts';
 import { EngineError } from '../backend/engine-error.ts';
-import {
-  type CallOptions,
-  idsOf,
-  type RowResult,
-  type Sequence,
-  type SessionSpec,
-} from '../backend/types.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { CallOptions, SequenceResult } from '../backend/run.ts';
+import type { BackendSession } from '../backend/session.ts';
 
-/** How rows are to be run, and who is told what came of it. */
+/** How sequences are to be run, and who is told what came of it. */
 export interface IsolateOptions extends CallOptions {
-  /** Called when a batch of so many tokens (rows x longest row) found too little memory. */
+  /** Called when a batch of so many tokens (sequences x longest) found too little memory. */
   onMemory?(tokens: number): void;
 }
 
 /**
- * Runs a batch so that one bad row does not cost its neighbours their results: a batch that fails is halved until the
- * row stands alone.
+ * Runs a batch so that one bad sequence does not cost its neighbours their results: a batch that fails is halved until it
+ * stands alone.
  *
- * @returns for each row its numbers, or the EngineError that it alone caused (`run`, `died`, `timeout`, `memory`, `not-finite`)
- * Rejects with an EngineError that concerns every row alike (`load`, `start`, `stopped`, `busy`).
+ * @returns for each sequence its numbers, or the EngineError that it alone caused (`run`, `died`, `timeout`, `memory`,
+ *   `not-finite`)
+ * @throws EngineError that concerns every sequence alike (`load`, `start`, `stopped`, `busy`, `later`)
  */
-export async function runIsolated(
-  engine: Engine,
-  session: SessionSpec,
-  sequences: readonly Sequence[],
+export async function runIsolated<Session extends BackendSession>(
+  backend: Backend,
+  session: Session,
+  sequences: readonly object[],
   options: IsolateOptions = {},
-): Promise<RowResult[]> {
+): Promise<SequenceResult[]> {
   try {
-    const results = await engine.run(session, sequences, options);
+    const results = await backend.run(session, sequences, options);
     return sequences.length === 1 ? results : await retryAlone(results);
   } catch (error) {
     if (!(error instanceof EngineError && error.blamesBatch)) {
       throw error;
     }
     if (error.wantsMemory) {
-      options.onMemory?.(sequences.length * Math.max(...sequences.map((sequence) => idsOf(sequence).length)));
+      const longest = Math.max(...sequences.map((sequence) => backend.tokensOf(sequence)));
+      options.onMemory?.(sequences.length * longest);
     }
     if (sequences.length === 1) {
       return [error];
@@ -43,20 +40,19 @@ export async function runIsolated(
     // Both halves at once: the good one gets its vectors while the process comes up again for the other.
     const middle = sequences.length >> 1;
     const halves = [sequences.slice(0, middle), sequences.slice(middle)];
-    return (
-      await Promise.all(halves.map((half) => runIsolated(engine, session, half, { ...options, alone: true })))
-    ).flat();
+    const alone = { ...options, alone: true };
+    return (await Promise.all(halves.map((half) => runIsolated(backend, session, half, alone)))).flat();
   }
 
   /**
-   * An int8 model scales its activations by the largest of the run, so one row with NaN spoils the others as well.
+   * An int8 model scales its activations by the largest of the run, so one sequence with NaN spoils the others as well.
    * Alone, each shows what it is.
    */
-  function retryAlone(results: RowResult[]): Promise<RowResult[]> {
+  function retryAlone(results: SequenceResult[]): Promise<SequenceResult[]> {
     return Promise.all(
-      results.map(async (result, row) =>
+      results.map(async (result, place) =>
         result instanceof EngineError
-          ? (await runIsolated(engine, session, [sequences[row]!], { ...options, alone: true }))[0]!
+          ? (await runIsolated(backend, session, [sequences[place]!], { ...options, alone: true }))[0]!
           : result,
       ),
     );

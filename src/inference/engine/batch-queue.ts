@@ -1,22 +1,21 @@
 import { EngineError } from '../backend/engine-error.ts';
 import { limits } from '../backend/limits.ts';
-import { type Rank, rank, rankOf } from '../backend/rank.ts';
-import {
-  type CallOptions,
-  idsOf,
-  type RowResult,
-  type Sequence,
-  type SessionSpec,
-} from '../backend/types.ts';
-import { flatten, splitRows } from '../wire/flat-rows.ts';
+import { comparePriority, type Priority } from '../backend/priority.ts';
+import type { CallOptions, SequenceResult } from '../backend/run.ts';
+import { batchKey } from '../backend/session.ts';
+import { idsOf, type TokenSequence } from '../tokenizer/token-sequence.ts';
 import { mostInARow, type RunRequest } from '../wire/protocol.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
+import { flatten, splitValues } from './flat-sequences.ts';
 
 /** One call of `Engine.run` on its way, with the promise that waits for it. */
 export interface Call {
-  readonly sequences: readonly Sequence[];
-  /** Whether its vectors are to be scaled; calls share a batch only where that is the same. */
+  readonly sequences: readonly TokenSequence[];
+  /** Calls share a batch only where this is the same. */
+  readonly batchKey: string;
+  /** Whether its vectors are to be scaled. */
   readonly normalize: boolean;
-  readonly rank: Rank;
+  readonly priority: Priority;
   /** The token budget that it was cut under; null when it was not cut. */
   readonly budget: number | null;
   /** When it was made; in ms of `performance.now`. */
@@ -25,7 +24,7 @@ export interface Call {
   readonly tokens: number;
   /** Whether it must not share a batch, since one that it shared has failed. */
   alone: boolean;
-  resolve(results: RowResult[]): void;
+  resolve(results: SequenceResult[]): void;
   reject(error: EngineError): void;
 }
 
@@ -43,13 +42,13 @@ export interface Batch {
 const mostCandidates = 256;
 
 /**
- * Calls that wait for the processes of one session: the lowest rank first, each rank in its order. So that a stream of
+ * Calls that wait for the processes of one session: by priority, and each priority in its order. So that a stream of
  * interactive calls does not keep the queue waiting for ever, the call that has waited longest has its turn now and then.
  */
 export class BatchQueue {
   readonly #output: SessionSpec['output'];
   #calls: Call[] = [];
-  #interactiveRows = 0;
+  #interactiveSequences = 0;
   #tokens = 0;
   #lastId = 0;
   /** Batches taken in a row past a call that had waited for longer. */
@@ -68,18 +67,24 @@ export class BatchQueue {
     return this.#tokens;
   }
 
-  /** The rank of the batch that `take` would give; undefined when there is none. */
-  get nextRank(): Rank | undefined {
-    return this.#calls[this.#nextPlace()]?.rank;
+  /** The priority of the batch that `take` would give; undefined when there is none. */
+  get nextPriority(): Priority | undefined {
+    return this.#calls[this.#nextPlace()]?.priority;
   }
 
   /** Puts a call in its place and returns the promise of its results. Rejects with EngineError of kind `busy`. */
-  add(spec: SessionSpec, sequences: readonly Sequence[], options: CallOptions): Promise<RowResult[]> {
-    const { promise, resolve, reject } = withResolvers<RowResult[]>();
+  add(
+    spec: SessionSpec,
+    sequences: readonly TokenSequence[],
+    options: CallOptions,
+  ): Promise<SequenceResult[]> {
+    const { promise, resolve, reject } = withResolvers<SequenceResult[]>();
+    const { priority = 'normal' } = options;
     const call: Call = {
       sequences,
+      batchKey: batchKey(spec, priority),
       normalize: spec.output === 'vector' && spec.normalize,
-      rank: rankOf(options),
+      priority,
       budget: options.budget ?? null,
       addedAt: performance.now(),
       tokens: sequences.reduce((sum, sequence) => sum + idsOf(sequence).length, 0),
@@ -87,17 +92,17 @@ export class BatchQueue {
       resolve,
       reject,
     };
-    if (call.rank === rank.interactive && this.#interactiveRows + sequences.length > limits.waitingRows) {
-      reject(busy(this.#interactiveRows));
+    if (priority === 'interactive' && this.#interactiveSequences + sequences.length > limits.waitingRows) {
+      reject(busy(this.#interactiveSequences));
       return promise;
     }
-    this.#insert(this.#placeAfter(call.rank), call);
+    this.#insert(this.#placeAfter(priority), call);
     return promise;
   }
 
   /**
-   * The next batch: a call, and with it those of its rank that fit into `tokens` (rows x longest row) and into the budgets
-   * that they were cut under, so that texts which came one by one share a run. There has to be a call.
+   * The next batch: a call, and with it those that may share one with it and fit into `tokens` (sequences x longest) and into
+   * the budgets that they were cut under, so that texts which came one by one share a run. There has to be a call.
    */
   take(tokens: number): Batch {
     const place = this.#nextPlace();
@@ -105,26 +110,26 @@ export class BatchQueue {
     const isOldest = this.#calls.every(({ addedAt }) => addedAt >= first.addedAt);
     this.#inARow = isOldest ? 0 : this.#inARow + 1;
     const calls = [first];
-    let rows = first.sequences.length;
-    let longest = longestRow(first);
+    let size = first.sequences.length;
+    let longest = longestOf(first);
     for (let at = place; !first.alone && at < Math.min(this.#calls.length, place + mostCandidates); ) {
       const other = this.#calls[at]!;
-      if (other.rank !== first.rank) break;
-      const together = Math.max(longest, longestRow(other));
+      if (other.priority !== first.priority) break;
+      const together = Math.max(longest, longestOf(other));
       const most = Math.min(tokens, first.budget ?? tokens, other.budget ?? tokens);
-      const fits = (rows + other.sequences.length) * together <= most;
-      if (other.alone || other.normalize !== first.normalize || !fits) {
+      const fits = (size + other.sequences.length) * together <= most;
+      if (other.alone || other.batchKey !== first.batchKey || !fits) {
         at++;
         continue;
       }
       calls.push(this.#remove(at));
-      rows += other.sequences.length;
+      size += other.sequences.length;
       longest = together;
     }
     const request: RunRequest = {
       type: 'run',
       id: ++this.#lastId,
-      rank: first.rank,
+      priority: first.priority,
       normalize: first.normalize,
       ...flatten(calls.flatMap(({ sequences }) => sequences)),
     };
@@ -132,28 +137,28 @@ export class BatchQueue {
   }
 
   takeAll(): Call[] {
-    this.#interactiveRows = 0;
+    this.#interactiveSequences = 0;
     this.#tokens = 0;
     return this.#calls.splice(0);
   }
 
-  /** Back to the front of their ranks, in their order: they were taken but nothing came of it. */
+  /** Back to the front of their priorities, in their order: they were taken but nothing came of it. */
   putBack(calls: readonly Call[]): void {
     for (const call of calls.toReversed()) {
-      const place = this.#calls.findIndex((other) => other.rank >= call.rank);
+      const place = this.#calls.findIndex(({ priority }) => comparePriority(priority, call.priority) >= 0);
       this.#insert(place < 0 ? this.#calls.length : place, call);
     }
   }
 
   /**
-   * Gives each call of a batch its rows of the answer. Not those with a row that is not finite, if they shared the batch:
-   * such a row spoils its neighbours in an int8 model, and they are returned, to be run again alone.
+   * Gives each call of a batch its part of the answer. Not those with a sequence that is not finite, if they shared the batch:
+   * such a sequence spoils its neighbours in an int8 model, and they are returned, to be run again alone.
    */
   resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): Call[] {
-    const results: RowResult[] = splitRows(values, request.lengths, this.#output === 'token-logits');
-    for (const row of notFinite) {
+    const results: SequenceResult[] = splitValues(values, request.lengths, this.#output === 'token-logits');
+    for (const place of notFinite) {
       const what = this.#output === 'vector' ? 'vector' : 'scores';
-      results[row] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
+      results[place] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
         hint: 'Change its text or choose another model',
       });
     }
@@ -175,32 +180,32 @@ export class BatchQueue {
     );
   }
 
-  #placeAfter(own: Rank): number {
-    const place = this.#calls.findIndex((call) => call.rank > own);
+  #placeAfter(own: Priority): number {
+    const place = this.#calls.findIndex(({ priority }) => comparePriority(priority, own) > 0);
     return place < 0 ? this.#calls.length : place;
   }
 
   #insert(place: number, call: Call): void {
     this.#calls.splice(place, 0, call);
     this.#tokens += call.tokens;
-    if (call.rank === rank.interactive) this.#interactiveRows += call.sequences.length;
+    if (call.priority === 'interactive') this.#interactiveSequences += call.sequences.length;
   }
 
   #remove(place: number): Call {
     const call = this.#calls.splice(place, 1)[0]!;
     this.#tokens -= call.tokens;
-    if (call.rank === rank.interactive) this.#interactiveRows -= call.sequences.length;
+    if (call.priority === 'interactive') this.#interactiveSequences -= call.sequences.length;
     return call;
   }
 }
 
-function busy(rows: number): EngineError {
-  return new EngineError('busy', `${rows} texts wait for the engine already`, {
+function busy(texts: number): EngineError {
+  return new EngineError('busy', `${texts} texts wait for the engine already`, {
     hint: 'Try again in a moment, or run another worker',
   });
 }
 
-function longestRow({ sequences }: Call): number {
+function longestOf({ sequences }: Call): number {
   return sequences.reduce((most, sequence) => Math.max(most, idsOf(sequence).length), 1);
 }
 

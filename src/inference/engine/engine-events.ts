@@ -1,23 +1,17 @@
-import type { BatchReport } from '../backend/batch-report.ts';
-import type { SessionSpec } from '../backend/types.ts';
-import { longestOf } from '../wire/longest.ts';
+import type { BackendEvents, BatchReport } from '../backend/events.ts';
+import { longestOf } from '../wire/batch-tokens.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import type { Batch } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
-import type { Phase } from './runner.ts';
 
-export interface EngineEvents {
-  /** A process was started, for a model. */
-  started: [{ pid: number | undefined; model: string }];
-  /** It is up and begins to load the model. */
+/** What an engine tells beside what every backend does. */
+export interface EngineEvents extends Omit<BackendEvents, 'died'> {
+  /** A process is up and begins to load its model. */
   loading: [{ pid: number | undefined; model: string }];
-  /** Its model is loaded; since the start it took `loadMs`. */
-  loaded: [{ pid: number | undefined; model: string; loadMs: number }];
-  /** A batch of `rows` rows begins to run. */
+  /** A batch of `rows` sequences begins to run. */
   running: [{ pid: number | undefined; rows: number }];
-  /** A batch was run. */
-  batch: [BatchReport];
   /** A process ended that nobody asked to end. */
-  died: [EngineExit & { readonly model: string; readonly phase: Phase }];
+  died: [EngineExit & BackendEvents['died'][0]];
   /** A session was unloaded since it was idle or others needed the memory. */
   unloaded: [{ model: string }];
 }
@@ -27,16 +21,15 @@ export function reportOf(
   { key, model }: SessionSpec,
   runMs: number,
 ): BatchReport {
-  const { lengths, rank } = request;
+  const { lengths, priority } = request;
   return {
     session: key,
     model,
-    rank,
+    priority,
     rows: lengths.length,
     tokens: lengths.reduce((sum, length) => sum + length, 0),
     paddedTokens: lengths.length * longestOf(lengths),
     waitMs: sentAt - Math.min(...calls.map(({ addedAt }) => addedAt)),
     runMs,
-    budget: calls.length === 1 ? calls[0]!.budget : null,
   };
 }

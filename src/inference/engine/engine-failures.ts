@@ -1,6 +1,6 @@
 import { EngineError } from '../backend/engine-error.ts';
-import type { SessionSpec } from '../backend/types.ts';
-import type { Failure } from '../wire/protocol.ts';
+import type { SentError } from '../wire/protocol.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import type { Call } from './batch-queue.ts';
 import type { EngineExit } from './engine-child.ts';
 
@@ -67,6 +67,6 @@ export function stopped(): EngineError {
 }
 
 /** An error that the process has sent. */
-export function failed({ kind, message, hint }: Failure): EngineError {
+export function failed({ kind, message, hint }: SentError): EngineError {
   return new EngineError(kind, message, hint === undefined ? {} : { hint });
 }

@@ -1,18 +1,29 @@
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { LocalModel, ModelDescription, ModelTask, RunnableModel } from '../../models/description.ts';
+import { createModelStore, type FindOptions, type ModelStore } from '../../models/store.ts';
 import { packageRoot } from '../../package-root.ts';
-import type { CallOptions, RowResult, Sequence, SessionSpec } from '../backend/types.ts';
+import type { Backend, BatchPlan } from '../backend/backend.ts';
+import type { CallOptions, SequenceResult } from '../backend/run.ts';
+import type { SessionOptions, SessionState } from '../backend/session.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import { engineThreads } from '../devices/cores.ts';
 import { cpu, type Device, deviceFor, deviceName } from '../devices/device.ts';
+import { idsOf, secondFrom, type TokenSequence } from '../tokenizer/token-sequence.ts';
+import { loadTokenizer } from '../tokenizer/tokenizer.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import { collectGarbage } from './collect-garbage.ts';
 import type { EngineEvents } from './engine-events.ts';
 import { stopped } from './engine-failures.ts';
-import { cpuTokenBudget, gpuTokenBudget } from './first-budgets.ts';
-import { SessionHost } from './session-host.ts';
+import { SessionHosts } from './session-hosts.ts';
+import { specOf } from './session-spec.ts';
+import { tokenBudgetOf } from './token-budget.ts';
 
 export interface EngineOptions {
   readonly logger: Logger;
+  /** Where it finds models. By default there are those that come with the package. */
+  readonly models?: ModelStore;
   /** The module that a process runs; tests give one with faults. */
   readonly entry?: string;
   /** What runs the models, as `chooseDevice` gives it; by default the CPU. */
@@ -36,34 +47,15 @@ export interface EngineOptions {
   readonly memoryLimitBytes?: number | undefined;
 }
 
-/** A session as it is at the moment. */
-export interface SessionState {
-  readonly key: string;
-  readonly model: string;
-  /** As a setting has it: `cpu`, `cuda:1`. */
-  readonly device: string;
-  readonly state: 'unloaded' | 'loading' | 'loaded';
-  /** Its processes. */
-  readonly pids: readonly number[];
-  /** Memory of these processes, as they said last. */
-  readonly residentBytes: number;
-  /** Batches that wait or run. */
-  readonly pending: number;
+/** How a session is run: in which batches, on what, by how many processes of how many threads. */
+export interface Plan extends BatchPlan {
+  readonly device: Device;
+  readonly engines: number;
+  readonly threads: number;
 }
 
 /** Longest wait for a batch, in ms. A batch of the default budget takes 30 ms, the longest text about a second. */
 const defaultRunTimeoutMs = 120_000;
-
-/** How a session is run: on what, by how many processes of how many threads. */
-export interface Plan {
-  readonly device: Device;
-  readonly engines: number;
-  readonly threads: number;
-  /** Tokens in a batch to begin with. */
-  readonly tokenBudget: number;
-  /** Names all of this; what was measured with one holds for it alone. */
-  readonly profile: string;
-}
 
 /** A large model may come over a network. */
 const defaultLoadTimeoutMs = 300_000;
@@ -71,40 +63,90 @@ const defaultLoadTimeoutMs = 300_000;
 const defaultIdleMs = 600_000;
 
 /**
- * The engine: runs batches in processes of their own, so that a crash of native code or the kernel's out-of-memory
- * killer costs one batch and not the worker, and memory goes back to the system when a session is not needed.
+ * The engine of this machine: runs ONNX models in processes of their own, so that a crash of native code or the kernel's
+ * out-of-memory killer costs one batch and not the worker, and memory goes back to the system when a session is not needed.
  */
-export class Engine extends EventEmitter<EngineEvents> {
-  readonly logger: Logger;
+export class Engine
+  extends EventEmitter<EngineEvents>
+  implements Backend<LocalModel, SessionSpec, TokenSequence>
+{
   readonly #options: EngineOptions;
-  readonly #hosts = new Map<string, SessionHost>();
-  #overLimit = false;
+  readonly #models: ModelStore;
+  readonly #hosts: SessionHosts;
+  /** By file and limit: an entry is a few MB and takes 50 ms to make. */
+  readonly #tokenizers = new Map<string, TextTokenizer<TokenSequence>>();
   #stopping: Promise<void> | undefined;
 
   constructor(options: EngineOptions) {
     super();
-    this.logger = options.logger;
     this.#options = options;
-    this.on('loaded', () => this.#keepToLimit());
-    this.on('batch', () => this.#keepToLimit());
+    this.#models = options.models ?? createModelStore({ directories: [] });
+    this.#hosts = new SessionHosts(options.memoryLimitBytes, options.logger, (spec) =>
+      this.#hostOptions(spec),
+    );
+    this.on('loaded', () => this.#hosts.keepToLimit());
+    this.on('batch', () => this.#hosts.keepToLimit());
     this.on('unloaded', () => {
       if (this.pids.length === 0) void collectGarbage();
     });
   }
 
+  /** @throws UserError also when there is no model of this name: whoever asks has asked the others before */
+  find(name: string, task: ModelTask | undefined, options?: FindOptions): ModelDescription {
+    return task === undefined
+      ? this.#models.find(name, task, options)
+      : this.#models.find(name, task, options);
+  }
+
+  runs(model: RunnableModel): model is LocalModel {
+    return 'onnxPath' in model;
+  }
+
+  tokenizer(model: LocalModel): TextTokenizer<TokenSequence> {
+    const key = `${model.directory}#${model.maxTokens}#${model.expectedSha256}`;
+    const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(model);
+    this.#tokenizers.set(key, tokenizer);
+    return tokenizer;
+  }
+
+  tokensOf(sequence: TokenSequence): number {
+    return idsOf(sequence).length;
+  }
+
+  identityOf(sequence: TokenSequence): string {
+    const { buffer, byteOffset, byteLength } = idsOf(sequence);
+    const tokens = Buffer.from(buffer, byteOffset, byteLength).toString('latin1');
+    return sequence instanceof Int32Array ? tokens : `${secondFrom(sequence)} ${tokens}`;
+  }
+
+  open(model: LocalModel, options?: SessionOptions): SessionSpec {
+    return specOf(model, options);
+  }
+
+  planOf({ variant }: SessionSpec): Plan {
+    const device = deviceFor({ int8: variant === 'q8' }, this.#options.device ?? cpu);
+    const { engines, threads } = engineThreads(this.#options, device.kind === 'cpu');
+    return {
+      device,
+      engines,
+      threads,
+      tokenBudget: tokenBudgetOf(device),
+      mostSequences: Number.POSITIVE_INFINITY,
+    };
+  }
+
   /** Process ids of all sessions. */
   get pids(): number[] {
-    return [...this.#hosts.values()].flatMap(({ pids }) => pids);
+    return this.#hosts.all.flatMap(({ pids }) => pids);
   }
 
   /** Batches that wait or run. */
   get pending(): number {
-    return [...this.#hosts.values()].reduce((sum, host) => sum + host.pending, 0);
+    return this.#hosts.all.reduce((sum, host) => sum + host.pending, 0);
   }
 
-  /** Every session that was ever asked for. */
   get sessions(): SessionState[] {
-    return [...this.#hosts.values()].map(({ spec, state, pids, residentBytes, pending }) => ({
+    return this.#hosts.all.map(({ spec, state, pids, residentBytes, pending }) => ({
       key: spec.key,
       model: spec.model,
       device: deviceName(this.planOf(spec).device),
@@ -115,31 +157,23 @@ export class Engine extends EventEmitter<EngineEvents> {
     }));
   }
 
-  /**
-   * Runs a batch.
-   * @param sequences token ids, special tokens included, one a row; none may be empty
-   * @returns for each row its numbers, as the session's output has them, or an EngineError of kind `not-finite`. Rows
-   *   of a batch share one buffer: copy one that is to be kept for long.
-   * Rejects with an EngineError of any other kind when there is nothing for any of the rows.
-   */
-  run(session: SessionSpec, sequences: readonly Sequence[], options: CallOptions = {}): Promise<RowResult[]> {
+  run(
+    session: SessionSpec,
+    sequences: readonly TokenSequence[],
+    options: CallOptions = {},
+  ): Promise<SequenceResult[]> {
     if (this.#stopping) {
       return Promise.reject(stopped());
     }
     if (sequences.length === 0) {
       return Promise.resolve([]);
     }
-    return this.#hostOf(session).run(session, sequences, options);
+    return this.#hosts.of(session).run(session, sequences, options);
   }
 
-  /**
-   * Ends the engine for good. What waits is rejected with `stopped`; what runs may end within `graceMs`.
-   * Resolves when no process is left.
-   */
+  /** Resolves when no process is left. */
   stop(graceMs = 5_000): Promise<void> {
-    this.#stopping ??= Promise.all([...this.#hosts.values()].map((host) => host.stop(graceMs))).then(
-      () => {},
-    );
+    this.#stopping ??= Promise.all(this.#hosts.all.map((host) => host.stop(graceMs))).then(() => {});
     return this.#stopping;
   }
 
@@ -148,34 +182,14 @@ export class Engine extends EventEmitter<EngineEvents> {
    * Returns whether there were any.
    */
   async unload(): Promise<boolean> {
-    const unloaded = await Promise.all([...this.#hosts.values()].map((host) => host.unload()));
+    const unloaded = await Promise.all(this.#hosts.all.map((host) => host.unload()));
     return unloaded.some(Boolean);
   }
 
-  /** How a session is run. */
-  planOf({ variant }: SessionSpec): Plan {
-    const device = deviceFor({ int8: variant === 'q8' }, this.#options.device ?? cpu);
-    const onCpu = device.kind === 'cpu';
-    const { engines, threads } = engineThreads(this.#options, onCpu);
-    return {
-      device,
-      engines,
-      threads,
-      tokenBudget: onCpu ? cpuTokenBudget : gpuTokenBudget,
-      profile: `${deviceName(device)} ${engines}x${threads}`,
-    };
-  }
-
-  #hostOf(spec: SessionSpec): SessionHost {
-    const known = this.#hosts.get(spec.key);
-    if (known) return known;
-    // A file may be exchanged while a worker runs: what was known of the one before is of no use any more.
-    for (const [key, { spec: other, state, pending }] of this.#hosts) {
-      if (other.onnxPath === spec.onnxPath && state === 'unloaded' && pending === 0) this.#hosts.delete(key);
-    }
+  #hostOptions(spec: SessionSpec) {
     const { device, engines, threads, tokenBudget } = this.planOf(spec);
     const options = this.#options;
-    const host = new SessionHost(spec, {
+    return {
       entry: options.entry ?? join(packageRoot, 'dist', 'inference', 'process', 'engine-process.js'),
       settings: { device, threads, spinning: options.spinning ?? false, session: spec },
       processes: engines,
@@ -183,33 +197,8 @@ export class Engine extends EventEmitter<EngineEvents> {
       runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
       loadTimeoutMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
       idleMs: options.idleMs ?? defaultIdleMs,
-      logger: this.logger,
+      logger: options.logger,
       events: this,
-    });
-    this.#hosts.set(spec.key, host);
-    return host;
-  }
-
-  /**
-   * Unloads sessions without work, the longest unused first, until the others keep to the limit. The one that was used
-   * last stays: it would be loaded again at once.
-   */
-  #keepToLimit(): void {
-    const limit = this.#options.memoryLimitBytes ?? Number.POSITIVE_INFINITY;
-    const hosts = [...this.#hosts.values()].sort((a, b) => a.usedAt - b.usedAt);
-    let bytes = hosts.reduce((sum, { residentBytes }) => sum + residentBytes, 0);
-    for (const host of hosts.slice(0, -1).filter(({ pending }) => pending === 0)) {
-      if (bytes <= limit) break;
-      bytes -= host.residentBytes;
-      void host.unload();
-    }
-    const over = bytes > limit;
-    if (over && !this.#overLimit) {
-      this.logger.warn(
-        { bytes, limit },
-        'the engine takes more memory than its limit, and can unload nothing',
-      );
-    }
-    this.#overLimit = over;
+    };
   }
 }

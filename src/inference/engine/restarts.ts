@@ -1,5 +1,5 @@
 import type { EngineError } from '../backend/engine-error.ts';
-import type { SessionSpec } from '../backend/types.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import { diedInLoad, notLoadedIn, startFailed } from './engine-failures.ts';
 import type { RunnerEnd } from './runner.ts';
 

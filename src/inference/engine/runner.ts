@@ -1,13 +1,12 @@
 import type { Logger } from 'pino';
-import { type Rank, rank } from '../backend/rank.ts';
+import type { Phase } from '../backend/events.ts';
+import type { Priority } from '../backend/priority.ts';
 import type { EngineReply, EngineSettings } from '../wire/protocol.ts';
 import type { Batch, Call } from './batch-queue.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
 
 /** Batches with a process at a time: one that runs and one at hand, so that it never waits for the next. */
 const batchesInFlight = 2;
-
-export type Phase = 'starting' | 'loading' | 'ready';
 
 export interface RunnerOptions {
   /** The module that the process runs. */
@@ -76,7 +75,7 @@ export class Runner {
         if (!this.#detached) this.#hear(reply);
       },
       onExit: (exit) => {
-        if (!this.#detached) this.#bury(exit);
+        if (!this.#detached) this.#ended(exit);
       },
     });
     this.#watch();
@@ -97,14 +96,14 @@ export class Runner {
   }
 
   /** Whether it takes another batch: an interactive one goes before the one at hand, so it need not wait for room. */
-  hasRoomFor(wanted: Rank): boolean {
+  hasRoomFor(wanted: Priority): boolean {
     if (!this.ready) return false;
     if (this.#sent.size < batchesInFlight) return true;
     const sent = [...this.#sent.values()];
     return (
-      wanted === rank.interactive &&
+      wanted === 'interactive' &&
       sent.length === batchesInFlight &&
-      sent.every(({ request }) => request.rank !== rank.interactive)
+      sent.every(({ request }) => request.priority !== 'interactive')
     );
   }
 
@@ -177,7 +176,7 @@ export class Runner {
     this.#listener.onAnswer(batch, reply);
   }
 
-  #bury(exit: EngineExit): void {
+  #ended(exit: EngineExit): void {
     const timedOut = this.#timedOut;
     const sent = this.detach();
     const blamed = sent.find(({ started }) => started);

@@ -2,8 +2,10 @@ import type { EventEmitter } from 'node:events';
 import type { Logger } from 'pino';
 import { messageOf } from '../../errors.ts';
 import type { EngineError } from '../backend/engine-error.ts';
-import type { CallOptions, RowResult, Sequence, SessionSpec } from '../backend/types.ts';
+import type { CallOptions, SequenceResult } from '../backend/run.ts';
+import type { TokenSequence } from '../tokenizer/token-sequence.ts';
 import type { EngineReply } from '../wire/protocol.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import { type Batch, BatchQueue, type Call } from './batch-queue.ts';
 import { type EngineEvents, reportOf } from './engine-events.ts';
 import { died, failed, rejectAll, stopped, timeout } from './engine-failures.ts';
@@ -25,7 +27,7 @@ const lullMs = 60_000;
 export interface SessionHostOptions extends Omit<RunnerOptions, 'logger'> {
   /** Most processes at a time. */
   readonly processes: number;
-  /** Calls that came one by one share a batch of at most so many tokens (rows x longest row). */
+  /** Calls that came one by one share a batch of at most so many tokens (sequences x longest). */
   readonly sharedTokens: number;
   /** Its processes end when it had nothing to do for so long; in ms. */
   readonly idleMs: number;
@@ -97,7 +99,11 @@ export class SessionHost {
     return [...this.#runners].some(({ ready }) => ready) ? 'loaded' : 'loading';
   }
 
-  run(spec: SessionSpec, sequences: readonly Sequence[], options: CallOptions): Promise<RowResult[]> {
+  run(
+    spec: SessionSpec,
+    sequences: readonly TokenSequence[],
+    options: CallOptions,
+  ): Promise<SequenceResult[]> {
     const result = this.#queue.add(spec, sequences, options);
     this.#feed();
     return result;
@@ -175,7 +181,7 @@ export class SessionHost {
 
   /** The process for the next batch: of those with room, the one with least to do. */
   #freeRunner(): Runner | undefined {
-    const wanted = this.#queue.nextRank;
+    const wanted = this.#queue.nextPriority;
     if (wanted === undefined) return undefined;
     const free = [...this.#runners].filter((runner) => runner.hasRoomFor(wanted));
     return free.sort((a, b) => a.load - b.load)[0];
@@ -229,7 +235,7 @@ export class SessionHost {
       onAnswer: (batch, reply) => this.#answer(batch, reply),
       onEnd: (end) => {
         this.#runners.delete(runner);
-        this.#bury(end);
+        this.#ended(end);
       },
     };
     try {
@@ -238,7 +244,7 @@ export class SessionHost {
       // The system has no room for another process. As if it had ended at once.
       const exit = { pid: undefined, signal: null, code: null, lastWords: messageOf(error) };
       setImmediate(() =>
-        this.#bury({ exit, blamed: undefined, others: [], phase: 'starting', timedOut: false }),
+        this.#ended({ exit, blamed: undefined, others: [], phase: 'starting', timedOut: false }),
       );
       return;
     }
@@ -259,7 +265,7 @@ export class SessionHost {
     this.#options.events.emit('batch', reportOf(batch, this.spec, reply.runMs));
   }
 
-  #bury(end: RunnerEnd): void {
+  #ended(end: RunnerEnd): void {
     const { exit, blamed, others, phase, timedOut } = end;
     this.#queue.putBack(others);
     const { model } = this.spec;

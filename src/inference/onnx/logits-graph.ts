@@ -1,4 +1,3 @@
-import type { LogitsSpec } from '../backend/types.ts';
 import { appendixOf, floatOutput, type GraphPlan, noDivisor, toFloat } from './graph-appendix.ts';
 import type { OnnxOutline } from './onnx-outline.ts';
 
@@ -7,7 +6,7 @@ import type { OnnxOutline } from './onnx-outline.ts';
  * which is added where the file has another type.
  * Raises Error when there is none, or when it has another shape than the task asks for.
  */
-export function planLogits({ outputs }: OnnxOutline, wanted: LogitsSpec['output']): GraphPlan {
+export function planLogits({ outputs }: OnnxOutline, wanted: 'row-logits' | 'token-logits'): GraphPlan {
   const named = outputs.find((output) => output.name === 'logits');
   const logits = named ?? (outputs.length === 1 ? outputs[0] : undefined);
   const rank = wanted === 'token-logits' ? 3 : 2;

@@ -1,6 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
-import type { BatchTokens } from '../wire/flat-rows.ts';
-import { longestOf } from '../wire/longest.ts';
+import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
 
 /** The inputs that are known; a model that wants another cannot be run. */
 export const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'] as const;

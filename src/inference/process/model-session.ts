@@ -4,7 +4,6 @@ import { dirname } from 'node:path';
 import { InferenceSession } from 'onnxruntime-node';
 import { messageOf } from '../../errors.ts';
 import { EngineError } from '../backend/engine-error.ts';
-import type { SessionSpec } from '../backend/types.ts';
 import { type Device, deviceFor } from '../devices/device.ts';
 import { endIfLost } from '../devices/lost-device.ts';
 import type { RunSettings } from '../devices/run-settings.ts';
@@ -16,8 +15,8 @@ import { readOutline } from '../onnx/onnx-outline.ts';
 import { planPooling } from '../onnx/pooled-graph.ts';
 import { finishLogits } from '../results/finish-logits.ts';
 import { type BatchValues, finishVectors } from '../results/finish-vectors.ts';
-import type { BatchTokens } from '../wire/flat-rows.ts';
-import { longestOf } from '../wire/longest.ts';
+import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
+import type { SessionSpec } from '../wire/session-spec.ts';
 import { feedsFor, type KnownInput, knownInputs } from './feeds.ts';
 
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */

@@ -1,13 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../../errors.ts';
 import { EngineError } from '../backend/engine-error.ts';
+import { comparePriority } from '../backend/priority.ts';
 import {
   type EngineReply,
   type EngineSettings,
-  type Failure,
   isRunRequest,
   mostInARow,
   type RunRequest,
+  type SentError,
 } from '../wire/protocol.ts';
 import { ModelSession } from './model-session.ts';
 import { outOfMemory } from './out-of-memory.ts';
@@ -47,7 +48,7 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
     try {
       session = await ModelSession.load(settings.session, settings);
     } catch (error) {
-      await send({ type: 'unloadable', ...failureOf(error, 'load') });
+      await send({ type: 'unloadable', ...sentError(error, 'load') });
       return;
     }
     await send({ type: 'ready', residentBytes: process.memoryUsage.rss() });
@@ -67,12 +68,12 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
     busy = false;
   }
 
-  /** The first of the lowest rank; now and then the one that came first. */
+  /** The first of those that are due soonest; now and then the one that came first. */
   function next(): RunRequest | undefined {
-    const ranks = waiting.map((request) => request.rank);
-    const place = passed < mostInARow ? ranks.indexOf(Math.min(...ranks) as RunRequest['rank']) : 0;
+    const soonest = waiting.toSorted((a, b) => comparePriority(a.priority, b.priority))[0];
+    const place = soonest && passed < mostInARow ? waiting.indexOf(soonest) : 0;
     passed = place > 0 ? passed + 1 : 0;
-    return waiting.splice(Math.max(0, place), 1)[0];
+    return waiting.splice(place, 1)[0];
   }
 
   async function answer(request: RunRequest): Promise<EngineReply> {
@@ -88,12 +89,12 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
       const runMs = performance.now() - begin;
       return { type: 'result', id, runMs, residentBytes: process.memoryUsage.rss(), ...result };
     } catch (error) {
-      return { type: 'failed', id, ...failureOf(error, outOfMemory(error) ? 'memory' : 'run') };
+      return { type: 'failed', id, ...sentError(error, outOfMemory(error) ? 'memory' : 'run') };
     }
   }
 }
 
-function failureOf(error: unknown, kind: Failure['kind']): Failure {
+function sentError(error: unknown, kind: SentError['kind']): SentError {
   return error instanceof EngineError
     ? { kind: error.kind, message: error.message, hint: error.hint }
     : { kind, message: messageOf(error), hint: undefined };

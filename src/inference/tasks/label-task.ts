@@ -1,5 +1,3 @@
-import type { Sequence } from '../backend/types.ts';
-
 /** A token or a run of tokens that was given a label. */
 export type Entity = EntityPlace & ({ readonly entity: string } | { readonly entity_group: string });
 
@@ -29,10 +27,10 @@ export interface LabelResult {
   readonly detail: Readonly<Record<string, number>> | readonly Entity[];
 }
 
-/** A text as rows for the model, and how their logits become its result. */
+/** A text as sequences for the model, and how their logits become its result. */
 export interface PreparedText {
   /** At least one. */
-  readonly sequences: readonly Sequence[];
+  readonly sequences: readonly object[];
   /** @param logits of each sequence, in their order */
   finish(logits: readonly Float32Array[]): LabelResult;
 }

@@ -1,8 +1,8 @@
 import { UserError } from '../../errors.ts';
-import type { FeatureExtractionModel, SimilarityModel } from '../../models/description.ts';
+import type { SimilarityModel, VectorModel } from '../../models/description.ts';
 import { EngineError } from '../backend/engine-error.ts';
-import type { RowResult, RunOptions } from '../backend/types.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { RunOptions, SequenceResult } from '../backend/run.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import type { LabelResult } from './label-task.ts';
 import { ranked, softmax } from './scores.ts';
 import { checkTaskOptions, type LabelTaskOptions, type TaskOptions } from './task-options.ts';
@@ -17,18 +17,25 @@ export const similarityScale = 20;
 /** Sentences of labels whose vectors are kept: 6 MB of them at 384 dimensions. */
 const keptSentences = 4096;
 
+/** A text by its place in the call, and its result. */
+interface Done<Result> {
+  readonly place: number;
+  readonly result: Result | EngineError;
+}
+
 /** What the task needs of an Embedder. */
-export interface SimilarityTools {
+export interface VectorSource {
   embedTexts(
-    model: FeatureExtractionModel,
+    model: VectorModel,
     texts: readonly string[],
     options: RunOptions & {
       prompt: string;
       normalize: true;
-      onBatch?(rows: readonly number[], results: readonly RowResult[]): void;
+      onBatch?(done: readonly Done<Float32Array>[]): void;
     },
-  ): Promise<RowResult[]>;
-  tokenizer(model: FeatureExtractionModel): Tokenizer;
+  ): Promise<SequenceResult[]>;
+  /** The same for models, and options of them, that give the same vectors. */
+  callKey(model: VectorModel, options: { prompt: string; normalize: true }): string;
 }
 
 /**
@@ -41,12 +48,14 @@ export interface SimilarityTools {
  * (from -1 to 1), so that a threshold means the same whatever the other labels are.
  */
 export class Similarity {
-  readonly #tools: SimilarityTools;
+  readonly #source: VectorSource;
+  readonly #tokenizerOf: (model: VectorModel) => TextTokenizer;
   /** By model and sentence, the one used last at the end. */
   readonly #vectors = new Map<string, Promise<Float32Array>>();
 
-  constructor(tools: SimilarityTools) {
-    this.#tools = tools;
+  constructor(source: VectorSource, tokenizerOf: (model: VectorModel) => TextTokenizer) {
+    this.#source = source;
+    this.#tokenizerOf = tokenizerOf;
   }
 
   /**
@@ -58,30 +67,28 @@ export class Similarity {
     texts: readonly string[],
     given: LabelTaskOptions,
     run: RunOptions,
-    onBatch?: (rows: readonly number[], results: readonly (LabelResult | EngineError)[]) => void,
+    onBatch?: (done: readonly Done<LabelResult>[]) => void,
   ): Promise<(LabelResult | EngineError)[]> {
     const options = checkTaskOptions('zero-shot-classification', given);
     const sentences = await this.#sentenceVectors(model, options, run);
-    const finish = (result: RowResult) =>
+    const finish = (result: SequenceResult) =>
       result instanceof EngineError ? result : nearest(result, sentences, options);
     const results = new Array<LabelResult | EngineError>(texts.length);
-    await this.#tools.embedTexts(model, texts, {
+    await this.#source.embedTexts(model, texts, {
       ...run,
       prompt: model.prompts.passage,
       normalize: true,
-      onBatch: (rows, vectors) => {
-        const finished = vectors.map(finish);
-        rows.forEach((row, index) => {
-          results[row] = finished[index]!;
-        });
-        onBatch?.(rows, finished);
+      onBatch: (batch) => {
+        const done = batch.map(({ place, result }) => ({ place, result: finish(result) }));
+        for (const { place, result } of done) results[place] = result;
+        onBatch?.(done);
       },
     });
     return results;
   }
 
   async #sentenceVectors(
-    model: FeatureExtractionModel,
+    model: VectorModel,
     { labels, hypothesis_template: template }: TaskOptions<'zero-shot-classification'>,
     run: RunOptions,
   ): Promise<Float32Array[]> {
@@ -97,8 +104,9 @@ export class Similarity {
     return Promise.all(vectors);
   }
 
-  #sentenceVector(model: FeatureExtractionModel, sentence: string, run: RunOptions): Promise<Float32Array> {
-    const key = JSON.stringify([model.onnxPath, model.pooling, model.prompts.query, sentence]);
+  #sentenceVector(model: VectorModel, sentence: string, run: RunOptions): Promise<Float32Array> {
+    const options = { prompt: model.prompts.query, normalize: true } as const;
+    const key = `${this.#source.callKey(model, options)} ${sentence}`;
     const vector = this.#vectors.get(key) ?? this.#embed(model, sentence, run);
     this.#vectors.delete(key);
     this.#vectors.set(key, vector);
@@ -107,9 +115,9 @@ export class Similarity {
     return vector;
   }
 
-  async #embed(model: FeatureExtractionModel, sentence: string, run: RunOptions): Promise<Float32Array> {
+  async #embed(model: VectorModel, sentence: string, run: RunOptions): Promise<Float32Array> {
     const options = { ...run, prompt: model.prompts.query, normalize: true } as const;
-    const [result] = await this.#tools.embedTexts(model, [sentence], options);
+    const [result] = await this.#source.embedTexts(model, [sentence], options);
     if (result instanceof EngineError) {
       throw new UserError(`The label's sentence '${sentence}' has no vector: ${result.message}`, {
         hint: 'Change the label or choose another model',
@@ -120,10 +128,9 @@ export class Similarity {
     return result!.slice();
   }
 
-  #checkLength(model: FeatureExtractionModel, sentence: string): void {
-    const tokenizer = this.#tools.tokenizer(model);
-    const specials = tokenizer.encode('').length;
-    const most = model.maxTokens - specials - tokenizer.count(model.prompts.query);
+  #checkLength(model: VectorModel, sentence: string): void {
+    const tokenizer = this.#tokenizerOf(model);
+    const most = model.maxTokens - tokenizer.specialTokens - tokenizer.count(model.prompts.query);
     const tokens = tokenizer.count(sentence);
     if (tokens > most) {
       throw new UserError(`'${sentence}' has ${tokens} tokens, and model '${model.name}' takes ${most}`, {

@@ -1,5 +1,5 @@
 import type { LogitsModel } from '../../models/description.ts';
-import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { checkTaskOptions } from './task-options.ts';
 import { textClassification } from './text-classification.ts';

@@ -1,5 +1,5 @@
 import type { TextClassificationModel } from '../../models/description.ts';
-import type { Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { Tokenizer } from '../backend/text-tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { ranked, sigmoid, softmax } from './scores.ts';
 import type { TaskOptions } from './task-options.ts';

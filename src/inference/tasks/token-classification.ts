@@ -1,5 +1,5 @@
 import type { TokenClassificationModel } from '../../models/description.ts';
-import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import { entitiesOf } from './entities.ts';
 import type { LabelTask } from './label-task.ts';
 import { softmax } from './scores.ts';

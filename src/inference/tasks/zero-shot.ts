@@ -1,12 +1,12 @@
 import type { ZeroShotModel } from '../../models/description.ts';
-import type { TextTokenizer } from '../tokenizer/tokenizer.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import type { LabelTask } from './label-task.ts';
 import { ranked, softmax } from './scores.ts';
 import type { TaskOptions } from './task-options.ts';
 
 /**
  * Labels of the user's own: each is put into a sentence, and the model says how far that sentence follows from the
- * text. So a text is as many rows as there are labels.
+ * text. So a text is as many sequences as there are labels.
  *
  * The scores are those of transformers' pipeline. With `multi_label`, and for a single label, entailment stands against
  * contradiction for each label by itself; else the labels' entailments compete and sum to 1.
@@ -23,12 +23,12 @@ export function zeroShot(
   const each = options.multi_label || labels.length === 1;
   return (text) => ({
     sequences: pairs(text),
-    finish: (rows) =>
+    finish: (results) =>
       ranked(
         labels,
         each
-          ? rows.map((logits) => softmax([logits[contradiction]!, logits[entailment]!])[1]!)
-          : softmax(rows.map((logits) => logits[entailment]!)),
+          ? results.map((logits) => softmax([logits[contradiction]!, logits[entailment]!])[1]!)
+          : softmax(results.map((logits) => logits[entailment]!)),
         top_k,
       ),
   });

@@ -1,8 +1,8 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
+import type { TokenPlace } from '../backend/text-tokenizer.ts';
 import { AddedTokens } from './added-tokens.ts';
 import { codePoints, type SourceText, sourceText } from './source-text.ts';
 import { byteLevelCutter, type TokenCutter, unigramCutter, wordPieceCutter } from './token-cuts.ts';
-import type { TokenPlace } from './token-place.ts';
 
 /**
  * Finds where the tokens of a text stand in it, which the tokenizer's library does not say.

@@ -1,6 +1,6 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import type { PairTokens } from '../backend/types.ts';
 import { idsIn, knownText } from './token-ids.ts';
+import type { PairTokens } from './token-sequence.ts';
 
 /** How a tokenizer writes two texts as one row: the special tokens around them, and which tokens are of type 1. */
 export class PairFrame {

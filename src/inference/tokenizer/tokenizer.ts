@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../errors.ts';
-import type { ModelDescription } from '../../models/description.ts';
+import type { LocalModel } from '../../models/description.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import { seenPart } from '../backend/limits.ts';
-import type { PairTokens } from '../backend/types.ts';
+import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import { menderFor } from './bert-text.ts';
 import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
 import { TokenOffsets } from './offsets.ts';
@@ -12,7 +12,7 @@ import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
 import { idsIn, knownText } from './token-ids.ts';
-import type { TokenPlace } from './token-place.ts';
+import type { PairTokens, TokenSequence } from './token-sequence.ts';
 
 /**
  * Characters first looked at for each token that is wanted. English has about 4 to 5 characters a token, so 16 is
@@ -21,44 +21,12 @@ import type { TokenPlace } from './token-place.ts';
  */
 const charactersPerToken = 16;
 
-/** Turns text into token ids. Synchronous: about a microsecond a token. */
-export interface Tokenizer {
-  /** The most ids `encode` gives. */
-  readonly maxTokens: number;
-  /**
-   * Token ids of a text with the model's special tokens. Of a longer text the first tokens are kept and the closing
-   * special tokens put after them. Takes any string, also '' and one with lone surrogates.
-   */
-  encode(text: string): Int32Array;
-  /** How many tokens a text has, however many: without the model's special tokens and without a limit. */
-  count(text: string): number;
-}
-
-/** A tokenizer with what the classification tasks need beside. */
-export interface TextTokenizer extends Tokenizer {
-  /**
-   * For texts that are to be paired with each of these: gives a text's pairs, in the order of `seconds`. Of a text
-   * that is too long the beginning is kept, a second text is never cut.
-   * Raises UserError when one of them leaves the text no room.
-   */
-  pairsWith(seconds: readonly string[]): (text: string) => PairTokens[];
-  /**
-   * For texts of which it matters where their tokens stand: gives a text's ids, as `encode` does, and the places of
-   * those that are not the special tokens around it; the first of these is number `opening` of the ids.
-   * Raises UserError for a tokenizer of a kind of which that is not known, and the function EngineError (`run`) for
-   * a text of which it cannot be told.
-   */
-  withPlaces(): (text: string) => { ids: Int32Array; places: readonly TokenPlace[]; opening: number };
-  /** Tokens as people read them: the parts of words joined, and spaces between words. */
-  join(tokens: readonly string[]): string;
-}
-
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
  * the limit is `description.maxTokens`, and rows are padded by batch.
  * Raises UserError when a file is missing, broken or of a kind the library does not know.
  */
-export function loadTokenizer(description: ModelDescription): TextTokenizer {
+export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTokens'>): HeadTokenizer {
   const path = join(description.directory, 'tokenizer.json');
   const file = readObject(path);
   // The library ignores these two today; without them it stays so.
@@ -79,7 +47,8 @@ export function loadTokenizer(description: ModelDescription): TextTokenizer {
   }
 }
 
-class HeadTokenizer implements TextTokenizer {
+/** Keeps the first tokens of a text that has too many. */
+class HeadTokenizer implements TextTokenizer<TokenSequence> {
   readonly maxTokens: number;
   readonly #tokenizer: HubTokenizer;
   readonly #definition: unknown;
@@ -106,6 +75,10 @@ class HeadTokenizer implements TextTokenizer {
     if (maxTokens <= this.#opening + this.#closing) {
       throw new Error(`a limit of ${maxTokens} tokens leaves no room beside the special tokens`);
     }
+  }
+
+  get specialTokens(): number {
+    return this.#opening + this.#closing;
   }
 
   encode(text: string): Int32Array {

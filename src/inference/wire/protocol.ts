@@ -1,8 +1,8 @@
 import type { EngineErrorKind } from '../backend/engine-error.ts';
-import type { Rank } from '../backend/rank.ts';
-import type { SessionSpec } from '../backend/types.ts';
+import type { Priority } from '../backend/priority.ts';
 import type { RunSettings } from '../devices/run-settings.ts';
-import type { BatchTokens } from './flat-rows.ts';
+import type { BatchTokens } from './batch-tokens.ts';
+import type { SessionSpec } from './session-spec.ts';
 
 /** Settings of an engine process, given as its one argument (JSON) at the start. */
 export interface EngineSettings extends RunSettings {
@@ -13,17 +13,17 @@ export interface EngineSettings extends RunSettings {
 /** Batches that may go before one that has waited for longer, until it has its turn. */
 export const mostInARow = 8;
 
-/** Client to engine process: run a batch. Batches are run one by one, the lowest rank first, else as they arrive. */
+/** Client to engine process: run a batch. Batches are run one by one, by priority, else as they arrive. */
 export interface RunRequest extends BatchTokens {
   readonly type: 'run';
   readonly id: number;
-  readonly rank: Rank;
+  readonly priority: Priority;
   /** Whether vectors are to be scaled to length 1; says nothing to a session that gives logits. */
   readonly normalize: boolean;
 }
 
 /** What an error says when it crosses from one process to the other. */
-export interface Failure {
+export interface SentError {
   readonly kind: EngineErrorKind;
   readonly message: string;
   readonly hint: string | undefined;
@@ -36,22 +36,22 @@ export type EngineReply =
   /** The session is loaded and takes batches. */
   | { readonly type: 'ready'; readonly residentBytes: number }
   /** The session cannot be loaded; the process is of no use. */
-  | ({ readonly type: 'unloadable' } & Failure)
+  | ({ readonly type: 'unloadable' } & SentError)
   /** The batch is about to run: from here on it is to blame for a death. */
   | { readonly type: 'started'; readonly id: number }
   | {
       readonly type: 'result';
       readonly id: number;
-      /** The numbers of all rows, one row after the other; see `RowResult`. */
+      /** The numbers of all sequences, one after the other; see `SequenceResult`. */
       readonly values: Float32Array;
-      /** Rows whose numbers are of no use. */
+      /** Sequences whose numbers are of no use. */
       readonly notFinite: readonly number[];
       /** What the run took, in ms. */
       readonly runMs: number;
       /** Memory of the process that is not swapped out. */
       readonly residentBytes: number;
     }
-  | ({ readonly type: 'failed'; readonly id: number } & Failure);
+  | ({ readonly type: 'failed'; readonly id: number } & SentError);
 
 const replyTypes = ['loading', 'ready', 'unloadable', 'started', 'result', 'failed'];
 

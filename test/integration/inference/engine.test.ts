@@ -2,7 +2,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { EngineExit } from '../../../src/inference/engine/engine-child.ts';
-import { sessionSpec } from '../../../src/inference/session-spec.ts';
+import { sessionSpec } from '../../../src/inference/engine/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import {
@@ -66,8 +66,8 @@ describe('a batch', () => {
     const { engine } = startEngine();
     const order: string[] = [];
     const spec = wide();
-    const run = async (name: string, ahead: boolean) => {
-      await engine.run(spec, [Int32Array.of(1)], { ahead });
+    const run = async (name: string, interactive: boolean) => {
+      await engine.run(spec, [Int32Array.of(1)], { priority: interactive ? 'interactive' : 'normal' });
       order.push(name);
     };
     // No process is there yet, so all of them wait.

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { VectorSpec } from '../../../src/inference/backend/types.ts';
 import { onnx } from '../../../src/inference/onnx/onnx-outline.ts';
 import { bytesField, varintField } from '../../../src/inference/onnx/protobuf.ts';
+import type { VectorSpec } from '../../../src/inference/wire/session-spec.ts';
 import { type TinyModel, tinyModel, tinySpec, tinyTable } from '../../unit/inference/tiny-model.ts';
 import { next, startEngine } from './support.ts';
 

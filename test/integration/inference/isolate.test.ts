@@ -112,16 +112,15 @@ describe('embedTexts', () => {
     const texts = Array.from({ length: 40 }, (_, index) => 'cat '.repeat(1 + ((index * 7) % 30)));
     const seen = new Map<number, unknown>();
     const results = await embedder.embedTexts(model, ['', ...texts], {
-      onBatch: (rows, batch) => {
-        expect(rows.length).toBe(batch.length);
-        rows.forEach((row, index) => {
-          expect(seen.has(row)).toBe(false);
-          seen.set(row, batch[index]);
-        });
+      onBatch: (done) => {
+        for (const { place, result } of done) {
+          expect(seen.has(place)).toBe(false);
+          seen.set(place, result);
+        }
       },
     });
     expect(results).toHaveLength(41);
-    expect(results.every((result, row) => result === seen.get(row))).toBe(true);
+    expect(results.every((result, place) => result === seen.get(place))).toBe(true);
     expect(results.every((result) => result instanceof Float32Array && result.length === 384)).toBe(true);
     expect(await embedder.embedTexts(model, [])).toEqual([]);
   });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { limits } from '../../../src/inference/backend/limits.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import { logitsSpec } from '../../../src/inference/session-spec.ts';
+import { logitsSpec } from '../../../src/inference/engine/session-spec.ts';
 import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import { textsAtOnce } from '../../../src/inference/tasks/parts.ts';
 import { createModelStore } from '../../../src/models/store.ts';
@@ -44,7 +44,7 @@ describe('a session of logits', () => {
     ],
     [
       'logits of the other kind',
-      { ...ner, onnxPath: nli.onnxPath },
+      { ...ner, onnxPath: store.find(nli.name).onnxPath },
       /\(logits\) holds the logits of each token/,
     ],
   ])('of %s is an error of kind load', async (_, model, message) => {
@@ -63,13 +63,12 @@ describe('labelTexts', () => {
     const seen = new Map<number, unknown>();
     const results = await embedder.labelTexts(nli, texts, {
       labels: ['a', 'a label of more than one word', 'c'],
-      ahead: true,
-      onBatch: (places, batch) => {
-        expect(places.length).toBe(batch.length);
-        places.forEach((place, index) => {
+      priority: 'interactive',
+      onBatch: (done) => {
+        for (const { place, result } of done) {
           expect(seen.has(place)).toBe(false);
-          seen.set(place, batch[index]);
-        });
+          seen.set(place, result);
+        }
       },
     });
     expect(results).toHaveLength(30);
@@ -86,7 +85,7 @@ describe('labelTexts', () => {
     const options = { labels, hypothesis_template: '{}', multi_label: true, top_k: 1 };
     const results = await embedder.labelTexts(nli, texts, {
       ...options,
-      onBatch: (places) => seen.push(...places),
+      onBatch: (done) => seen.push(...done.map(({ place }) => place)),
     });
     expect(seen.sort((a, b) => a - b)).toEqual([...texts.keys()]);
     const [last] = await embedder.labelTexts(nli, ['cat 32'], options);
@@ -98,9 +97,11 @@ describe('labelTexts', () => {
     const embedder = new Embedder({ engine: startEngine().engine });
     const texts = new Array<string>(limits.textsPerCall + 1).fill('x');
     const refused = /The call has 2,049 texts/;
-    await expect(embedder.labelTexts(nli, texts, { labels: ['a'], ahead: true })).rejects.toThrow(refused);
+    await expect(embedder.labelTexts(nli, texts, { labels: ['a'], priority: 'interactive' })).rejects.toThrow(
+      refused,
+    );
     const minilm = store.find('all-MiniLM-L6-v2', 'feature-extraction');
-    await expect(embedder.embedTexts(minilm, texts, { ahead: true })).rejects.toThrow(refused);
+    await expect(embedder.embedTexts(minilm, texts, { priority: 'interactive' })).rejects.toThrow(refused);
   });
 
   it('keeps the top_k best in detail', async () => {
@@ -149,7 +150,7 @@ describe('labelTexts', () => {
     const embedder = new Embedder({ engine: startEngine().engine });
     const seen: number[] = [];
     const results = await embedder.labelTexts(model as typeof ner, ['cat', 'Unaffable', 'dog'], {
-      onBatch: (places) => seen.push(...places),
+      onBatch: (done) => seen.push(...done.map(({ place }) => place)),
     });
     expect(results.map((result) => result instanceof EngineError && result.kind)).toEqual([
       false,

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { BatchReport } from '../../../src/inference/backend/batch-report.ts';
-import { sessionSpec } from '../../../src/inference/session-spec.ts';
+import type { BatchReport } from '../../../src/inference/backend/events.ts';
+import { sessionSpec } from '../../../src/inference/engine/session-spec.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import { exits, faultyEntry, hangs, next, refuses, row, startEngine } from './support.ts';
@@ -115,11 +115,13 @@ describe('calls that come one by one', () => {
     engine.on('batch', (report) => reports.push(report));
     const spec = wide();
     const results = await Promise.all(
-      Array.from({ length: 30 }, (_, id) => engine.run(spec, [Int32Array.of(id, id)], { ahead: true })),
+      Array.from({ length: 30 }, (_, id) =>
+        engine.run(spec, [Int32Array.of(id, id)], { priority: 'interactive' }),
+      ),
     );
     expect(results).toEqual(Array.from({ length: 30 }, (_, id) => [Float32Array.of(id, 1, 0)]));
     // They all wait for the process to start.
-    expect(reports).toMatchObject([{ rows: 30, tokens: 60, paddedTokens: 60, rank: 0, budget: null }]);
+    expect(reports).toMatchObject([{ rows: 30, tokens: 60, paddedTokens: 60, priority: 'interactive' }]);
   });
 
   it.each([
@@ -145,8 +147,8 @@ it('an interactive batch runs before those that are with the process already', a
   const { engine } = startEngine({ engines: 1 });
   const order: string[] = [];
   const large = Array.from({ length: 200 }, () => row(1, 2, 3));
-  const run = async (name: string, rows: Int32Array[], ahead: boolean) => {
-    await engine.run(bundled, rows, { ahead });
+  const run = async (name: string, rows: Int32Array[], interactive: boolean) => {
+    await engine.run(bundled, rows, { priority: interactive ? 'interactive' : 'normal' });
     order.push(name);
   };
   await run('warm', [row(1)], false);

@@ -133,12 +133,12 @@ describe('zero-shot classification by vectors', () => {
     const seen = new Map<number, unknown>();
     const results = await embedder.labelTexts(bundled, texts, {
       labels: ['animal', 'city'],
-      behind: true,
-      onBatch: (places, batch) => {
-        places.forEach((place, index) => {
+      priority: 'backfill',
+      onBatch: (done) => {
+        for (const { place, result } of done) {
           expect(seen.has(place)).toBe(false);
-          seen.set(place, batch[index]);
-        });
+          seen.set(place, result);
+        }
       },
     });
     expect(results).toHaveLength(30);

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import type { Device } from '../../../src/inference/devices/device.ts';
 import { resolveDevice } from '../../../src/inference/devices/resolve-device.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import { logitsSpec } from '../../../src/inference/session-spec.ts';
+import { logitsSpec } from '../../../src/inference/engine/session-spec.ts';
 import type { Entity, LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { useSoftwareVulkan } from '../../support/software-vulkan.ts';

@@ -98,9 +98,9 @@ describe('a text', () => {
       select embedder.create_pipeline('doc', 'body', options => '{"normalize": false, "prompt": "passage: "}')`);
     await database.query(`select embedder.embed_for('doc', 'a small cat')`);
     expect(asked).toEqual([
-      { ahead: true, prompt: '' },
-      { ahead: true, prompt: '', pooling: 'cls' },
-      { ahead: true, prompt: '', normalize: false },
+      { priority: 'interactive', prompt: '' },
+      { priority: 'interactive', prompt: '', pooling: 'cls' },
+      { priority: 'interactive', prompt: '', normalize: false },
     ]);
     await expect(database.query(`select embedder.embed_for('none', 'text')`)).rejects.toMatchObject({
       code: '42704',
@@ -214,7 +214,7 @@ async function createSecondPool() {
 /** Keeps the queue's texts waiting, and not those of callers. */
 class BusyEmbedder extends FakeEmbedder {
   override embedTexts(model: FeatureExtractionModel, texts: readonly string[], options: EmbedOptions = {}) {
-    if (options.ahead) return Promise.resolve(texts.map((text) => fakeVector(text)));
+    if (options.priority === 'interactive') return Promise.resolve(texts.map((text) => fakeVector(text)));
     return super.embedTexts(model, texts, options);
   }
 }

@@ -260,7 +260,7 @@ describe('the next generation', () => {
         next_state: expect.stringMatching(/test\/plain/),
       });
       await expect(cutover()).rejects.toMatchObject({ code: '55000' });
-      expect((await drain(database, { embedder, modelDirectories: [models] })).failing).toEqual([]);
+      expect((await drain(database, { embedder: new FakeEmbedder([models]) })).failing).toEqual([]);
       await cutover();
       expect(await status()).toMatchObject({ model: 'test/plain', state: 'live', embedded_rows: '19' });
       await expectVectors('doc_with_embedding', 'body');
@@ -513,7 +513,7 @@ describe('a cutover', () => {
 
   it('to another task has a view of another name, and leaves no view of the user to its fate', async () => {
     const models = tinyModelsFolder();
-    const options = { embedder, modelDirectories: [models] };
+    const options = { embedder: new FakeEmbedder([models]) };
     try {
       await create();
       await work();

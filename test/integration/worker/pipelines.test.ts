@@ -39,7 +39,7 @@ afterAll(async () => {
 beforeEach(async () => {
   await database.query(`create table doc (id int primary key, a text, b text, c text);
     insert into doc select i, 'a' || i, 'b' || i, 'c' || i from generate_series(1, 20) i`);
-  embedder = new FakeEmbedder();
+  embedder = new FakeEmbedder([models]);
   workers = [];
 });
 afterEach(async () => {
@@ -60,7 +60,7 @@ function plainModel(name: string): void {
 }
 
 function worker(options: Parameters<typeof workerOn>[1] = {}): Worker {
-  const made = workerOn(database, { embedder, modelDirectories: [models], ...options });
+  const made = workerOn(database, { embedder, ...options });
   workers.push(made);
   return made;
 }
@@ -409,7 +409,7 @@ describe('a renamed table', () => {
 describe('pipelines of one model that differ in an option', () => {
   it('each get what they asked for', async () => {
     const given: [texts: readonly string[], normalize: boolean | undefined][] = [];
-    const spy = Object.assign(new FakeEmbedder(), {});
+    const spy = Object.assign(new FakeEmbedder([models]), {});
     const embedTexts = spy.embedTexts.bind(spy);
     spy.embedTexts = (model, texts, options = {}) => {
       given.push([texts, options.normalize]);

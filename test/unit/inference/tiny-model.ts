@@ -1,9 +1,9 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { VectorSpec } from '../../../src/inference/backend/types.ts';
 import { onnx } from '../../../src/inference/onnx/onnx-outline.ts';
 import { bytesField, varintField } from '../../../src/inference/onnx/protobuf.ts';
+import type { VectorSpec } from '../../../src/inference/wire/session-spec.ts';
 
 export interface TinyModel {
   /** Version of the operator set. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,8 +25,10 @@ it('the picture of the rooms is what the imports are (npm run rooms draws it)', 
 
 it('the page names files that there are', () => {
   const named = [...page.matchAll(/`((?:[\w-]+\/)+[\w-]+\.ts)`/g)].map(([, path]) => path!);
-  const files = new Set(imports.map(({ file }) => file));
-  expect(named.filter((path) => !files.has(path))).toEqual([]);
+  expect(named.length).toBeGreaterThan(5);
+  const isThere = (path: string) =>
+    existsSync(join(packageRoot, 'src', path)) || existsSync(join(packageRoot, path));
+  expect(named.filter((path) => !isThere(path))).toEqual([]);
 });
 
 const house: Room[] = [

@@ -7,7 +7,7 @@ const job = (pipelineId: number, rowKey: string, version = 1): Job => ({
   rowKey,
   version,
   attempts: 1,
-  backfill: false,
+  priority: 'normal',
 });
 
 describe('Holdings', () => {

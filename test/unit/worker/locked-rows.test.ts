@@ -6,7 +6,7 @@ const job = (pipelineId: number, rowKey: string) => ({
   rowKey,
   version: 1,
   attempts: 1,
-  backfill: false,
+  priority: 'normal' as const,
 });
 
 it('a row that is locked again and again waits longer and longer, up to five minutes, until it is free', () => {

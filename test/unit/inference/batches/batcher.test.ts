@@ -1,9 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { cutBatches as cut } from '../../../../src/inference/batches/batcher.ts';
 
-/** The rows of the batches, all cut under one budget. */
-const cutBatches = (lengths: readonly number[], budget: number) =>
-  cut(lengths, () => budget).map(({ rows }) => rows);
+/** The places of the lengths in the batches. */
+const cutBatches = (
+  lengths: readonly number[],
+  tokenBudget: number,
+  mostSequences = Number.POSITIVE_INFINITY,
+) => cut([...lengths.keys()], (place) => lengths[place]!, { tokenBudget, mostSequences });
 
 describe('cutBatches', () => {
   it('puts rows of like length together, the longest first', () => {
@@ -37,13 +40,8 @@ describe('cutBatches', () => {
     expect(cutBatches([5, 5, 5], 15)).toEqual([[0, 1, 2]]);
   });
 
-  it('asks for the budget of each batch, and tells it', () => {
-    const budgets = [10, 5, 20];
-    expect(cut([5, 5, 5, 5, 5], () => budgets.shift()!)).toEqual([
-      { rows: [0, 1], budget: 10 },
-      { rows: [2], budget: 5 },
-      { rows: [3, 4], budget: 20 },
-    ]);
+  it('keeps to the most sequences that a batch may have', () => {
+    expect(cutBatches([1, 5, 3, 2, 4], 1_000, 2)).toEqual([[1, 4], [2, 3], [0]]);
   });
 
   it('takes no rows, and rows without tokens', () => {

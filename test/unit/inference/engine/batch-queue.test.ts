@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../../../src/inference/backend/limits.ts';
-import type { CallOptions, VectorSpec } from '../../../../src/inference/backend/types.ts';
+import type { CallOptions } from '../../../../src/inference/backend/run.ts';
 import { type Batch, BatchQueue } from '../../../../src/inference/engine/batch-queue.ts';
 import { mostInARow } from '../../../../src/inference/wire/protocol.ts';
+import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
 import { tinySpec } from '../tiny-model.ts';
 
 const spec: VectorSpec = tinySpec();
-const ahead = { ahead: true };
-const behind = { behind: true };
+const ahead = { priority: 'interactive' } as const;
+const behind = { priority: 'backfill' } as const;
 
 /** A queue, and rows of one token each put into it by name: the token. */
 function queueOf() {
@@ -24,7 +25,7 @@ function queueOf() {
 const idsOf = (batch: Batch) => [...batch.request.ids];
 
 describe('the order', () => {
-  it('is that of the ranks, and in each of them that of the calls', () => {
+  it('is that of the priorities, and in each of them that of the calls', () => {
     const { queue, add } = queueOf();
     void add([[1]], behind);
     void add([[2]]);
@@ -75,7 +76,7 @@ describe('a batch', () => {
     expect(await calls[3]).toEqual([Float32Array.of(40, 41)]);
   });
 
-  it('takes no call of another rank, of other scaling, or one that is to be alone', () => {
+  it('takes no call of another priority, of other scaling, or one that is to be alone', () => {
     const { queue, add } = queueOf();
     void add([[1]]);
     void add([[2]], behind);

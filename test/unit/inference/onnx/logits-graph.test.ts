@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { LogitsSpec } from '../../../../src/inference/backend/types.ts';
 import { cpu } from '../../../../src/inference/devices/device.ts';
 import { noDivisor } from '../../../../src/inference/onnx/graph-appendix.ts';
 import { planLogits } from '../../../../src/inference/onnx/logits-graph.ts';
 import { readOutline } from '../../../../src/inference/onnx/onnx-outline.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
 import { finishLogits } from '../../../../src/inference/results/finish-logits.ts';
+import type { LogitsSpec } from '../../../../src/inference/wire/session-spec.ts';
 import { tinyModel, tinySpec } from '../tiny-model.ts';
 
 describe('the logits of a model', () => {

@@ -1,11 +1,11 @@
 import { dirname } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { VectorSpec } from '../../../../src/inference/backend/types.ts';
 import { cpu } from '../../../../src/inference/devices/device.ts';
 import { noDivisor } from '../../../../src/inference/onnx/graph-appendix.ts';
 import { readOutline } from '../../../../src/inference/onnx/onnx-outline.ts';
 import { planPooling, pooledOutput } from '../../../../src/inference/onnx/pooled-graph.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
+import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
 import type { Pooling } from '../../../../src/models/description.ts';
 import { type TinyModel, tinyModel, tinySpec } from '../tiny-model.ts';
 

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import type { VectorSpec } from '../../../../src/inference/backend/types.ts';
 import { cpu } from '../../../../src/inference/devices/device.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
+import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
 import { POOLINGS, type Pooling } from '../../../../src/models/description.ts';
 import { packageRoot } from '../../../../src/package-root.ts';
 import { extraModels, hasExtraModels } from '../golden.ts';

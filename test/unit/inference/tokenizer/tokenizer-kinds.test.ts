@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { loadTokenizer, type TextTokenizer } from '../../../../src/inference/tokenizer/tokenizer.ts';
+import { loadTokenizer } from '../../../../src/inference/tokenizer/tokenizer.ts';
 import { createModelStore } from '../../../../src/models/store.ts';
 import { packageRoot } from '../../../../src/package-root.ts';
 
@@ -20,7 +20,7 @@ function golden(kind: string): Golden {
   return JSON.parse(readFileSync(join(fixtures, `${kind}.golden.json`), 'utf8'));
 }
 
-function load(kind: string, maxTokens = 4096): TextTokenizer {
+function load(kind: string, maxTokens = 4096): ReturnType<typeof loadTokenizer> {
   const directory = join(folder, kind);
   cpSync(join(fixtures, `${kind}.json`), join(directory, 'tokenizer.json'));
   const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2');

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { sessionSpec } from '../../../src/inference/session-spec.ts';
-import { createModelStore } from '../../../src/models/store.ts';
+import { sessionSpec } from '../../../../src/inference/engine/session-spec.ts';
+import { createModelStore } from '../../../../src/models/store.ts';
 
 const model = createModelStore({ directories: [] }).find('all-MiniLM-L6-v2', 'feature-extraction');
 

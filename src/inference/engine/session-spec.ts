@@ -1,13 +1,18 @@
-import type { FeatureExtractionModel, LogitsModel, Pooling } from '../models/description.ts';
-import type { LogitsSpec, VectorSpec } from './backend/types.ts';
+import type {
+  FeatureExtractionModel,
+  LocalModel,
+  LogitsModel,
+  ModelFiles,
+} from '../../models/description.ts';
+import type { SessionOptions } from '../backend/session.ts';
+import type { LogitsSpec, SessionSpec, VectorSpec } from '../wire/session-spec.ts';
 
-/** What a pipeline may ask for other than what the model's authors chose. */
-export interface SessionOptions {
-  readonly pooling?: Pooling | undefined;
-  readonly normalize?: boolean | undefined;
+/** The engine's view of a model. Pure: opens no file. */
+export function specOf(model: LocalModel, options?: SessionOptions): SessionSpec {
+  return model.task === 'feature-extraction' ? sessionSpec(model, options) : logitsSpec(model);
 }
 
-/** The engine's view of a model and the options of a pipeline. Pure: opens no file. */
+/** A session for a model that gives vectors, with the options of a pipeline. */
 export function sessionSpec(description: FeatureExtractionModel, options: SessionOptions = {}): VectorSpec {
   const pooling = options.pooling ?? description.pooling;
   const normalize = options.normalize ?? description.normalize;
@@ -28,8 +33,8 @@ export function sessionSpec(description: FeatureExtractionModel, options: Sessio
   };
 }
 
-/** The engine's view of a model that gives labels. No option of a pipeline changes what the session does. */
-export function logitsSpec(description: LogitsModel): LogitsSpec {
+/** A session for a model that gives logits. No option of a pipeline changes what it does. */
+export function logitsSpec(description: LogitsModel & ModelFiles): LogitsSpec {
   return {
     key: `${fileKey(description)}#logits`,
     model: description.name,
@@ -43,6 +48,6 @@ export function logitsSpec(description: LogitsModel): LogitsSpec {
 }
 
 /** The very file: another one may come to lie in its place while a worker runs. */
-function fileKey({ onnxPath, expectedSha256 }: FeatureExtractionModel | LogitsModel): string {
+function fileKey({ onnxPath, expectedSha256 }: ModelFiles): string {
   return expectedSha256 === null ? onnxPath : `${onnxPath}@${expectedSha256.slice(0, 12)}`;
 }

@@ -1,11 +1,10 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { BatchReport } from '../../../src/inference/backend/batch-report.ts';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
-import type { RowResult, RunOptions, Sequence, VectorSpec } from '../../../src/inference/backend/types.ts';
-import { RowRunner } from '../../../src/inference/batches/row-runner.ts';
+import type { BatchReport } from '../../../src/inference/backend/events.ts';
+import type { RunOptions, SequenceResult } from '../../../src/inference/backend/run.ts';
+import { SequenceRunner } from '../../../src/inference/batches/sequence-runner.ts';
+import type { TokenSequence } from '../../../src/inference/tokenizer/token-sequence.ts';
+import type { VectorSpec } from '../../../src/inference/wire/session-spec.ts';
 import { tinySpec } from '../../unit/inference/tiny-model.ts';
 import { faultyEntry, fills, refuses, startEngine } from './support.ts';
 
@@ -15,22 +14,22 @@ function start(tokenBudget?: number, entry?: string) {
   const { engine } = startEngine({ engines: 1, ...(entry && { entry }) });
   const reports: BatchReport[] = [];
   engine.on('batch', (report) => reports.push(report));
-  const file = join(mkdtempSync(join(tmpdir(), 'pgembedder-rows-')), 'budgets.json');
-  const runner = new RowRunner(engine, tokenBudget, file);
-  const run = async (spec: VectorSpec, sequences: readonly Sequence[], options: RunOptions = {}) => {
-    const results: RowResult[] = [];
-    await runner.run(spec, sequences, options, (rows, done) => {
-      rows.forEach((place, i) => {
-        expect(results[place]).toBeUndefined();
-        results[place] = done[i]!;
-      });
+  const runner = new SequenceRunner(engine, tokenBudget);
+  const run = async (spec: VectorSpec, sequences: readonly TokenSequence[], options: RunOptions = {}) => {
+    const results: SequenceResult[] = [];
+    const items = sequences.map((sequence, place) => ({ sequence, place }));
+    await runner.run(spec, items, options, (done) => {
+      for (const { item, result } of done) {
+        expect(results[item.place]).toBeUndefined();
+        results[item.place] = result;
+      }
     });
     return results.map((result) => (result instanceof EngineError ? result.kind : result[0]));
   };
   return { engine, reports, run };
 }
 
-describe('rows with the same tokens', () => {
+describe('sequences with the same tokens', () => {
   it('of one call run once, and each gets the result', async () => {
     const { reports, run } = start();
     const ids = [3, 4, 3, 5, 4, 3];
@@ -65,7 +64,7 @@ describe('rows with the same tokens', () => {
       run(spec, one),
       run(wide(), one),
       run({ ...spec, normalize: true }, one),
-      run(spec, one, { ahead: true }),
+      run(spec, one, { priority: 'interactive' }),
     ]);
     expect(reports.reduce((sum, { rows }) => sum + rows, 0)).toBe(5);
   });
