@@ -103,7 +103,7 @@ export interface TextEmbedder {
  * Time after which tokenizing lets others have a turn, in ms: results that came meanwhile are taken and the engine
  * is given its next batch.
  */
-const tokenizeSliceMs = 5;
+const TOKENIZE_SLICE_MS = 5;
 
 /**
  * From texts to vectors and labels, by whichever backend has the model.
@@ -282,7 +282,7 @@ async function inSlices<Result>(
   let turn = performance.now();
   for (const text of texts) {
     results.push(each(text, results.length));
-    if (performance.now() - turn > tokenizeSliceMs) {
+    if (performance.now() - turn > TOKENIZE_SLICE_MS) {
       await nextTurn();
       turn = performance.now();
     }

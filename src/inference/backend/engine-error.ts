@@ -33,7 +33,7 @@ export type EngineErrorKind =
   | 'busy'
   | 'later';
 
-const blamesBatch: readonly EngineErrorKind[] = ['run', 'died', 'timeout', 'memory'];
+const BLAMING_BATCH: readonly EngineErrorKind[] = ['run', 'died', 'timeout', 'memory'];
 
 /** An error of the engine; `kind` says whom it concerns. Holds no user text. */
 export class EngineError extends UserError {
@@ -57,6 +57,6 @@ export class EngineError extends UserError {
 
   /** Whether a part of the batch may succeed where the whole did not, so that it is worth halving. */
   get blamesBatch(): boolean {
-    return blamesBatch.includes(this.kind);
+    return BLAMING_BATCH.includes(this.kind);
   }
 }

@@ -35,7 +35,7 @@ export const limits = {
 /**
  * Checks the texts of a call that somebody waits for. A worker, which waits for nobody, gives as many texts as it has
  * and reads no more of each than the model can use.
- * Raises UserError for too many of them, and for one that is too long.
+ * @throws UserError for too many of them, and for one that is too long.
  */
 export function checkTexts(texts: readonly string[]): void {
   if (texts.length > limits.textsPerCall) {

@@ -2,10 +2,10 @@
  * How soon something is due: `interactive` for a caller who waits for the answer, `normal` for the queue, `backfill` for
  * what nobody waits for.
  */
-export const priorities = ['interactive', 'normal', 'backfill'] as const;
-export type Priority = (typeof priorities)[number];
+export const PRIORITIES = ['interactive', 'normal', 'backfill'] as const;
+export type Priority = (typeof PRIORITIES)[number];
 
 /** Sorts by priority, what is due sooner first. */
 export function comparePriority(a: Priority, b: Priority): number {
-  return priorities.indexOf(a) - priorities.indexOf(b);
+  return PRIORITIES.indexOf(a) - PRIORITIES.indexOf(b);
 }

@@ -3,10 +3,10 @@ import type { BatchReport } from '../backend/events.ts';
 import type { BackendSession } from '../backend/session.ts';
 
 /** Batches that fill a budget which had to be lowered, after which it is tried at twice its size again. */
-const batchesUntilRaise = 64;
+const BATCHES_UNTIL_RAISE = 64;
 
 /** Part of a budget below which it is not lowered: a small batch that was killed says little about memory. */
-const leastShare = 1 / 16;
+const LEAST_SHARE = 1 / 16;
 
 /** Most tokens that memory allows, as far as is known, and good batches since. */
 interface Ceiling {
@@ -33,7 +33,7 @@ export class TokenBudgets {
 
   /** A batch of so many tokens did not find enough memory: the next ones have half of them at most. */
   lower(plan: BatchPlan, { key }: BackendSession, tokens: number): void {
-    const least = Math.max(1, Math.floor((this.#fixed ?? plan.tokenBudget) * leastShare));
+    const least = Math.max(1, Math.floor((this.#fixed ?? plan.tokenBudget) * LEAST_SHARE));
     const before = this.#ceilings.get(key)?.tokens ?? Number.POSITIVE_INFINITY;
     this.#ceilings.set(key, {
       tokens: Math.max(least, Math.min(before, Math.floor(tokens / 2))),
@@ -45,6 +45,6 @@ export class TokenBudgets {
   learn({ session, paddedTokens }: BatchReport): void {
     const ceiling = this.#ceilings.get(session);
     if (!ceiling || paddedTokens < ceiling.tokens / 2) return;
-    if (++ceiling.goodBatches % batchesUntilRaise === 0) ceiling.tokens *= 2;
+    if (++ceiling.goodBatches % BATCHES_UNTIL_RAISE === 0) ceiling.tokens *= 2;
   }
 }

@@ -30,7 +30,7 @@ function readOr(path: string, otherwise: string): string {
 }
 
 /** Most processes of a session by default: each has the model in memory. */
-const mostEngines = 4;
+const MOST_ENGINES = 4;
 
 /**
  * How many processes run a session and with how many threads each. By default there is a process for each core, up to
@@ -42,7 +42,7 @@ export function engineThreads(
   onCpu: boolean,
 ): { engines: number; threads: number } {
   const cores = physicalCores();
-  const most = onCpu ? mostEngines : 1;
+  const most = onCpu ? MOST_ENGINES : 1;
   const engines = given.engines ?? Math.max(1, Math.min(most, Math.floor(cores / (given.threads ?? 1))));
   return { engines, threads: given.threads ?? Math.max(1, Math.floor(cores / engines)) };
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 /** What CUDA needs beside onnxruntime-node's binding; its npm package leaves them out. */
-const providerFiles = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'] as const;
+const PROVIDER_FILES = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'] as const;
 
 /** Where ONNX Runtime's binding lies, and which version it is. */
 export interface Binding {
@@ -22,7 +22,7 @@ export interface CudaInstallation extends Binding {
   readonly missingLibraries: readonly string[];
 }
 
-/** The binding for this system. Raises Error when onnxruntime-node is not installed. */
+/** The binding for this system. @throws Error when onnxruntime-node is not installed. */
 export function findBinding(): Binding {
   const packageFile = createRequire(import.meta.url).resolve('onnxruntime-node/package.json');
   const folder = join(dirname(packageFile), 'bin');
@@ -35,13 +35,13 @@ export function findBinding(): Binding {
 
 /** Whether somebody has put CUDA's provider library beside the binding: who did wants it. */
 export function hasCudaProvider({ directory }: Binding): boolean {
-  return existsSync(join(directory, providerFiles[1]));
+  return existsSync(join(directory, PROVIDER_FILES[1]));
 }
 
-/** Looks at the files of CUDA's provider; loads none of them. Takes a second where the library is not cached. */
+/** Looks at the files of CUDA's provider without loading them. Takes a second where the library is not cached. */
 export async function inspectCuda(binding: Binding): Promise<CudaInstallation> {
-  const missingFiles = providerFiles.filter((name) => !existsSync(join(binding.directory, name)));
-  const library = join(binding.directory, providerFiles[1]);
+  const missingFiles = PROVIDER_FILES.filter((name) => !existsSync(join(binding.directory, name)));
+  const library = join(binding.directory, PROVIDER_FILES[1]);
   const there = hasCudaProvider(binding);
   return {
     ...binding,
@@ -62,7 +62,7 @@ export function cudaProblem(found: CudaInstallation): { problem: string; advice:
   }
   if (providerVersion !== null && providerVersion !== version) {
     return {
-      problem: `${providerFiles[1]} in ${directory} is of ONNX Runtime ${providerVersion}, and the binding is ${version}`,
+      problem: `${PROVIDER_FILES[1]} in ${directory} is of ONNX Runtime ${providerVersion}, and the binding is ${version}`,
       advice: `Put the libraries of ONNX Runtime ${version} there`,
     };
   }

@@ -1,6 +1,6 @@
 /** What runs sessions, by the name ONNX Runtime has for it. */
-export const deviceKinds = ['cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const;
-export type DeviceKind = (typeof deviceKinds)[number];
+export const DEVICE_KINDS = ['cpu', 'cuda', 'webgpu', 'coreml', 'dml'] as const;
+export type DeviceKind = (typeof DEVICE_KINDS)[number];
 
 /** One device of this machine. Plain data, so that it can be sent to the engine process. */
 export interface Device {

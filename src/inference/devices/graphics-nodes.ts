@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 
 /** Where the Linux kernel shows a GPU: to Mesa's drivers, to NVIDIA's, and in WSL. */
-const nodes = ['/dev/dri', '/dev/nvidiactl', '/dev/dxg'];
+const NODES = ['/dev/dri', '/dev/nvidiactl', '/dev/dxg'];
 
 /** By these the Vulkan loader is told of drivers: software ones need no GPU. */
-const drivers = ['VK_DRIVER_FILES', 'VK_ADD_DRIVER_FILES', 'VK_ICD_FILENAMES'];
+const DRIVERS = ['VK_DRIVER_FILES', 'VK_ADD_DRIVER_FILES', 'VK_ICD_FILENAMES'];
 
 /**
  * Whether there may be a GPU for Vulkan. Where there can be none nothing has to be tried, which takes a third of a
@@ -13,7 +13,7 @@ const drivers = ['VK_DRIVER_FILES', 'VK_ADD_DRIVER_FILES', 'VK_ICD_FILENAMES'];
 export function mayHaveGraphics(): boolean {
   return (
     process.platform !== 'linux' ||
-    nodes.some((node) => existsSync(node)) ||
-    drivers.some((name) => process.env[name])
+    NODES.some((node) => existsSync(node)) ||
+    DRIVERS.some((name) => process.env[name])
   );
 }

@@ -37,7 +37,7 @@ export interface ProbeOptions extends ProbeRequest {
 }
 
 /** Shaders and CUDA's first start take some seconds on slow machines. */
-const defaultLimitMs = 60_000;
+const DEFAULT_LIMIT_MS = 60_000;
 
 /**
  * Tries a device in a process of its own, since a driver that crashes takes its process along: makes a session, runs
@@ -45,7 +45,7 @@ const defaultLimitMs = 60_000;
  */
 export function probeDevice({
   entry,
-  limitMs = defaultLimitMs,
+  limitMs = DEFAULT_LIMIT_MS,
   ...request
 }: ProbeOptions): Promise<ProbeReply> {
   return new Promise((resolve) => {

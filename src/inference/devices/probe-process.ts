@@ -1,6 +1,6 @@
 import { listSupportedBackends } from 'onnxruntime-node';
 import { messageOf } from '../../errors.ts';
-import { cpu, deviceKinds } from './device.ts';
+import { cpu, DEVICE_KINDS } from './device.ts';
 import type { ProbeReply, ProbeRequest } from './probe-device.ts';
 import { ProbeSession } from './probe-session.ts';
 
@@ -8,7 +8,7 @@ import { ProbeSession } from './probe-session.ts';
 const { device, threads, measure }: ProbeRequest = JSON.parse(process.argv[2] ?? '{}');
 
 const backends = listSupportedBackends().map(({ name }) => name);
-const known = deviceKinds.filter((kind) => backends.includes(kind));
+const known = DEVICE_KINDS.filter((kind) => backends.includes(kind));
 if (known.includes(device.kind)) await probe();
 else tell({ known, works: false, reason: 'ONNX Runtime does not have it on this system' });
 

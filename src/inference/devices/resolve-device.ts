@@ -28,18 +28,18 @@ export interface ResolveOptions {
 }
 
 /** What `auto` tries, the best first. */
-const candidates: Partial<Record<NodeJS.Platform, readonly DeviceKind[]>> = {
+const CANDIDATES: Partial<Record<NodeJS.Platform, readonly DeviceKind[]>> = {
   darwin: ['webgpu', 'coreml'],
   win32: ['dml', 'webgpu'],
 };
-const otherCandidates: readonly DeviceKind[] = ['cuda', 'webgpu'];
+const OTHER_CANDIDATES: readonly DeviceKind[] = ['cuda', 'webgpu'];
 
 /**
  * What a GPU has to give over the CPU for `auto` to take it. The two are measured in float32, and the CPU runs int8
  * 2.5 times faster than that (docs/decisions.md, Devices 1): a GPU that gains less would be a loss, and so would software
  * that plays one (SwiftShader: 0.2).
  */
-const leastSpeed = 3;
+const LEAST_SPEED = 3;
 
 /**
  * The device that a setting stands for. 'auto' is the best that works and is worth it, and the CPU when none is; a
@@ -83,7 +83,7 @@ async function resolveAuto(options: ResolveOptions): Promise<ResolvedDevice> {
   const rejected: string[] = [];
   const binding = options.binding ?? findBinding();
   let warn = false;
-  for (const kind of candidates[options.platform ?? process.platform] ?? otherCandidates) {
+  for (const kind of CANDIDATES[options.platform ?? process.platform] ?? OTHER_CANDIDATES) {
     const name = { kind, index: 0 };
     // Without its library there is nothing to try, and who has put it there wants to know why it is not used.
     if (kind === 'cuda' && !hasCudaProvider(binding)) {
@@ -98,7 +98,7 @@ async function resolveAuto(options: ResolveOptions): Promise<ResolvedDevice> {
     if (!reply.works) {
       rejected.push(`${kind} does not work: ${(await explain(name, reply, options)).problem}`);
       warn ||= kind === 'cuda';
-    } else if (reply.speed !== null && reply.speed < leastSpeed) {
+    } else if (reply.speed !== null && reply.speed < LEAST_SPEED) {
       rejected.push(
         `${kind} runs a test at ${speedText(reply.speed)} the CPU's speed, too little to gain by it`,
       );

@@ -6,8 +6,8 @@ import type { RunSettings } from './run-settings.ts';
 type Options = InferenceSession.SessionOptions;
 
 /** ONNX Runtime's levels: warnings and above, errors and above. */
-const logWarnings = 2;
-const logErrors = 3;
+const LOG_WARNINGS = 2;
+const LOG_ERRORS = 3;
 
 /** The options of a session on the device of the settings. */
 export function sessionOptions(onnxPath: string, settings: RunSettings): Options {
@@ -24,7 +24,7 @@ export function sessionOptions(onnxPath: string, settings: RunSettings): Options
     // DirectML refuses to run with it.
     enableMemPattern: false,
     // They go to stderr and from there to the client's log. On a GPU each load warns that some nodes stay on the CPU.
-    logSeverityLevel: onCpu ? logWarnings : logErrors,
+    logSeverityLevel: onCpu ? LOG_WARNINGS : LOG_ERRORS,
     extra: {
       session: {
         // Without VNNI the products of an int8 model overflow (sums of two in 16 bits): cosines to the reference were 0.86

@@ -4,7 +4,7 @@ import { comparePriority, type Priority } from '../backend/priority.ts';
 import type { CallOptions, SequenceResult } from '../backend/run.ts';
 import { batchKey } from '../backend/session.ts';
 import { idsOf, type TokenSequence } from '../tokenizer/token-sequence.ts';
-import { mostInARow, type RunRequest } from '../wire/protocol.ts';
+import { MOST_IN_A_ROW, type RunRequest } from '../wire/protocol.ts';
 import type { SessionSpec } from '../wire/session-spec.ts';
 import { flatten, splitValues } from './flat-sequences.ts';
 
@@ -39,7 +39,7 @@ export interface Batch {
 }
 
 /** Waiting calls looked at for ones that can share a batch. */
-const mostCandidates = 256;
+const MOST_CANDIDATES = 256;
 
 /**
  * Calls that wait for the processes of one session: by priority, and each priority in its order. So that a stream of
@@ -112,7 +112,7 @@ export class BatchQueue {
     const calls = [first];
     let size = first.sequences.length;
     let longest = longestOf(first);
-    for (let at = place; !first.alone && at < Math.min(this.#calls.length, place + mostCandidates); ) {
+    for (let at = place; !first.alone && at < Math.min(this.#calls.length, place + MOST_CANDIDATES); ) {
       const other = this.#calls[at]!;
       if (other.priority !== first.priority) break;
       const together = Math.max(longest, longestOf(other));
@@ -173,7 +173,7 @@ export class BatchQueue {
   }
 
   #nextPlace(): number {
-    if (this.#inARow < mostInARow) return 0;
+    if (this.#inARow < MOST_IN_A_ROW) return 0;
     return this.#calls.reduce(
       (oldest, call, i) => (call.addedAt < this.#calls[oldest]!.addedAt ? i : oldest),
       0,

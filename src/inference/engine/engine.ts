@@ -55,12 +55,12 @@ export interface Plan extends BatchPlan {
 }
 
 /** Longest wait for a batch, in ms. A batch of the default budget takes 30 ms, the longest text about a second. */
-const defaultRunTimeoutMs = 120_000;
+const DEFAULT_RUN_TIMEOUT_MS = 120_000;
 
 /** A large model may come over a network. */
-const defaultLoadTimeoutMs = 300_000;
+const DEFAULT_LOAD_TIMEOUT_MS = 300_000;
 
-const defaultIdleMs = 600_000;
+const DEFAULT_IDLE_MS = 600_000;
 
 /**
  * The engine of this machine: runs ONNX models in processes of their own, so that a crash of native code or the kernel's
@@ -194,9 +194,9 @@ export class Engine
       settings: { device, threads, spinning: options.spinning ?? false, session: spec },
       processes: engines,
       sharedTokens: tokenBudget,
-      runTimeoutMs: options.runTimeoutMs ?? defaultRunTimeoutMs,
-      loadTimeoutMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
-      idleMs: options.idleMs ?? defaultIdleMs,
+      runTimeoutMs: options.runTimeoutMs ?? DEFAULT_RUN_TIMEOUT_MS,
+      loadTimeoutMs: options.loadTimeoutMs ?? DEFAULT_LOAD_TIMEOUT_MS,
+      idleMs: options.idleMs ?? DEFAULT_IDLE_MS,
       logger: options.logger,
       events: this,
     };

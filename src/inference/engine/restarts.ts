@@ -4,17 +4,17 @@ import { diedInLoad, notLoadedIn, startFailed } from './engine-failures.ts';
 import type { RunnerEnd } from './runner.ts';
 
 /** Ends in a row, without anything done in between, from which on starts are delayed. */
-const deathsBeforeDelay = 3;
+const DEATHS_BEFORE_DELAY = 3;
 
 /** Ends in a row before the model was loaded that show that the installation is broken. */
-const failedStartsUntilBlame = 3;
+const FAILED_STARTS_UNTIL_BLAME = 3;
 
 /** Ends while the model was loaded from which on it is the model's fault: the first may have come from outside. */
-const deathsInLoadUntilBlame = 2;
+const DEATHS_IN_LOAD_UNTIL_BLAME = 2;
 
 /** The first delay, doubled with each further end, and the longest; in ms. */
-const firstDelayMs = 250;
-const longestDelayMs = 10_000;
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 10_000;
 
 /** Keeps account of how the processes of a session end, and says when it is time to wait or to give up. */
 export class Restarts {
@@ -32,8 +32,8 @@ export class Restarts {
 
   /** How long the next start has to wait; in ms. */
   get delayMs(): number {
-    const excess = this.#deaths - deathsBeforeDelay;
-    return excess < 0 ? 0 : Math.min(longestDelayMs, firstDelayMs * 2 ** excess);
+    const excess = this.#deaths - DEATHS_BEFORE_DELAY;
+    return excess < 0 ? 0 : Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** excess);
   }
 
   /** A model was loaded. */
@@ -57,13 +57,13 @@ export class Restarts {
     this.#deaths++;
     if (phase === 'loading') {
       this.#deathsInLoad++;
-      if (!timedOut && this.#deathsInLoad < deathsInLoadUntilBlame) return undefined;
+      if (!timedOut && this.#deathsInLoad < DEATHS_IN_LOAD_UNTIL_BLAME) return undefined;
       this.#deathsInLoad = 0;
       return () => (timedOut ? notLoadedIn(this.#loadTimeoutMs, this.#spec) : diedInLoad(exit, this.#spec));
     }
     if (phase === 'starting') {
       const times = ++this.#failedStarts;
-      return times < failedStartsUntilBlame ? undefined : () => startFailed(exit, times);
+      return times < FAILED_STARTS_UNTIL_BLAME ? undefined : () => startFailed(exit, times);
     }
     return undefined;
   }

@@ -6,7 +6,7 @@ import type { Batch, Call } from './batch-queue.ts';
 import { EngineChild, type EngineExit } from './engine-child.ts';
 
 /** Batches with a process at a time: one that runs and one at hand, so that it never waits for the next. */
-const batchesInFlight = 2;
+const BATCHES_IN_FLIGHT = 2;
 
 export interface RunnerOptions {
   /** The module that the process runs. */
@@ -98,11 +98,11 @@ export class Runner {
   /** Whether it takes another batch: an interactive one goes before the one at hand, so it need not wait for room. */
   hasRoomFor(wanted: Priority): boolean {
     if (!this.ready) return false;
-    if (this.#sent.size < batchesInFlight) return true;
+    if (this.#sent.size < BATCHES_IN_FLIGHT) return true;
     const sent = [...this.#sent.values()];
     return (
       wanted === 'interactive' &&
-      sent.length === batchesInFlight &&
+      sent.length === BATCHES_IN_FLIGHT &&
       sent.every(({ request }) => request.priority !== 'interactive')
     );
   }
@@ -133,7 +133,7 @@ export class Runner {
     return this.#child.end(graceMs);
   }
 
-  /** Starts the clock anew, or stops it when the process has nothing to do. */
+  /** Starts the clock again from zero, or stops it when the process has nothing to do. */
   #watch(): void {
     clearTimeout(this.#watchdog);
     if (this.ready && this.#sent.size === 0) return;

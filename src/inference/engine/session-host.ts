@@ -13,16 +13,16 @@ import { Restarts } from './restarts.ts';
 import { Runner, type RunnerEnd, type RunnerListener, type RunnerOptions } from './runner.ts';
 
 /** How long a process may take to end when its channel is closed; in ms. */
-const endGraceMs = 1_000;
+const END_GRACE_MS = 1_000;
 
 /** Full batches that wait behind full processes before another process is worth its start and its memory. */
-const backlogForAnother = 4;
+const BACKLOG_FOR_ANOTHER = 4;
 
 /** How long after a process could not come up beside others no further one is tried; in ms. */
-const pauseMs = 600_000;
+const PAUSE_MS = 600_000;
 
 /** Processes beyond the first end when there was nothing to do for so long; in ms. */
-const lullMs = 60_000;
+const LULL_MS = 60_000;
 
 export interface SessionHostOptions extends Omit<RunnerOptions, 'logger'> {
   /** Most processes at a time. */
@@ -152,7 +152,7 @@ export class SessionHost {
     this.#runners.delete(runner);
     const unfinished = runner.detach().flatMap(({ calls }) => calls);
     if (unfinished.length > 0) runner.kill();
-    const ending = runner.end(endGraceMs).then(() => {
+    const ending = runner.end(END_GRACE_MS).then(() => {
       rejectAll(unfinished, stopped);
       this.#endings.delete(ending);
     });
@@ -175,7 +175,7 @@ export class SessionHost {
     clearTimeout(this.#lull);
     if (this.pending === 0 && this.#runners.size > 0 && !this.#stopping) {
       this.#idle = setTimeout(() => void this.unload(), this.#options.idleMs).unref();
-      this.#lull = setTimeout(() => this.#keepOne(), lullMs).unref();
+      this.#lull = setTimeout(() => this.#keepOne(), LULL_MS).unref();
     }
   }
 
@@ -192,7 +192,7 @@ export class SessionHost {
     if (this.#queue.size === 0 || runners.some(({ ready }) => !ready)) return false;
     if (runners.length === 0) return true;
     const { processes, sharedTokens } = this.#options;
-    const backlog = this.#queue.tokens >= backlogForAnother * sharedTokens;
+    const backlog = this.#queue.tokens >= BACKLOG_FOR_ANOTHER * sharedTokens;
     return backlog && runners.length < processes && performance.now() >= this.#aloneUntil;
   }
 
@@ -228,7 +228,7 @@ export class SessionHost {
       onUnloadable: (reply) => {
         this.#end(runner);
         // Where other processes have it loaded, they serve what waits.
-        if (this.#runners.size > 0) this.#aloneUntil = performance.now() + pauseMs;
+        if (this.#runners.size > 0) this.#aloneUntil = performance.now() + PAUSE_MS;
         else rejectAll(this.#queue.takeAll(), () => failed(reply));
       },
       onStarted: (batch) => events.emit('running', { pid: runner.pid, rows: batch.request.lengths.length }),
@@ -281,7 +281,7 @@ export class SessionHost {
     }
     if (this.#runners.size > 0) {
       // What waits is for the other processes, and this one was one too many.
-      if (phase !== 'ready') this.#aloneUntil = performance.now() + pauseMs;
+      if (phase !== 'ready') this.#aloneUntil = performance.now() + PAUSE_MS;
     } else if (giveUp) {
       rejectAll(this.#queue.takeAll(), giveUp);
     }

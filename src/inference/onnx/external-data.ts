@@ -5,7 +5,7 @@ import { isAbsolute, join, relative } from 'node:path';
  * Checks the files that an ONNX file names for its weights: each has to be an ordinary file in the model's folder, also
  * when links are followed. ONNX Runtime 1.30 refuses others as well; this says which file it is, before anything is
  * loaded.
- * Raises Error.
+ * @throws Error
  *
  * @param names as the ONNX file has them: paths relative to its folder
  */

@@ -4,7 +4,7 @@ import type { OnnxOutline } from './onnx-outline.ts';
 /**
  * The output of a classification model that holds its logits: the one of that name, or the only one; in float32,
  * which is added where the file has another type.
- * Raises Error when there is none, or when it has another shape than the task asks for.
+ * @throws Error when there is none, or when it has another shape than the task asks for.
  */
 export function planLogits({ outputs }: OnnxOutline, wanted: 'row-logits' | 'token-logits'): GraphPlan {
   const named = outputs.find((output) => output.name === 'logits');

@@ -45,10 +45,10 @@ export interface OnnxOutline {
   readonly externalFiles: readonly string[];
 }
 
-/** No model has more inputs, or outputs, than this; a file that says so is none. */
-const mostValues = 10_000;
+/** No model has more inputs, or outputs, than this. A file with more is damaged. */
+const MOST_VALUES = 10_000;
 
-/** Reads the outline of an ONNX file. Weights are stepped over. Raises Error when the bytes are none. */
+/** Reads the outline of an ONNX file. Weights are stepped over. @throws Error when the bytes are no ONNX file */
 export function readOutline(model: Uint8Array): OnnxOutline {
   const opset = Math.max(0, ...nestedIn(model, onnx.model.opsetImport).map(defaultOpset));
   const inputs: GraphValue[] = [];
@@ -68,8 +68,8 @@ export function readOutline(model: Uint8Array): OnnxOutline {
           externalFiles.add(externalFile(bytes));
         }
       }
-      if (inputs.length + outputs.length + externalFiles.size > mostValues) {
-        throw new Error(`it has more than ${mostValues} inputs, outputs or files`);
+      if (inputs.length + outputs.length + externalFiles.size > MOST_VALUES) {
+        throw new Error(`it has more than ${MOST_VALUES} inputs, outputs or files`);
       }
     }
   }

@@ -24,7 +24,7 @@ export const pooledOutput = name('pooled');
  * It is added to the graph (see `appendixOf`), so that only [batch, dim] numbers leave the session instead of
  * [batch, sequence, dim].
  *
- * `usePooledOutput` allows the file's own [batch, dim] output to be taken. Raises Error when the file has no output
+ * `usePooledOutput` allows the file's own [batch, dim] output to be taken. @throws Error when the file has no output
  * of the kind that is needed.
  */
 export function planPooling(outline: OnnxOutline, pooling: Pooling, usePooledOutput: boolean): GraphPlan {
@@ -152,7 +152,7 @@ function firstToken(vectors: string): Uint8Array[] {
 }
 
 /** The largest number of float32. */
-const floatMax = 2 ** 127 * (2 - 2 ** -23);
+const FLOAT_MAX = 2 ** 127 * (2 - 2 ** -23);
 
 /** The largest of a row's tokens in each dimension: padding is made smaller than any token. Adding 0 changes no token. */
 function largest(vectors: string, opset: number): Uint8Array[] {
@@ -160,7 +160,7 @@ function largest(vectors: string, opset: number): Uint8Array[] {
     floatMask(),
     floatConstant(name('one'), 1),
     node('Sub', [name('mask'), name('one')], name('padding')),
-    floatConstant(name('most'), floatMax),
+    floatConstant(name('most'), FLOAT_MAX),
     node('Mul', [name('padding'), name('most')], name('penalty')),
     ...unsqueeze(name('penalty'), name('penalty_column'), 2, opset),
     node('Add', [vectors, name('penalty_column')], name('tokens_only')),

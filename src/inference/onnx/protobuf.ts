@@ -16,15 +16,15 @@ export interface Field {
 }
 
 /** Scale of the tenth byte of a varint, which is its last. */
-const longestVarint = 128 ** 9;
+const LONGEST_VARINT = 128 ** 9;
 
-/** Goes through the fields of a message. Nested messages are not entered. Raises Error on bytes that are none. */
+/** Goes through the fields of a message. Nested messages are not entered. @throws Error for bytes that are no message */
 export function* fieldsOf(message: Uint8Array): Generator<Field> {
   let at = 0;
   const varint = (): number => {
     let value = 0;
     for (let scale = 1; at < message.length; scale *= 128) {
-      if (scale > longestVarint) {
+      if (scale > LONGEST_VARINT) {
         throw new Error('it holds a number of more than ten bytes');
       }
       const byte = message[at++]!;

@@ -2,8 +2,8 @@ import { Tensor } from 'onnxruntime-node';
 import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
 
 /** The inputs that are known; a model that wants another cannot be run. */
-export const knownInputs = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'] as const;
-export type KnownInput = (typeof knownInputs)[number];
+export const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids', 'position_ids'] as const;
+export type KnownInput = (typeof KNOWN_INPUTS)[number];
 
 /**
  * The input tensors of a batch, [rows, longest row] each; the rest of a shorter row is padding.

@@ -17,7 +17,7 @@ import { finishLogits } from '../results/finish-logits.ts';
 import { type BatchValues, finishVectors } from '../results/finish-vectors.ts';
 import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
 import type { SessionSpec } from '../wire/session-spec.ts';
-import { feedsFor, type KnownInput, knownInputs } from './feeds.ts';
+import { feedsFor, KNOWN_INPUTS, type KnownInput } from './feeds.ts';
 
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */
 export class ModelSession {
@@ -40,7 +40,7 @@ export class ModelSession {
 
   /**
    * Reads the ONNX file, checks it, adds what it lacks and makes the session of just the bytes that were checked.
-   * Raises EngineError of kind `load`.
+   * @throws EngineError of kind `load`.
    */
   static async load(spec: SessionSpec, settings: RunSettings): Promise<ModelSession> {
     const bytes = await readModel(spec);
@@ -68,7 +68,7 @@ export class ModelSession {
   /**
    * The numbers of a batch's rows.
    * @param normalize whether vectors are scaled to length 1; of no meaning for logits
-   * Raises what ONNX Runtime raises.
+   * @throws what ONNX Runtime raises.
    */
   async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues> {
     const { lengths } = batch;
@@ -161,7 +161,7 @@ function inputsOf(session: InferenceSession, spec: SessionSpec): Map<KnownInput,
 }
 
 function isKnownInput(name: string): name is KnownInput {
-  return knownInputs.some((known) => known === name);
+  return KNOWN_INPUTS.some((known) => known === name);
 }
 
 function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineError {
@@ -172,7 +172,7 @@ function loadError(spec: SessionSpec, problem: string, cause?: unknown): EngineE
 }
 
 /** Most characters of a problem: ONNX Runtime may add whole shapes and signatures. */
-const longestProblem = 500;
+const LONGEST_PROBLEM = 500;
 
 /** A problem as ONNX Runtime tells it, in one line and without the place in its own sources. */
 function inOneLine(problem: string): string {
@@ -180,5 +180,5 @@ function inOneLine(problem: string): string {
     .replace(/\/onnxruntime_src\/\S+:\d+ [^)]*\)(?: const)? /g, '')
     .replace(/\s+/g, ' ')
     .trim()
-    .slice(0, longestProblem);
+    .slice(0, LONGEST_PROBLEM);
 }

@@ -6,7 +6,7 @@ import {
   type EngineReply,
   type EngineSettings,
   isRunRequest,
-  mostInARow,
+  MOST_IN_A_ROW,
   type RunRequest,
   type SentError,
 } from '../wire/protocol.ts';
@@ -71,7 +71,7 @@ export function serveEngine(settings: EngineSettings, hooks: EngineHooks = {}): 
   /** The first of those that are due soonest; now and then the one that came first. */
   function next(): RunRequest | undefined {
     const soonest = waiting.toSorted((a, b) => comparePriority(a.priority, b.priority))[0];
-    const place = soonest && passed < mostInARow ? waiting.indexOf(soonest) : 0;
+    const place = soonest && passed < MOST_IN_A_ROW ? waiting.indexOf(soonest) : 0;
     passed = place > 0 ? passed + 1 : 0;
     return waiting.splice(place, 1)[0];
   }

@@ -33,7 +33,7 @@ export interface EntityRules {
 }
 
 /** The label that says 'nothing'; entities of it are left out. */
-const nothing = 'O';
+const NOTHING = 'O';
 
 /**
  * The entities of a text, by the rules of transformers' pipeline:
@@ -50,7 +50,7 @@ export function entitiesOf(tokens: readonly ScoredToken[], rules: EntityRules): 
   if (strategy === 'none' || strategy === 'simple') {
     const labelled = tokens.map((token) => withLabel(token, token.scores, labels));
     return strategy === 'none'
-      ? labelled.filter(({ entity }) => entity !== nothing)
+      ? labelled.filter(({ entity }) => entity !== NOTHING)
       : groupsOf(labelled, join);
   }
   const words = runsOf(tokens, ({ continues }) => continues).map((parts) => {
@@ -93,7 +93,7 @@ function groupsOf(parts: readonly Labelled[], join: EntityRules['join']): Entity
       start: group[0]!.start,
       end: group.at(-1)!.end,
     }))
-    .filter(({ entity_group }) => entity_group !== nothing);
+    .filter(({ entity_group }) => entity_group !== NOTHING);
 }
 
 /** Whether a label begins an entity, and the kind without B- or I-. */

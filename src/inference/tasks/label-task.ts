@@ -37,6 +37,6 @@ export interface PreparedText {
 
 /**
  * A task with its model and its options: what is to be done with each text.
- * Raises EngineError for a text with which it cannot be done.
+ * @throws EngineError for a text with which it cannot be done.
  */
 export type LabelTask = (text: string) => PreparedText;

@@ -12,10 +12,10 @@ import { checkTaskOptions, type LabelTaskOptions, type TaskOptions } from './tas
  * (MultipleNegativesRankingLoss, `scale=20.0`): a softmax over 20 times the cosines of the candidates is what the
  * bundled model has learned to get right, so its output is taken as it was meant.
  */
-export const similarityScale = 20;
+export const SIMILARITY_SCALE = 20;
 
 /** Sentences of labels whose vectors are kept: 6 MB of them at 384 dimensions. */
-const keptSentences = 4096;
+const KEPT_SENTENCES = 4096;
 
 /** A text by its place in the call, and its result. */
 interface Done<Result> {
@@ -44,7 +44,7 @@ export interface VectorSource {
  *
  * The texts are taken as passages and the sentences as queries, with the model's prompts for these. A sentence is
  * embedded once and by itself, so its vector does not depend on the other labels. The scores are the softmax of
- * `similarityScale` times the cosine similarities; with `multi_label`, and for a single label, the similarity itself
+ * `SIMILARITY_SCALE` times the cosine similarities; with `multi_label`, and for a single label, the similarity itself
  * (from -1 to 1), so that a threshold means the same whatever the other labels are.
  */
 export class Similarity {
@@ -60,7 +60,7 @@ export class Similarity {
 
   /**
    * Labels for each text, as `Embedder.labelTexts`.
-   * Raises UserError when the options do not fit, or a label's sentence is longer than the model's limit.
+   * @throws UserError when the options do not fit, or a label's sentence is longer than the model's limit.
    */
   async labelTexts(
     { vectors: model }: SimilarityModel,
@@ -96,7 +96,7 @@ export class Similarity {
     const sentences = labels.map((label) => template.replaceAll('{}', () => label));
     for (const sentence of sentences) this.#checkLength(model, sentence);
     const vectors = sentences.map((sentence) => this.#sentenceVector(model, sentence, run));
-    for (const key of [...this.#vectors.keys()].slice(0, Math.max(0, this.#vectors.size - keptSentences))) {
+    for (const key of [...this.#vectors.keys()].slice(0, Math.max(0, this.#vectors.size - KEPT_SENTENCES))) {
       this.#vectors.delete(key);
     }
     // All of them, also when one fails: who tries again at once shall not meet what is left of this try.
@@ -152,6 +152,6 @@ function nearest(
   const scores =
     multi_label || labels.length === 1
       ? similarities
-      : softmax(similarities.map((similarity) => similarityScale * similarity));
+      : softmax(similarities.map((similarity) => SIMILARITY_SCALE * similarity));
   return ranked(labels, scores, top_k);
 }

@@ -6,7 +6,7 @@ import { textClassification } from './text-classification.ts';
 import { tokenClassification } from './token-classification.ts';
 import { zeroShot } from './zero-shot.ts';
 
-/** The task of a model with its options. Raises UserError when they do not fit. */
+/** The task of a model with its options. @throws UserError when they do not fit. */
 export function labelTask(model: LogitsModel, tokenizer: TextTokenizer, options: object): LabelTask {
   switch (model.task) {
     case 'text-classification':

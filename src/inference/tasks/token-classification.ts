@@ -7,7 +7,7 @@ import type { TaskOptions } from './task-options.ts';
 
 /**
  * Entities with their places in the text, as transformers' pipeline gives them.
- * Raises UserError when the places of this model's tokens cannot be told.
+ * @throws UserError when the places of this model's tokens cannot be told.
  */
 export function tokenClassification(
   { labels }: TokenClassificationModel,

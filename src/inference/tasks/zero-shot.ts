@@ -10,7 +10,7 @@ import type { TaskOptions } from './task-options.ts';
  *
  * The scores are those of transformers' pipeline. With `multi_label`, and for a single label, entailment stands against
  * contradiction for each label by itself; else the labels' entailments compete and sum to 1.
- * Raises UserError when a label's sentence is longer than the model's limit.
+ * @throws UserError when a label's sentence is longer than the model's limit.
  */
 export function zeroShot(
   { entailment, contradiction }: ZeroShotModel,

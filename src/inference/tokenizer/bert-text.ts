@@ -21,11 +21,11 @@ export function menderFor(tokenizerJson: unknown): (text: string) => string {
   }
   return (text) => {
     // Nearly no text holds either; this is the one look that most of them get.
-    if (!suspect.test(text)) {
+    if (!SUSPECT.test(text)) {
       return text;
     }
-    const spaced = han ? text.replace(rareHan, ' $& ') : text;
-    return lowercase ? spaced.replace(sigma, 'σ') : spaced;
+    const spaced = han ? text.replace(RARE_HAN, ' $& ') : text;
+    return lowercase ? spaced.replace(SIGMA, 'σ') : spaced;
   };
 }
 
@@ -53,8 +53,8 @@ function stepsOf(normalizer: Step | null | undefined): Step[] {
   return normalizer.type === 'Sequence' ? (normalizer.normalizers ?? []).flatMap(stepsOf) : [normalizer];
 }
 
-const sigma = /Σ/g;
+const SIGMA = /Σ/g;
 /** The reference's ranges; it starts the fifth at 2b920 where BERT's own code has 2b820. */
-const rareHan = /[\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
+const RARE_HAN = /[\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 /** A sigma, or the first unit of a character from U+20000 to U+2FFFF. */
-const suspect = /[Σ\ud840-\ud87f]/;
+const SUSPECT = /[Σ\ud840-\ud87f]/;

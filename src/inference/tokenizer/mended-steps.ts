@@ -3,7 +3,7 @@ import { Charsmap } from './charsmap.ts';
 
 /**
  * Where @huggingface/tokenizers 0.2 differs from the reference tokenizer (in Rust) in what a space, a digit or a letter
- * is. JavaScript's \s takes the byte order mark for a space and U+0085 for none, where Unicode has it the other way
+ * is. JavaScript's \s takes the byte order mark for a space and does not take U+0085 for one, where Unicode has it the other way
  * round, and its \d and \w know only ASCII. The library gets it right for patterns that a `tokenizer.json` brings
  * along, so steps with a pattern of their own are told as such.
  */
@@ -59,7 +59,7 @@ function isStep(value: unknown): value is Step {
 /**
  * The same in a tokenizer that is made, for ByteLevel, whose pattern is built in; and the normalizer of sentencepiece
  * models is their own (see `Charsmap`). BertPreTokenizer's pattern needs nothing: BERT's normalizer takes these
- * characters out before. Raises Error for a charsmap that is damaged.
+ * characters out before. @throws Error for a charsmap that is damaged.
  */
 export function mendTokenizer({ normalizer, pre_tokenizer: splitter }: HubTokenizer): void {
   for (const step of stepsOf(normalizer)) mendCharsmap(step);

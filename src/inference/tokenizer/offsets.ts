@@ -22,7 +22,7 @@ export class TokenOffsets {
 
   /**
    * @param mend what a text is put through before the normalizer, see `menderFor`
-   * Raises Error for a tokenizer of a kind that is not known.
+   * @throws Error for a tokenizer of a kind that is not known.
    */
   constructor(tokenizer: HubTokenizer, definition: unknown, mend: (text: string) => string) {
     const { normalizer } = tokenizer;

@@ -10,7 +10,7 @@ export class PairFrame {
   /** Special tokens of type 1; null when the second text is not of type 1 either. */
   readonly #specialsOfTypeOne: number | null;
 
-  /** Learned from a pair of one-letter texts. Raises Error when these are not found in it, in their order. */
+  /** Learned from a pair of one-letter texts. @throws Error when these are not found in it, in their order. */
   constructor(tokenizer: HubTokenizer, definition: unknown) {
     const known = knownText(tokenizer);
     const ids = idsIn(tokenizer, known, false);

@@ -2,8 +2,8 @@ import { UserError } from '../../errors.ts';
 import { readJsonFile } from '../../models/json-file.ts';
 
 /**
- * The JSON object in a file. Raises UserError when it cannot be read or holds something else; a file that is not
- * there counts as `missing`, if that is given.
+ * The JSON object in a file; a file that does not exist counts as `missing`, if that is given.
+ * @throws UserError when it cannot be read or holds something else
  */
 export function readObject(path: string, missing?: Record<string, unknown>): object {
   const value = readJsonFile(path) ?? missing;

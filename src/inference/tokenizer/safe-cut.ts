@@ -36,7 +36,7 @@ const tokenizerParts = z.looseObject({
 });
 
 /** Normalizers that neither join what a space divides nor take a space away between words. */
-const localNormalizers = new Set([
+const LOCAL_NORMALIZERS = new Set([
   'BertNormalizer',
   'Lowercase',
   'NFC',
@@ -49,7 +49,7 @@ const localNormalizers = new Set([
 ]);
 
 /** Pre-tokenizers that end a word at every space, however many there are. */
-const spaceSplitters = new Set(['BertPreTokenizer', 'Whitespace', 'WhitespaceSplit']);
+const SPACE_SPLITTERS = new Set(['BertPreTokenizer', 'Whitespace', 'WhitespaceSplit']);
 
 /** Where texts may be cut under the tokenizer of this `tokenizer.json`, or null when nowhere for sure. */
 export function safeCutOf(tokenizerJson: unknown): SafeCut | null {
@@ -59,11 +59,11 @@ export function safeCutOf(tokenizerJson: unknown): SafeCut | null {
   }
   const { normalizer, pre_tokenizer: splitter, added_tokens: added } = parts.data;
   const steps = flatten(normalizer);
-  if (!steps.every((each) => localNormalizers.has(each.type))) {
+  if (!steps.every((each) => LOCAL_NORMALIZERS.has(each.type))) {
     return null;
   }
   const first = flatten(splitter)[0];
-  const atEverySpace = first !== undefined && spaceSplitters.has(first.type);
+  const atEverySpace = first !== undefined && SPACE_SPLITTERS.has(first.type);
   // GPT-2's pattern takes the last space of a run as part of the next word, so only the start of a run is safe.
   const atStartOfSpaces = first?.type === 'ByteLevel' && first.use_regex !== false;
   // A token that holds a space may reach across the cut.
@@ -72,7 +72,7 @@ export function safeCutOf(tokenizerJson: unknown): SafeCut | null {
   }
   // BERT puts spaces around each CJK character before anything else, so a cut before one is a cut before a space.
   const han = atEverySpace && steps[0]?.type === 'BertNormalizer' && steps[0].handle_chinese_chars === true;
-  const addedHan = added.some((token) => hanPattern.test(token.content));
+  const addedHan = added.some((token) => HAN_PATTERN.test(token.content));
   return { before: (text, from, to) => lastCut(text, from, to, atEverySpace, han && !addedHan) };
 }
 
@@ -85,7 +85,7 @@ function flatten(part: Step | null | undefined): Step[] {
 }
 
 /** The CJK characters in the basic plane that BERT treats as words, from its `_is_chinese_char`. */
-const hanPattern = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/;
+const HAN_PATTERN = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]/;
 
 function lastCut(text: string, from: number, to: number, atEverySpace: boolean, han: boolean): number {
   for (let cut = Math.min(to, text.length - 1); cut > from; cut--) {

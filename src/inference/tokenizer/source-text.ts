@@ -13,20 +13,20 @@ export interface SourceText {
  * Normalizes a text and keeps track of what comes from where.
  *
  * A normalizer looks at one character at a time, or at a character with the marks after it, so the text is normalized
- * in pieces and put together. Where that gives something else than the whole word does, the pieces are larger: first
+ * in parts and put together. Where that gives something else than the whole word does, the parts are larger: first
  * characters with their marks, then the word. So places are exact for BERT's normalizer and at worst those of words.
  *
  * @param offset code points before `original` in the text that places are counted in
  */
 export function sourceText(original: string, normalize: (text: string) => string, offset = 0): SourceText {
   const whole = normalize(original);
-  const pieces = original.match(words)?.flatMap((word) => piecesOf(word, normalize)) ?? [];
-  const together = pieces.map(({ normalized }) => normalized).join('');
-  const parts = together === whole ? pieces : [{ original, normalized: whole }];
+  const parts = original.match(WORDS)?.flatMap((word) => partsOf(word, normalize)) ?? [];
+  const together = parts.map(({ normalized }) => normalized).join('');
+  const used = together === whole ? parts : [{ original, normalized: whole }];
   const starts: number[] = [];
   const ends: number[] = [];
   let at = offset;
-  for (const part of parts) {
+  for (const part of used) {
     const end = at + codePoints(part.original);
     for (let unit = 0; unit < part.normalized.length; unit++) {
       starts.push(at);
@@ -38,22 +38,22 @@ export function sourceText(original: string, normalize: (text: string) => string
 }
 
 /** A part of a text and what became of it. */
-interface Piece {
+interface Part {
   readonly original: string;
   readonly normalized: string;
 }
 
-const words = /\s+|\S+/gu;
-const characters = /[\s\S]/gu;
-const charactersWithMarks = /\P{M}\p{M}*|\p{M}+/gu;
+const WORDS = /\s+|\S+/gu;
+const CHARACTERS = /[\s\S]/gu;
+const CHARACTERS_WITH_MARKS = /\P{M}\p{M}*|\p{M}+/gu;
 
-/** The smallest pieces that give what the whole word gives. */
-function piecesOf(word: string, normalize: (text: string) => string): Piece[] {
+/** The smallest parts that give what the whole word gives. */
+function partsOf(word: string, normalize: (text: string) => string): Part[] {
   const whole = normalize(word);
-  for (const size of [characters, charactersWithMarks]) {
-    const pieces = word.match(size)!.map((original) => ({ original, normalized: normalize(original) }));
-    if (pieces.map(({ normalized }) => normalized).join('') === whole) {
-      return pieces;
+  for (const size of [CHARACTERS, CHARACTERS_WITH_MARKS]) {
+    const parts = word.match(size)!.map((original) => ({ original, normalized: normalize(original) }));
+    if (parts.map(({ normalized }) => normalized).join('') === whole) {
+      return parts;
     }
   }
   return [{ original: word, normalized: whole }];

@@ -13,7 +13,7 @@ function isComplete(ids: (number | undefined)[]): ids is number[] {
   return !ids.includes(undefined);
 }
 
-/** A text of a single letter, number or mark that the tokenizer knows. Raises Error when it seems to know none. */
+/** A text of a single letter, number or mark that the tokenizer knows. @throws Error when it seems to know none. */
 export function knownText(tokenizer: HubTokenizer): string {
   const texts = ['a', 'e', 'A', '1', '.', '的', 'の', '이', 'а', 'ا', 'ক', 'क', 'ก'];
   const unknown = [

@@ -12,7 +12,7 @@ export function idsOf(sequence: TokenSequence): Int32Array {
   return sequence instanceof Int32Array ? sequence : sequence.ids;
 }
 
-/** Place of the first token of type 1; of a single text there is none. */
+/** Place of the first token of type 1. A single text has only tokens of type 0, so it is the place after the last one. */
 export function secondFrom(sequence: TokenSequence): number {
   return sequence instanceof Int32Array ? sequence.length : sequence.secondFrom;
 }

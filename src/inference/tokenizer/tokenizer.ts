@@ -19,12 +19,12 @@ import type { PairTokens, TokenSequence } from './token-sequence.ts';
  * enough at the first try for nearly every text, and a text much longer than the limit costs little more than one
  * of just that length.
  */
-const charactersPerToken = 16;
+const CHARACTERS_PER_TOKEN = 16;
 
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
  * the limit is `description.maxTokens`, and rows are padded by batch.
- * Raises UserError when a file is missing, broken or of a kind the library does not know.
+ * @throws UserError when a file is missing, broken or of a kind the library does not know.
  */
 export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTokens'>): HeadTokenizer {
   const path = join(description.directory, 'tokenizer.json');
@@ -156,7 +156,7 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
   #encodeEnough(whole: string): { text: string; ids: number[] } {
     const text = this.#isWordPiece ? whole : seenPart(whole, this.maxTokens);
     let from = 0;
-    for (let size = this.maxTokens * charactersPerToken; this.#safeCut && size < text.length; size *= 2) {
+    for (let size = this.maxTokens * CHARACTERS_PER_TOKEN; this.#safeCut && size < text.length; size *= 2) {
       const cut = this.#safeCut.before(text, from, size);
       if (cut < 0) {
         // One word without a break so far; it has to be seen to its end.

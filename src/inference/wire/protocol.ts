@@ -11,7 +11,7 @@ export interface EngineSettings extends RunSettings {
 }
 
 /** Batches that may go before one that has waited for longer, until it has its turn. */
-export const mostInARow = 8;
+export const MOST_IN_A_ROW = 8;
 
 /** Client to engine process: run a batch. Batches are run one by one, by priority, else as they arrive. */
 export interface RunRequest extends BatchTokens {
@@ -53,11 +53,11 @@ export type EngineReply =
     }
   | ({ readonly type: 'failed'; readonly id: number } & SentError);
 
-const replyTypes = ['loading', 'ready', 'unloadable', 'started', 'result', 'failed'];
+const REPLY_TYPES = ['loading', 'ready', 'unloadable', 'started', 'result', 'failed'];
 
 /** Looks at the discriminator only: both ends are built from the same sources. */
 export function isEngineReply(message: unknown): message is EngineReply {
-  return hasType(message) && replyTypes.includes(message.type);
+  return hasType(message) && REPLY_TYPES.includes(message.type);
 }
 
 /** The same for the other direction. */

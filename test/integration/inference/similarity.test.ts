@@ -8,7 +8,7 @@ import { Embedder } from '../../../src/inference/embedder.ts';
 import type { Engine } from '../../../src/inference/engine/engine.ts';
 import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import { softmax } from '../../../src/inference/tasks/scores.ts';
-import { similarityScale } from '../../../src/inference/tasks/similarity.ts';
+import { SIMILARITY_SCALE } from '../../../src/inference/tasks/similarity.ts';
 import type { SimilarityModel } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { cosine } from '../../unit/inference/golden.ts';
@@ -79,7 +79,7 @@ describe('zero-shot classification by vectors', () => {
     const options = { labels, hypothesis_template: 'It is about {}.' };
     const result = good((await embedder.labelTexts(bundled, [text], options))[0]);
     expect(result.label).toBe('sport');
-    const expected = softmax(cosines.map((each) => similarityScale * each));
+    const expected = softmax(cosines.map((each) => SIMILARITY_SCALE * each));
     labels.forEach((label, index) => {
       expect(result.detail[label]).toBeCloseTo(expected[index]!, 5);
     });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../../../src/inference/backend/limits.ts';
 import type { CallOptions } from '../../../../src/inference/backend/run.ts';
 import { type Batch, BatchQueue } from '../../../../src/inference/engine/batch-queue.ts';
-import { mostInARow } from '../../../../src/inference/wire/protocol.ts';
+import { MOST_IN_A_ROW } from '../../../../src/inference/wire/protocol.ts';
 import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
 import { tinySpec } from '../tiny-model.ts';
 
@@ -25,7 +25,7 @@ function queueOf() {
 const idsOf = (batch: Batch) => [...batch.request.ids];
 
 describe('the order', () => {
-  it('is that of the priorities, and in each of them that of the calls', () => {
+  it('is that of the PRIORITIES, and in each of them that of the calls', () => {
     const { queue, add } = queueOf();
     void add([[1]], behind);
     void add([[2]]);
@@ -43,9 +43,9 @@ describe('the order', () => {
     for (let token = 100; taken.at(-1) !== 1; token++) {
       void add([[token]], ahead);
       taken.push(idsOf(queue.take(1))[0]!);
-      expect(taken.length).toBeLessThanOrEqual(mostInARow + 1);
+      expect(taken.length).toBeLessThanOrEqual(MOST_IN_A_ROW + 1);
     }
-    expect(taken).toHaveLength(mostInARow + 1);
+    expect(taken).toHaveLength(MOST_IN_A_ROW + 1);
   });
 
   it('has calls that came back first', () => {
