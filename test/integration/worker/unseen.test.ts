@@ -100,6 +100,9 @@ describe('what happens to a table behind the triggers’ back is found by the ne
   });
 
   it('rows loaded into a partition while it was detached for a moment', async () => {
+    // Before 14.19, 15.14, 16.10 and 17.6 no table with our triggers becomes a partition: a worker has to take them off first.
+    const minor = server % 10_000;
+    if (minor < ({ 14: 19, 15: 14, 16: 10, 17: 6 }[Math.floor(server / 10_000)] ?? 0)) return;
     await database.query(`create table doc (id int primary key, body text) partition by range (id);
       create table low partition of doc for values from (0) to (100); create table high partition of doc for values from (100) to (200);
       insert into doc values (1, 'text 1'), (101, 'text 101'), (103, 'text 103'); ${pipeline()}`);
