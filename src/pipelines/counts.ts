@@ -16,19 +16,20 @@ export async function uncountedPipelines(database: Database): Promise<number[]> 
   return rows.map(({ id }) => id);
 }
 
+/** A count may take a minute, as any statement on a pipeline's tables, and the time to read them at 20 MB a second. */
+const COUNT_MS = 60_000;
+const BYTES_PER_MS = 20_000;
+
 /**
- * Counts the rows of a pipeline, which reads its whole table.
+ * Counts the rows of a pipeline, which reads its whole table. It ends when it takes too long: a filter may never end, and other
+ * pipelines are to be counted as well.
  * @param mark by which the statement can be cancelled
- * @param mostMs it ends after this
  */
-export async function countPipeline(
-  database: Database,
-  pipelineId: number,
-  mark: string,
-  mostMs: number,
-): Promise<void> {
+export async function countPipeline(database: Database, pipelineId: number, mark: string): Promise<void> {
   await database.transaction().execute(async (transaction) => {
-    await sql`select set_config('statement_timeout', ${String(mostMs)}, true)`.execute(transaction);
+    await sql`select set_config('statement_timeout', least(2147483647, ${COUNT_MS} + coalesce((
+        select sum(pg_table_size(m)) from embedder.pipeline p cross join unnest(embedder.members_of(p.source)) m where p.id = ${pipelineId}
+      ), 0) / ${BYTES_PER_MS})::bigint::text, true)`.execute(transaction);
     await runMarked(transaction, mark, `select embedder.count_pipeline(${pipelineId})`);
   });
 }

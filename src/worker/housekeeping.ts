@@ -17,9 +17,7 @@ const NEVER_QUIET_MS = 60_000;
 const INDEXES_MS = 60_000;
 /** Counts are summed up this often. */
 const FOLD_MS = 30_000;
-/** A count that takes longer is given up: a filter may never end, and other pipelines are to be counted as well. */
-const COUNT_MS = 10 * 60_000;
-/** It is tried again after this. */
+/** A count that took too long is tried again after this. */
 const COUNT_AGAIN_MS = 30 * 60_000;
 /** A count may not have begun yet when it is to be cancelled: it is looked for again after this. */
 const CANCEL_AGAIN_MS = 100;
@@ -222,7 +220,7 @@ export class Housekeeping {
       this.#countAgainAt.delete(id);
       await this.#try(
         `count the rows of pipeline ${id}`,
-        () => countPipeline(chores, id, this.#mark, COUNT_MS),
+        () => countPipeline(chores, id, this.#mark),
         () => this.#countAgainAt.set(id, performance.now() + COUNT_AGAIN_MS),
       );
     }
