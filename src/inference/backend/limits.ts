@@ -14,22 +14,22 @@ export const limits = {
   charactersPerToken: 100,
   /** Most texts of a call that somebody waits for; OpenAI's limit for embeddings is the same. */
   textsPerCall: 2_048,
-  /** Most labels of zero-shot classification: as many rows of the model for each text. */
+  /** Most labels of zero-shot classification: as many sequences for each text. */
   labels: 1_000,
   /** Longest label, and longest hypothesis_template or prompt. */
   labelCharacters: 1_000,
   templateCharacters: 1_000,
   promptCharacters: 10_000,
   /**
-   * Rows that are made ready for the model at a time where a text is several of them: 1,000 texts with 1,000 labels
-   * are a million. 32 MB at 512 tokens a row.
+   * Sequences that are made ready for the model at a time where a text is several of them: 1,000 texts with 1,000 labels
+   * are a million. 32 MB at 512 tokens each.
    */
-  rowsAtOnce: 16_384,
+  sequencesAtOnce: 16_384,
   /**
-   * Most rows of a session that wait for the engine ahead of the queue; who comes then is refused. About ten seconds
+   * Most sequences of a session that wait for the engine ahead of the queue; who comes then is refused. About ten seconds
    * of short texts with the bundled model on 2 cores.
    */
-  waitingRows: 16_384,
+  waitingSequences: 16_384,
 } as const;
 
 /**

@@ -92,7 +92,10 @@ export class BatchQueue {
       resolve,
       reject,
     };
-    if (priority === 'interactive' && this.#interactiveSequences + sequences.length > limits.waitingRows) {
+    if (
+      priority === 'interactive' &&
+      this.#interactiveSequences + sequences.length > limits.waitingSequences
+    ) {
       reject(busy(this.#interactiveSequences));
       return promise;
     }

@@ -42,7 +42,7 @@ export function logitsSpec(description: LogitsModel & ModelFiles): LogitsSpec {
     onnxPath: description.onnxPath,
     expectedSha256: description.expectedSha256,
     padTokenId: description.padTokenId,
-    output: description.task === 'token-classification' ? 'token-logits' : 'row-logits',
+    output: description.task === 'token-classification' ? 'token-logits' : 'sequence-logits',
     labels: description.labels.length,
   };
 }

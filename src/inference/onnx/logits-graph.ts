@@ -6,7 +6,7 @@ import type { OnnxOutline } from './onnx-outline.ts';
  * which is added where the file has another type.
  * @throws Error when there is none, or when it has another shape than the task asks for.
  */
-export function planLogits({ outputs }: OnnxOutline, wanted: 'row-logits' | 'token-logits'): GraphPlan {
+export function planLogits({ outputs }: OnnxOutline, wanted: 'sequence-logits' | 'token-logits'): GraphPlan {
   const named = outputs.find((output) => output.name === 'logits');
   const logits = named ?? (outputs.length === 1 ? outputs[0] : undefined);
   const rank = wanted === 'token-logits' ? 3 : 2;

@@ -3,7 +3,7 @@ import type { LabelTaskOptions } from './task-options.ts';
 
 /** How many texts are made ready for the model at a time: each is as many sequences as there are labels to try. */
 export function textsAtOnce({ labels }: LabelTaskOptions): number {
-  return Math.max(1, Math.floor(limits.rowsAtOnce / Math.max(1, labels?.length ?? 1)));
+  return Math.max(1, Math.floor(limits.sequencesAtOnce / Math.max(1, labels?.length ?? 1)));
 }
 
 /** A list in parts of at most so many. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { stepSchema, stepsOf } from './steps.ts';
 
 /**
  * Two places where @huggingface/tokenizers 0.2 differs from the reference tokenizer (in Rust) for BERT's normalizer
@@ -29,29 +30,7 @@ export function menderFor(tokenizerJson: unknown): (text: string) => string {
   };
 }
 
-const step: z.ZodType<Step> = z.lazy(() =>
-  z.looseObject({
-    type: z.string(),
-    normalizers: z.array(step).optional(),
-    handle_chinese_chars: z.boolean().optional(),
-    lowercase: z.boolean().optional(),
-  }),
-);
-interface Step {
-  type: string;
-  normalizers?: Step[] | undefined;
-  handle_chinese_chars?: boolean | undefined;
-  lowercase?: boolean | undefined;
-}
-const definition = z.looseObject({ normalizer: step.nullish() });
-
-/** The steps of a normalizer, in their order. */
-function stepsOf(normalizer: Step | null | undefined): Step[] {
-  if (!normalizer) {
-    return [];
-  }
-  return normalizer.type === 'Sequence' ? (normalizer.normalizers ?? []).flatMap(stepsOf) : [normalizer];
-}
+const definition = z.looseObject({ normalizer: stepSchema.nullish() });
 
 const SIGMA = /Σ/g;
 /** The reference's ranges; it starts the fifth at 2b920 where BERT's own code has 2b820. */

@@ -2,7 +2,7 @@ import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { idsIn, knownText } from './token-ids.ts';
 import type { PairTokens } from './token-sequence.ts';
 
-/** How a tokenizer writes two texts as one row: the special tokens around them, and which tokens are of type 1. */
+/** How a tokenizer writes two texts as one sequence: the special tokens around them, and which tokens are of type 1. */
 export class PairFrame {
   readonly #opening: readonly number[];
   readonly #middle: readonly number[];

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { stepSchema, stepsOf } from './steps.ts';
 
 /**
  * Finds places where a text may be cut so that the tokens before the cut are those of the whole text.
@@ -12,26 +13,9 @@ export interface SafeCut {
   before(text: string, from: number, to: number): number;
 }
 
-const step: z.ZodType<Step> = z.lazy(() =>
-  z.looseObject({
-    type: z.string(),
-    normalizers: z.array(step).optional(),
-    pretokenizers: z.array(step).optional(),
-    handle_chinese_chars: z.boolean().optional(),
-    use_regex: z.boolean().optional(),
-  }),
-);
-interface Step {
-  type: string;
-  normalizers?: Step[] | undefined;
-  pretokenizers?: Step[] | undefined;
-  handle_chinese_chars?: boolean | undefined;
-  use_regex?: boolean | undefined;
-}
-
 const tokenizerParts = z.looseObject({
-  normalizer: step.nullish(),
-  pre_tokenizer: step.nullish(),
+  normalizer: stepSchema.nullish(),
+  pre_tokenizer: stepSchema.nullish(),
   added_tokens: z.array(z.looseObject({ content: z.string() })).default([]),
 });
 
@@ -58,11 +42,11 @@ export function safeCutOf(tokenizerJson: unknown): SafeCut | null {
     return null;
   }
   const { normalizer, pre_tokenizer: splitter, added_tokens: added } = parts.data;
-  const steps = flatten(normalizer);
+  const steps = stepsOf(normalizer);
   if (!steps.every((each) => LOCAL_NORMALIZERS.has(each.type))) {
     return null;
   }
-  const first = flatten(splitter)[0];
+  const first = stepsOf(splitter)[0];
   const atEverySpace = first !== undefined && SPACE_SPLITTERS.has(first.type);
   // GPT-2's pattern takes the last space of a run as part of the next word, so only the start of a run is safe.
   const atStartOfSpaces = first?.type === 'ByteLevel' && first.use_regex !== false;
@@ -74,14 +58,6 @@ export function safeCutOf(tokenizerJson: unknown): SafeCut | null {
   const han = atEverySpace && steps[0]?.type === 'BertNormalizer' && steps[0].handle_chinese_chars === true;
   const addedHan = added.some((token) => HAN_PATTERN.test(token.content));
   return { before: (text, from, to) => lastCut(text, from, to, atEverySpace, han && !addedHan) };
-}
-
-/** The steps of a normalizer or pre-tokenizer in the order in which they apply. */
-function flatten(part: Step | null | undefined): Step[] {
-  if (!part) {
-    return [];
-  }
-  return part.type === 'Sequence' ? (part.normalizers ?? part.pretokenizers ?? []).flatMap(flatten) : [part];
 }
 
 /** The CJK characters in the basic plane that BERT treats as words, from its `_is_chinese_char`. */

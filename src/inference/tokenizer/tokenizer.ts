@@ -23,7 +23,7 @@ const CHARACTERS_PER_TOKEN = 16;
 
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
- * the limit is `description.maxTokens`, and rows are padded by batch.
+ * the limit is `description.maxTokens`, and sequences are padded by batch.
  * @throws UserError when a file is missing, broken or of a kind the library does not know.
  */
 export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTokens'>): HeadTokenizer {

@@ -31,7 +31,7 @@ export interface VectorSpec extends SessionFile {
 
 /** A session that gives logits: one set for each sequence, or one for each token of it. */
 export interface LogitsSpec extends SessionFile {
-  readonly output: 'row-logits' | 'token-logits';
+  readonly output: 'sequence-logits' | 'token-logits';
   /** Numbers in a set; anything else is a `load` error. */
   readonly labels: number;
 }

@@ -61,7 +61,7 @@ describe('texts that are several rows each', () => {
   it('are made ready in parts that stay under the limit of rows', () => {
     expect(textsAtOnce({ labels: ['a', 'b', 'c'] })).toBe(5461);
     expect(textsAtOnce({ labels: new Array(limits.labels).fill('a') })).toBe(16);
-    expect(textsAtOnce({})).toBe(limits.rowsAtOnce);
+    expect(textsAtOnce({})).toBe(limits.sequencesAtOnce);
   });
 
   it('keep their order', () => {

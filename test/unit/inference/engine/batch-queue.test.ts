@@ -122,7 +122,7 @@ describe('a batch', () => {
 
 it('refuses interactive callers when thousands wait, and takes them again when they were served', async () => {
   const { queue, add } = queueOf();
-  const rows = Array.from({ length: limits.waitingRows }, () => [1]);
+  const rows = Array.from({ length: limits.waitingSequences }, () => [1]);
   void add(rows, ahead);
   await expect(add([[2]], ahead)).rejects.toMatchObject({
     kind: 'busy',

@@ -18,10 +18,10 @@ describe('the logits of a model', () => {
   });
 
   it('are refused when there are several outputs, or of another shape', () => {
-    expect(() => planLogits(readOutline(tinyModel({ finished: true })), 'row-logits')).toThrow(
+    expect(() => planLogits(readOutline(tinyModel({ finished: true })), 'sequence-logits')).toThrow(
       /\(last_hidden_state, sentence_embedding\) holds the logits of each text/,
     );
-    expect(() => planLogits(readOutline(tinyModel()), 'row-logits')).toThrow(/logits of each text/);
+    expect(() => planLogits(readOutline(tinyModel()), 'sequence-logits')).toThrow(/logits of each text/);
   });
 
   it('come as float32 from a file in float16, without the padding', async () => {
