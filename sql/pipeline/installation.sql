@@ -71,7 +71,7 @@ begin
 end
 $$;
 
--- Takes what a pipeline that is gone has left on the books, some thousand rows at a time: whoever has dropped it holds a lock on the
+-- Removes what a dropped pipeline has left on the books, some thousand rows at a time: the session that drops it holds a lock on the
 -- source meanwhile. A worker does the rest.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.clear_books(pipeline int) returns void
@@ -80,7 +80,7 @@ begin
   if exists (select from embedder.pipeline e where e.id = pipeline) then return; end if;
   delete from embedder.job where ctid = any (array(
     select j.ctid from embedder.job j where j.pipeline_id = pipeline limit 2000 for update skip locked));
-  -- After the jobs: whoever fails one now has written its dead letter by then.
+  -- After the jobs: a worker that fails one now has written its dead letter by then.
   delete from embedder.dead_letter where ctid = any (array(
     select d.ctid from embedder.dead_letter d where d.pipeline_id = pipeline limit 2000 for update skip locked));
   delete from embedder.tally where ctid = any (array(

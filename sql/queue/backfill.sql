@@ -197,7 +197,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- next puts its statement together: rows of the source, and results whose row is gone or has left the filter, both bounded by
--- the range, in one order, up to so many. Or, of given keys, those that need a job.
+-- the range, in one order, up to max of them. Or, of given keys, those that need a job.
 create or replace function embedder.generate_next(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
