@@ -9,55 +9,6 @@
 --   enqueue_each(row_keys, fresh)           sql/generated/long_keys.sql
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
 
-create or replace function embedder.create_function(head text, settings text, body text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  execute format('create or replace function embedder.%s language plpgsql set search_path = pg_catalog, pg_temp %s as %L',
-    -- Parameters are written $1, $2: a name in the body always means the user's column of that name.
-    head, settings, '#variable_conflict use_column' || body);
-end
-$$;
-
-create or replace function embedder.create_function(p embedder.pipeline, verb text, head text, settings text, body text) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
-  -- Its owner, who may alter it, could make it run with the rights of its caller, who may be the schema's owner: then it
-  -- must do nothing. Every name is qualified, since the owner may set a search_path as well. The owner is written down here: a
-  -- transaction above READ COMMITTED may be older than the function, and then does not find it in pg_proc. It is looked up
-  -- as well, since the function may have another owner by now.
-  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings,
-    format($f$
-begin
-  if not coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(current_user))::pg_catalog.oid operator(pg_catalog.=) %L::pg_catalog.oid, false) and not exists (
-    select from pg_catalog.pg_proc f
-    where f.oid operator(pg_catalog.=) %L::pg_catalog.regproc::pg_catalog.oid
-      and pg_catalog.pg_get_userbyid(f.proowner) operator(pg_catalog.=) current_user
-  ) then
-    raise insufficient_privilege using message = 'a function of a pipeline runs as its owner only';
-  end if;%s;
-end$f$, (select c.relowner from pg_class c where c.oid = p.source), format('embedder.pipeline_%s_%s', p.id, verb), body))
-$$;
-
--- Functions that do a statement with the rights of the source's owner. Whatever runs code of that owner's (a filter, a
--- trigger or an index of the sidecar's, a cast or a domain of the key's) is done through these by what runs with the rights of
--- the schema's owner.
---   act(statement)   does it
---   ask(statement)   gives back its one value
-create or replace function embedder.generate_actor(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  perform embedder.create_function(p, 'act', '(statement text) returns void', '', e'\nbegin execute $1; end');
-  perform embedder.create_function(p, 'ask', '(statement text, out answer jsonb)', '', e'\nbegin execute $1 into $2; end');
-  perform embedder.own_functions(p);
-end
-$$;
-
-create or replace function embedder.act_as_owner(p embedder.pipeline, statement text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  execute format('select embedder.%I($1)', format('pipeline_%s_act', p.id)) using statement;
-end
-$$;
-
 create or replace function embedder.generate_triggers(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -78,7 +29,7 @@ declare
 begin
   -- A new row has no job, as a rule: a plain insert, which takes 5 us less than an upsert, and the upsert where it has.
   perform embedder.generate_trigger(p, 'inserted', '',
-    format(e'\n    insert into %s (row_key, fresh) %s;%s', embedder.book(p, 'job'), inserted, embedder.wake_statement()) || counted,
+    embedder.enqueue_new_statement(p, inserted) || counted,
     embedder.enqueue_statement(p, inserted) || counted,
     embedder.enqueue_each_statement(p, inserted) || counted,
     case when p.filter is not null then embedder.enqueue_statement(p, everything || ', false from new_rows n') || embedder.recount_statement(p) end);
@@ -106,13 +57,10 @@ begin
     if exists (select from pg_class c join pg_inherits i on i.inhparent = c.oid where c.oid = tg_relid and c.relkind = 'r') then%3$s
       return null;
     end if;
-    delete from embedder.pipeline_%1$s_job;
-    delete from embedder.pipeline_%1$s_dead_letter;
-    delete from embedder.pipeline_%1$s_empty_row;
-    delete from embedder.pipeline_%1$s_tally;%2$s
+%1$s%2$s
     -- It does not see rows that came after its snapshot: their jobs find the rows gone.
     if current_setting('transaction_isolation') not like 'read%%' then%3$s end if;$f$,
-    p.id, case when p.sidecar then format(' truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p)));
+    embedder.forget_all_statement(p), case when p.sidecar then format(e'\n    truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p)));
 
   -- To find the results of its rows everything would be read. A worker does, since the table has another file (sql/pipeline/unseen.sql).
   perform embedder.generate_trigger(p, 'pruned', '', embedder.recount_statement(p));
@@ -133,152 +81,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     else format('%s.%I is not null', row_alias, embedder.result_marker(p)) end
 $$;
 
--- The statement that counts a change of the number of vectors in a target column, which anybody may write.
-create or replace function embedder.tally_vectors(p embedder.pipeline, change text) returns text
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format($f$
-    insert into %s (embedded_rows)
-    select t.change from (select %s) t(change) where t.change operator(pg_catalog.<>) 0;$f$, embedder.book(p, 'tally'), change)
-$$;
-
--- The statement that asks a worker to count again.
-create or replace function embedder.recount_statement(p embedder.pipeline) returns text
-language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select format(e'\n    insert into %s (recount) values (true);', embedder.book(p, 'tally'))
-$$;
-
--- forget takes rows off the books that are gone or have left the filter; its list may name a key more than once. A key that a row
--- has nevertheless (a deferrable key was double for a moment, or went to another row) is queued instead.
---
--- Above READ COMMITTED all of them are queued as well. What came after the snapshot is invisible there: a job then makes
--- PostgreSQL raise 40001, and a result is emptied when a worker finds the row gone.
-create or replace function embedder.generate_forget(p embedder.pipeline) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  -- One plan of lookups for all calls: it may be called for each row of a large update.
-  perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
-    embedder.key_settings(p.source) || replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off',
-    embedder.fill($f$
-declare
-  uncounted bigint;
-  vectors bigint := 0;
-  kept text[];
-  letters text[] := $1 || array(select {{letter_key}} from unnest($1) k(row_key) where octet_length(k.row_key) > {{longest_key}});
-begin
-  -- The dead letter first: embedder.retry_failed makes a job of it, and that one is then found below.
-  delete from embedder.pipeline_{{id}}_dead_letter d where d.row_key = any (letters);
-  with gone as (
-    delete from embedder.pipeline_{{id}}_job j where j.row_key = any ($1) returning j.fresh
-  ) select count(*) filter (where gone.fresh) into uncounted from gone;
-  -- And after the job: a worker that has failed it meanwhile has written its dead letter by now.
-  delete from embedder.pipeline_{{id}}_dead_letter d where d.row_key = any (letters);
-  delete from embedder.pipeline_{{id}}_empty_row e where e.row_key = any ($1);
-  begin
-    kept := array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from {{source}} source where {{same_row}}{{filter}}));
-  exception when undefined_table then
-    -- It has another name now.
-    execute format('select array(select distinct gone.row_key from unnest($1) gone(row_key) where exists (select from %s source where %s))',
-      {{source_oid}}::regclass, {{same_row_if_renamed}}) into kept using $1;
-  end;{{take_results}}
-  if cardinality($1) > uncounted or vectors > 0 then
-    insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows) values (uncounted - cardinality($1), -vectors);
-  end if;
-  if current_setting('transaction_isolation') not like 'read%' then kept := array(select gone.row_key from unnest($1) gone(row_key) union select unnest(kept)); end if;
-  if cardinality(kept) > 0 then perform embedder.pipeline_{{id}}_enqueue(kept); end if;
-end$f$, jsonb_build_object(
-    'id', p.id,
-    'take_results', case when p.sidecar then format($f$
-  with gone as (
-    delete from %s t using unnest($1) gone(row_key) where %s and gone.row_key <> all (kept) returning t.chunk
-  ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
-    embedder.target_of(p), embedder.key_matches(p.source, 't', 'gone.row_key'),
-    embedder.check_sight(p.target_table)) else '' end,
-    'source', p.source,
-    'same_row', embedder.key_matches(p.source, 'source', 'gone.row_key'),
-    'filter', embedder.and_filter(p),
-    'source_oid', p.source::oid,
-    'same_row_if_renamed', quote_literal(embedder.key_matches(p.source, 'source', 'gone.row_key') || embedder.and_filter(p)),
-    'letter_key', embedder.letter_key('k.row_key'),
-    'longest_key', embedder.longest_key())));
-
-  -- The counts by reading everything. Stable, so that they are of the same moment as the tally that they are compared with.
-  perform embedder.create_function(p, 'count', '(out source_rows bigint, out embedded_rows bigint)', ' stable', embedder.fill($f$
-begin
-  select (select count(*) from {{source}} where true{{filter}}), (select count(*) from {{target}} t where {{has_result}}) into $1, $2;{{check}}
-end$f$, jsonb_build_object(
-    'source', p.source,
-    'filter', embedder.and_filter(p),
-    'target', embedder.target_of(p),
-    'has_result', embedder.has_result(p, 't'),
-    'check', embedder.check_tables(p))));
-
-  -- Puts the tally right, after rows have changed while no trigger saw it.
-  perform embedder.create_function(p, 'recount', '() returns void', embedder.key_settings(p.source), embedder.fill($f$
-begin
-  if current_setting('transaction_isolation') not like 'read%' then{{recount_later}} return; end if;
-  delete from embedder.pipeline_{{id}}_empty_row e where not exists (select from {{source}} source where {{row_of_empty}}{{filter}});
-  -- In one statement, and so of one moment.
-  insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows)
-  select c.source_rows - t.source_rows - j.fresh, c.embedded_rows - t.embedded_rows
-  from embedder.pipeline_{{id}}_count() c,
-    (select coalesce(sum(source_rows), 0) as source_rows, coalesce(sum(embedded_rows), 0) as embedded_rows
-      from embedder.pipeline_{{id}}_tally) t,
-    (select count(*) as fresh from embedder.pipeline_{{id}}_job j
-      where j.fresh and exists (select from {{source}} source where {{row_of_job}}{{filter}})) j
-  where c.source_rows <> t.source_rows + j.fresh or c.embedded_rows <> t.embedded_rows;
-end$f$, jsonb_build_object(
-    'id', p.id,
-    'recount_later', embedder.recount_statement(p),
-    'source', p.source,
-    'row_of_job', embedder.key_matches(p.source, 'source', 'j.row_key'),
-    'filter', embedder.and_filter(p),
-    'row_of_empty', embedder.key_matches(p.source, 'source', 'e.row_key'))));
-
-  perform embedder.create_function(p, 'enqueue', '(row_keys text[]) returns void', '', format(
-    e'\nbegin%s\nexception when program_limit_exceeded then\n  perform %s($1, null);\nend',
-    embedder.enqueue_statement(p, 'select row_key, false from unnest($1) row_key'), embedder.book(p, 'enqueue_each')));
-
-  -- Puts the dead letters back on the queue.
-  perform embedder.create_function(p, 'retry', '() returns bigint', '', format($f$
-declare
-  row_keys text[];
-begin
-  with letters as (
-    delete from embedder.pipeline_%1$s_dead_letter where attempts > 0 returning row_key
-  ) select array_agg(row_key) into row_keys from letters;
-  perform embedder.pipeline_%1$s_enqueue(row_keys);
-  return coalesce(cardinality(row_keys), 0);
-end$f$, p.id));
-
-  -- Notes that a trigger could not do its work. Only the first one writes, and nobody waits for it: the writers of a broken
-  -- pipeline must not queue behind each other.
-  perform embedder.create_function(p, 'failed', '(operation text, message text) returns void', '', format($f$
-begin
-  update embedder.pipeline_%1$s_self p set
-    trigger_error = format('its %%s trigger failed, so rows written since are not queued: %%s. Mend the table, then: select embedder.resume_pipeline(%%L)',
-      lower($1), $2, p.name)
-  where p.id = (select s.id from embedder.pipeline_%1$s_self s where s.trigger_error is null for update skip locked);
-end$f$, p.id));
-
-  -- How many of the rows that wait or have failed have a result. A new row does not have one.
-  perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$
-begin
-  return (
-    select count(*) from (
-      select j.row_key from embedder.pipeline_%1$s_job j where not j.fresh
-      union select d.row_key from embedder.pipeline_%1$s_dead_letter d where d.attempts > 0) k
-    where exists (select from %2$s t where %3$s and %4$s));
-end$f$, p.id, embedder.target_of(p), embedder.key_matches(p.source, 't', 'k.row_key'), embedder.has_result(p, 't')));
-end
-$$;
-
--- For functions that look rows up by a list of keys. Through the index, and planned again each time: a plan made while a
--- table was small would read the whole table each time when it has grown, until the next ANALYZE. No JIT: switching a plan off
--- raises its cost, and compiling for that cost takes 100 times as long as the lookup.
-create or replace function embedder.lookup_settings() returns text
-language sql immutable
-return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set jit = off';
-
 -- A trigger runs inside the user's own statement and must never make it fail. When a job is there already, it does if_queued instead; when a
 -- key does not fit into the queue, if_long; when the input or the filter cannot be computed, blindly. When that fails as well, it writes the
 -- error on the pipeline and lets the statement pass. An error that is not the pipeline's (a serialization failure, the user's lock_timeout, a
@@ -288,6 +90,7 @@ return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set ji
 -- SET clauses cost each insert 3 us. So the insert trigger has none, not even for search_path, where the key's type is
 -- a plain one: then its body names the schema of everything in it, the operators included.
 drop function if exists embedder.generate_trigger(embedder.pipeline, text, text, text, text, text);
+
 create or replace function embedder.generate_trigger(
   p embedder.pipeline, verb text, settings text, body text, if_queued text default null, if_long text default null, blindly text default null)
 returns void
@@ -348,6 +151,7 @@ $$;
 -- Gives each member its triggers, and takes them from tables that are not members any more. Only tables whose triggers are not as
 -- they should be are locked. True: there were such tables.
 drop function if exists embedder.place_triggers(embedder.pipeline);
+
 create or replace function embedder.place_triggers(p embedder.pipeline) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

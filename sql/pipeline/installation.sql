@@ -71,26 +71,6 @@ begin
 end
 $$;
 
--- Removes what a dropped pipeline has left on the books, some thousand rows at a time: the session that drops it holds a lock on the
--- source meanwhile. A worker does the rest.
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.clear_books(pipeline int) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-begin
-  if exists (select from embedder.pipeline e where e.id = pipeline) then return; end if;
-  delete from embedder.job where ctid = any (array(
-    select j.ctid from embedder.job j where j.pipeline_id = pipeline limit 2000 for update skip locked));
-  -- After the jobs: a worker that fails one now has written its dead letter by then.
-  delete from embedder.dead_letter where ctid = any (array(
-    select d.ctid from embedder.dead_letter d where d.pipeline_id = pipeline limit 2000 for update skip locked));
-  delete from embedder.tally where ctid = any (array(
-    select t.ctid from embedder.tally t where t.pipeline_id = pipeline limit 2000 for update skip locked));
-  delete from embedder.empty_row where ctid = any (array(
-    select e.ctid from embedder.empty_row e where e.pipeline_id = pipeline limit 2000 for update skip locked));
-end
-$$;
-comment on function embedder.clear_books is 'Deletes jobs, dead letters and counts of a pipeline that is gone. Called by workers.';
-
 -- Pipelines that are gone and still on the books.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.gone_pipelines() returns setof int
@@ -175,9 +155,9 @@ begin
   perform embedder.briefly(embedder.members_of(p.source),
     case when p.sidecar then '{}' else embedder.target_column_statements(p) end
     || array[format('lock table %s in share row exclusive mode', p.source), format('select embedder.place_triggers(%L::embedder.pipeline)', p)]);
-  update embedder.job j set version = default, leased_by = null, due_at = now() where j.pipeline_id = p.id and j.leased_by is not null;
+  perform embedder.recall_jobs(p.id, waiting => true);
   -- New rows that wait and are outside of the filter now must not be counted when their job is done.
-  update embedder.job set fresh = false where ctid = any (array(select j.ctid from embedder.job j where j.pipeline_id = p.id and j.fresh limit 2000));
+  perform embedder.uncount_jobs(p.id);
   if not p.sidecar then perform embedder.make_view(p); end if;
   update embedder.pipeline e set members = embedder.members_of(e.source), uncounted_since = clock_timestamp() where e.id = p.id returning * into p;
   update embedder.pipeline e set fingerprint = embedder.fingerprint_of(p) where e.id = p.id;

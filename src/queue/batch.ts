@@ -150,7 +150,7 @@ function outputColumns(task: string, outputs: readonly (Output | null)[], vector
   ];
 }
 
-/** The pipeline's own function of that name; see sql/generated/batch.sql. */
+/** The pipeline's own function of that name; see sql/generated/read.sql and sql/queue/complete.sql. */
 function pipelineFunction(pipelineId: number, verb: 'read' | 'complete') {
   return sql.id('embedder', `pipeline_${pipelineId}_${verb}`);
 }

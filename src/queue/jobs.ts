@@ -203,7 +203,7 @@ export async function failJobs(
   return { dead, retried: rows.length - dead };
 }
 
-/** The arguments (pipeline, row_keys, versions) that most functions of sql/queue/queue.sql take. */
+/** The arguments (pipeline, row_keys, versions) that most functions of sql/queue/ take. */
 function columns(jobs: readonly Job[]) {
   return sql`${jobs[0]!.pipelineId}, ${jobs.map((job) => job.rowKey)}::text[], ${jobs.map((job) => job.version)}::bigint[]`;
 }

@@ -36,7 +36,7 @@ const RELOAD_MS = 5_000;
  * - busy: it claims up to a window, again and again, until nothing is due; then it takes rows out of backfills, up to two
  *   windows of these as well; and looks each 20 ms while batches are under way. Next: full, or idle when the last of them is done.
  *   Rows of a backfill wait behind all others at the engine, and do not count towards full.
- * - alone: a group of suspects (sql/queue/worker.sql) is under way, one of which may have killed a worker. Nothing else is claimed
+ * - alone: a group of suspects (sql/queue/rescue.sql) is under way, one of which may have killed a worker. Nothing else is claimed
  *   until it is done. It has its turn when nothing else is due, or every five seconds.
  * - idle: it writes `idle` on its row of the register, which makes triggers notify, and looks once more, for jobs
  *   committed before anybody could see that it sleeps. Then it waits: for NOTIFY, and for a poll that starts at 50 ms,

@@ -9,12 +9,12 @@ export type Write = 'update' | 'delete' | 'insert' | 'delete and insert' | 'ask'
 
 /** The parts of the SQL that keep a row from being lost, doubled or stale. Taking one away must break something. */
 export const GUARDS = {
-  'a job asked for again has another version': 'sql/queue/queue.sql, enqueue_statement',
-  'a result is written for the claimed version only': 'sql/generated/batch.sql, complete',
-  'the job and its result are one transaction': 'sql/generated/batch.sql, complete',
-  'a deleted row takes its job and its result with it': 'sql/generated/triggers.sql, forget',
+  'a job asked for again has another version': 'sql/queue/enqueue.sql, enqueue_statement',
+  'a result is written for the claimed version only': 'sql/queue/complete.sql',
+  'the job and its result are one transaction': 'sql/queue/complete.sql',
+  'a deleted row takes its job and its result with it': 'sql/queue/forget.sql',
   'a row is locked while a job is made for it':
-    'sql/generated/batch.sql, row_key; sql/queue/backfill.sql, walk_range',
+    'sql/generated/read.sql, row_key; sql/queue/backfill.sql, walk_range',
   'a lease ends': 'due_at of a leased job',
 } as const;
 export type Guard = keyof typeof GUARDS;

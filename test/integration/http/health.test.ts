@@ -93,14 +93,14 @@ describe('readiness', () => {
     await worker.start();
     await readiness(true);
     await database.query(
-      `update embedder.applied_file set sha256 = reverse(sha256) where name = 'sql/queue/queue.sql'`,
+      `update embedder.applied_file set sha256 = reverse(sha256) where name = 'sql/queue/claim.sql'`,
     );
     expect((await readiness(false)).checks).toEqual({
       ...ALL_WELL,
       schema: 'is of another version: run pgembedder migrate',
     });
     await database.query(
-      `update embedder.applied_file set sha256 = reverse(sha256) where name = 'sql/queue/queue.sql'`,
+      `update embedder.applied_file set sha256 = reverse(sha256) where name = 'sql/queue/claim.sql'`,
     );
     await readiness(true);
   });

@@ -1,36 +1,4 @@
--- The register of running workers.
-
--- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead) and must register again.
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.beat(worker int) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  asleep boolean;
-begin
-  perform set_config('synchronous_commit', 'off', true);
-  update embedder.worker_process set beat_at = now() where id = worker returning idle into asleep;
-  if asleep and (select s.last_value from embedder.asleep s) = 0 then perform setval('embedder.asleep', 1); end if;
-  return found;
-end
-$$;
-
--- Notes what keeps a worker from claiming; null: nothing.
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.note_worker(worker int, note text) returns void
-language sql set search_path = pg_catalog, pg_temp as $$
-  update embedder.worker_process w set note = note_worker.note where w.id = worker
-$$;
-
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.set_idle(worker int, is_idle boolean) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  perform set_config('synchronous_commit', 'off', true);
-  update embedder.worker_process set idle = is_idle, beat_at = now() where id = worker;
-  perform setval('embedder.asleep', (is_idle or exists (
-    select from embedder.worker_process w where w.id <> worker and w.idle and w.listening and w.beat_at >= now() - embedder.worker_timeout()))::int);
-end
-$$;
+-- What becomes of the jobs of a worker that is gone.
 
 -- Notes that a worker begins a batch, before anything of it is in its memory, and that others of its batches have ended.
 -- Callable by: workers, with the rights of the schema's owner.
@@ -125,6 +93,7 @@ $$;
 -- locked when their worker ended, those that were claimed under a number that was gone already. No attempt is counted. It reads along
 -- the index job_due: only leases and backoffs end in the future.
 drop function if exists embedder.free_jobs(int[]);
+
 create or replace function embedder.free_jobs() returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
 declare
@@ -155,57 +124,3 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from embedder.job j left join embedder.worker_process w on w.id = j.leased_by
   where j.leased_by <> worker and embedder.job_state(j) = 'leased' group by j.leased_by, w.beat_at
 $$;
-
--- Writes an error that concerns a whole pipeline, or clears it (null). The time stays that of the first one. Whoever keeps the
--- declaration locked is not waited for for long: it is written at the next occasion. What a look at the tables has found
--- stays until they are followed: rows that can be embedded all the same prove nothing.
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.set_pipeline_error(pipeline int, message text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s' as $$
-begin
-  update embedder.pipeline p set error = message, error_at = case when message is not null then now() end
-  where p.id = set_pipeline_error.pipeline and p.error is distinct from message and (message is not null or p.fingerprint is not null);
-exception when lock_not_available then
-  null;
-end
-$$;
-
--- Marks pipelines whose first filling has ended: every range is walked, and each row that waited then is done or has failed once.
--- Rows that come later do not matter, nor rows that an open transaction has locked. It waits for nobody.
--- Callable by: workers, with the rights of the schema's owner.
-create or replace function embedder.mark_filled() returns setof text
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
-declare
-  p embedder.pipeline;
-begin
-  -- Two workers that end the last two ranges of a run at once each leave it to the other.
-  delete from embedder.backfill_run where id = any (array(
-    select r.id from embedder.backfill_run r
-    where r.error is null and not r.stale and not exists (select from embedder.backfill_range f where f.run_id = r.id) for update skip locked));
-  for p in
-    select * from embedder.pipeline e
-    where e.filled_at is null and e.error is null
-      and not exists (select from embedder.backfill_range f where f.pipeline_id = e.id and f.row_keys is null)
-      and not exists (select from embedder.backfill_run r where r.pipeline_id = e.id and r.error is not null)
-    for update skip locked
-  loop
-    if p.walked_at is null then
-      update embedder.pipeline e set walked_at = clock_timestamp() where e.id = p.id returning * into p;
-    end if;
-    if not exists (select from (
-      select from embedder.job j where j.pipeline_id = p.id and j.asked_at < p.walked_at and j.last_error is null
-      limit 1 for update skip locked) waiting)
-    then
-      update embedder.pipeline e set filled_at = now() where e.id = p.id;
-      return next p.name;
-    end if;
-  end loop;
-end
-$$;
-
-create or replace view embedder.worker as
-select w.id, w.hostname, w.pid, w.version, w.listening, w.idle, w.started_at, w.beat_at,
-  w.beat_at >= now() - embedder.worker_timeout() as alive, w.note
-from embedder.worker_process w;
-comment on column embedder.worker.note is 'What keeps the worker from claiming; null when nothing does.';
-comment on view embedder.worker is 'Running workers; alive is false when the heartbeat is overdue.';

@@ -1,0 +1,40 @@
+-- The register of running workers.
+
+-- Writes a worker's heartbeat. False when it is no longer on the register (it was taken for dead) and must register again.
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.beat(worker int) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  asleep boolean;
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update embedder.worker_process set beat_at = now() where id = worker returning idle into asleep;
+  if asleep and (select s.last_value from embedder.asleep s) = 0 then perform setval('embedder.asleep', 1); end if;
+  return found;
+end
+$$;
+
+-- Notes what keeps a worker from claiming; null: nothing.
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.note_worker(worker int, note text) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  update embedder.worker_process w set note = note_worker.note where w.id = worker
+$$;
+
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.set_idle(worker int, is_idle boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  update embedder.worker_process set idle = is_idle, beat_at = now() where id = worker;
+  perform setval('embedder.asleep', (is_idle or exists (
+    select from embedder.worker_process w where w.id <> worker and w.idle and w.listening and w.beat_at >= now() - embedder.worker_timeout()))::int);
+end
+$$;
+
+create or replace view embedder.worker as
+select w.id, w.hostname, w.pid, w.version, w.listening, w.idle, w.started_at, w.beat_at,
+  w.beat_at >= now() - embedder.worker_timeout() as alive, w.note
+from embedder.worker_process w;
+comment on column embedder.worker.note is 'What keeps the worker from claiming; null when nothing does.';
+comment on view embedder.worker is 'Running workers; alive is false when the heartbeat is overdue.';
