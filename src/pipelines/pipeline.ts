@@ -32,12 +32,13 @@ export async function loadPipelines(database: Database): Promise<Pipeline[]> {
       'model',
       'task',
       'dimensions',
-      'options',
       'chunking',
       'priority',
       'max_attempts',
       'paused',
       'error',
+      // An earlier version let an option be null, which meant that it was not given.
+      sql<PipelineOptions>`jsonb_strip_nulls(options)`.as('options'),
       sql<boolean>`filled_at is not null`.as('filled'),
     ])
     .orderBy('priority', 'desc')

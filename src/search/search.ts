@@ -38,7 +38,7 @@ export const MAX_MATCHES = 1_000;
  */
 export async function findSearchable(database: Database, name: string): Promise<SearchablePipeline> {
   const { rows } = await sql<SearchablePipeline>`
-    select p.name, p.model, p.options, embedder.vector_type() as "vectorType",
+    select p.name, p.model, jsonb_strip_nulls(p.options) as options, embedder.vector_type() as "vectorType",
       (select jsonb_agg(jsonb_build_object('name', k.column_name, 'type', k.type_name) order by k.place)
         from embedder.key_columns(p.source) k) as "keyColumns"
     from embedder.find_searchable(${name}) p
