@@ -85,7 +85,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select format(' and not (%1$s) and not exists (select from %2$s e where e.row_key = %3$s and e.source_hash = %4$s offset 0)'
     ' and not exists (select from %5$s d where d.row_key = %3$s offset 0)',
     case when p.sidecar then format('exists (select from %s and %s offset 0)', there, good) else format('%s and %s', has, good) end,
-    -- Not those that are known to have no text, nor those that wait for a person.
+    -- Not rows that are known to have no text, nor rows with a dead letter.
     embedder.book(p, 'empty_row'), embedder.key_expression(p.source, 'source'), embedder.hash_expression(p, 'source'), embedder.book(p, 'dead_letter'))
   from (select case when p.sidecar then 't' else 'source' end as target) v
   cross join lateral embedder.has_result(p, v.target) has

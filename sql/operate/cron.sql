@@ -61,7 +61,7 @@ begin
 end
 $$;
 
--- From there it can run jobs in other databases.
+-- From that database it can run jobs in others.
 -- Callable by: everybody.
 create or replace function embedder.require_cron(pipeline text, schedule text, command text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

@@ -56,7 +56,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
   where c.relkind in ('r', 'v', 'c')
   union all
-  -- Since PostgreSQL 18 not null is a constraint too; here it is said of the column.
+  -- Since PostgreSQL 18 not null is a constraint too; here it is listed with the column.
   select 'constraint', format('%s.%s', c.relname, k.conname), replace(pg_get_constraintdef(k.oid), space || '.', 'embedder.'), null
   from relations c join pg_constraint k on k.conrelid = c.oid and k.contype <> 'n'
   union all
@@ -99,7 +99,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select a.*, o.name is null as missing, o.definition as present, split_part(a.name, '.', 1) as relation
     from embedder.applied_object a left join embedder.catalog_objects() o using (kind, name)
     where (o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version)
-      -- This file's own were made before the comparison.
+      -- The functions of this file were made before the comparison.
       and a.name !~ '^(our_roles|missing_roles|catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\('
   )
   select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from ' to (embedder_\w+)$') role
@@ -145,7 +145,7 @@ begin
   loop
     execute format('alter %s %I.%I set schema embedder', case r.relkind when 'r' then 'table' else 'type' end, fresh, r.relname);
   end loop;
-  -- Those that have moved point to tables that have not; embedder.mend_constraints makes them again.
+  -- Foreign keys of tables that have moved point to tables that have not; embedder.mend_constraints makes them again.
   for r in
     select k.conname, k.conrelid::regclass as relation from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_class f on f.oid = k.confrelid
     where c.relnamespace <> f.relnamespace and fresh::regnamespace in (c.relnamespace, f.relnamespace)
@@ -190,7 +190,7 @@ begin
 end
 $$;
 
--- Columns that are there and not as the migrations make them: not changed, since rows and views depend on them, but said. Writes
+-- Columns that are not as the migrations make them. They are reported and not changed, since rows and views depend on them. Writes
 -- down what they must be.
 create or replace function embedder.note_other_columns() returns setof text
 language plpgsql set search_path = pg_catalog, pg_temp as $$

@@ -22,7 +22,7 @@ begin
 end
 $$;
 
--- Brings back the pipelines whose rows a restore has lost, and says what became of each. Their tables are found by name.
+-- Brings back the pipelines whose rows a restore has lost, and reports on each. Their tables are found by name.
 create or replace function embedder.restore_declarations() returns setof text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -30,7 +30,7 @@ declare
   p embedder.pipeline;
 begin
   insert into embedder.declaration select e.id, to_jsonb(e) from embedder.pipeline e on conflict (id) do nothing;
-  -- No number is given out that functions, triggers or jobs of another pipeline still bear.
+  -- No number is given out that functions, triggers or jobs of another pipeline still have.
   perform setval(pg_get_serial_sequence('embedder.pipeline', 'id'), greatest(1,
     (select max(id) from embedder.declaration), (select max(pipeline_id) from embedder.job), pg_sequence_last_value(pg_get_serial_sequence('embedder.pipeline', 'id')::regclass),
     (select max(substring(proname from '^pipeline_(\d+)_')::int) from pg_proc where pronamespace = 'embedder'::regnamespace)));

@@ -88,7 +88,7 @@ begin
   -- Each generation has an input of its own.
   update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if changed_filter then
-    -- Rows outside of it lose their result.
+    -- Rows outside of the new filter lose their result.
     perform embedder.command(e.id, 'backfill', '{"stale": true, "anew": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
     perform embedder.command(e.id, 'connect') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
@@ -169,7 +169,7 @@ end
 $$;
 comment on function embedder.drop_next_generation is 'Gives up a change that embedder.alter_pipeline has begun; the live generation stays.';
 
--- The cutover itself, for a generation whose row says that it is wanted. Without force not while rows would lose the result that
+-- The cutover itself, for a generation whose row asks for it. Without force it is refused while rows would lose the result that
 -- they have.
 create or replace function embedder.make_live(next_id int, force boolean default false) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -196,7 +196,7 @@ begin
 end
 $$;
 
--- Rows that have failed in one generation and not in the other: for good, or so far.
+-- Rows that have failed in one generation and not in the other, whether they are tried again or not.
 create or replace function embedder.failed_beyond(next_id int, live_id int) returns bigint
 language sql stable set search_path = pg_catalog, pg_temp as $$
   with failed as (
@@ -254,10 +254,10 @@ begin
   where e.id = next.id returning * into next;
   perform embedder.protect_sidecar(next);
   perform embedder.make_view(next);
-  -- The view of another task has another name. Its function would take along what stands on it; this refuses to.
+  -- The view of another task has another name. Dropping its function would drop all that depends on it; this refuses instead.
   if embedder.view_name(old) <> embedder.view_name(next) then perform embedder.drop_view(old); end if;
   delete from embedder.pipeline e where e.id = old.id;
-  -- What has become of the old one's columns.
+  -- Made again, since the columns of the old generation were renamed or dropped.
   if not old.sidecar then perform embedder.make_view(next); end if;
   update embedder.pipeline e set fingerprint = embedder.fingerprint_of(e) where e.id = next.id;
 end
@@ -310,7 +310,7 @@ begin
         update embedder.pipeline e set index_error = format('it is not made live: %s', sqlerrm) where e.id = p.id;
         return next null;
       when others then
-        -- Something stands on the view, as a rule. It is for a person now, and must not keep the others waiting.
+        -- Usually something depends on the view. A person has to see to that, and other pipelines must not wait for it.
         update embedder.pipeline e set cutover = null,
           index_error = format('it could not be made live: %s. Mend that, then: select embedder.cutover(%L)', sqlerrm, p.name)
         where e.id = p.id;

@@ -38,7 +38,7 @@ begin
     return null;
   end if;
   if new.name <> old.name and old.live then
-    -- Its view bears its name.
+    -- Its view is named after it.
     perform embedder.drop_view(old);
   end if;
   if (new.name, new.input, new.filter, new.chunking, new.target_column)

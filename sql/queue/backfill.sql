@@ -37,13 +37,13 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     and (run.force or not other.force and run.stale >= other.stale)
 $$;
 
--- Whether a backfill looks for results, and for dead letters, whose row is gone. A condition is one on rows that are there.
+-- Whether a backfill looks for results, and for dead letters, whose row is gone. A condition can hold for existing rows only.
 create or replace function embedder.seeks_orphans(run embedder.backfill_run) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select (run.stale or run.force) and run.condition is null
 $$;
 
--- anew: also where one is under way. What has changed may concern rows that it has walked past.
+-- anew: begins another one even while one is under way, since what has changed may concern rows that it has walked past.
 create or replace function embedder.start_backfill(
   p embedder.pipeline, condition text default null, force boolean default false, stale boolean default false, anew boolean default false)
 returns bigint
@@ -64,13 +64,13 @@ begin
       where r.pipeline_id = p.id and r.error is null and embedder.covers(r, run) order by r.id limit 1);
     if ranges > 0 then return ranges; end if;
   end if;
-  -- Those that this one does the work of give way. Their ranges first: in that order a worker locks them.
+  -- Backfills whose work this one does as well are ended. Their ranges go first: a worker locks in that order.
   perform 1 from embedder.backfill_range f join embedder.backfill_run r on r.id = f.run_id
   where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r)) for update of f;
   delete from embedder.backfill_run r where r.pipeline_id = p.id and (r.error is not null or embedder.covers(run, r));
   if run.stale then perform embedder.recall_jobs(p.id); end if;
   if embedder.seeks_orphans(run) then
-    -- Of keys that are too long: nothing says whether their rows are still there. Those that are are found again.
+    -- Dead letters of keys that are too long: it cannot be told whether their rows are still there. The backfill finds those that are.
     delete from embedder.dead_letter d where d.pipeline_id = p.id and d.attempts = 0;
   end if;
   insert into embedder.backfill_run (pipeline_id, condition, force, stale) values (p.id, run.condition, run.force, run.stale)
@@ -90,7 +90,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   reason text;
 begin
-  -- Declared and never run: the statement must be one, and its condition a condition.
+  -- Declared and never run: so the condition has to be one condition, and nothing else.
   execute format(e'prepare embedder_condition as select from %s source where (%s\n)', p.source, condition);
   deallocate embedder_condition;
 exception
@@ -117,8 +117,8 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   <<pipelines>>
   foreach of_pipeline in array pipeline_ids loop
-    -- Ranges that are walked to their end without a row that needs a job are many in a backfill that is done again. Not all
-    -- at once: what becomes due meanwhile waits for this.
+    -- In a backfill that is done again most ranges have no row that needs a job. They are not all walked at once: jobs that
+    -- become due meanwhile would have to wait.
     loop
       more := clock_timestamp() > begun + interval '50 ms';
       exit pipelines when more;
@@ -163,7 +163,7 @@ exception when program_limit_exceeded then
 end
 $$;
 
--- Of these pipelines those of which a backfill has something to walk, in the given order; soon: in a moment only.
+-- Those of the given pipelines whose backfill has rows to walk, in their order; soon: not now, but in a moment.
 -- Callable by: workers, with the rights of the schema's owner.
 create or replace function embedder.backfills_due(pipeline_ids int[]) returns table (pipeline_id int, soon boolean)
 language sql stable set search_path = pg_catalog, pg_temp as $$
@@ -219,7 +219,7 @@ begin
       if exists (select from embedder.pipeline p where p.id = of_pipeline and p.fingerprint is distinct from embedder.fingerprint_of(p)) then
         return;
       end if;
-      -- A name that is not there is one in the condition, or the tables are just being changed. Anything else is the fault of
+      -- An unknown name comes from the condition, or from tables that are just being changed. Anything else is the fault of
       -- the condition, the filter or the rows, which may raise what they like: it stops this backfill, and not the worker.
       if state in ('42P01', '42703', '42883') and r.condition is null then raise; end if;
       update embedder.backfill_run run set error = reason where run.id = r.run_id;
@@ -235,13 +235,13 @@ begin
   begin
     claimed := embedder.make_jobs(of_pipeline, worker, array(select k from unnest(free) k where k not in (select unnest(queued))), lease);
   exception when lock_not_available then
-    -- A result has no row, and somebody's open transaction inserts one. In halves, so that its key is alone in the end.
+    -- A result without a row, while an open transaction inserts this row. In halves, until its key is alone.
     perform embedder.put_aside(r.run_id, part, interval '5 s')
     from (values (free[:cardinality(free) / 2]), (free[cardinality(free) / 2 + 1:])) v(part);
   end;
   if r.row_keys is not null or cardinality(keys) < max_jobs then
     delete from embedder.backfill_range f where f.run_id = r.run_id and f.place = r.place;
-    -- One that looks for what nobody has seen is ended by embedder.end_backfills.
+    -- A backfill that looks for unseen changes is ended by embedder.end_backfills.
     delete from embedder.backfill_run run
     where run.id = r.run_id and not run.stale and not exists (select from embedder.backfill_range f where f.run_id = r.run_id);
   else

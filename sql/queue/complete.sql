@@ -16,7 +16,7 @@ declare
   name text := format('pipeline_%s_complete', p.id);
   f regprocedure;
 begin
-  -- Its parameters are other ones when the task has changed.
+  -- Its parameters change with the task.
   for f in select oid from pg_proc where pronamespace = 'embedder'::regnamespace and proname = name loop
     execute format('drop function %s', f);
   end loop;
@@ -115,8 +115,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from unnest(embedder.result_columns(p)) c
 $$;
 
--- Whether a chunk was written by this pipeline, and not by an earlier one, of the same model perhaps and other options, that
--- has left its sidecar: only then is a chunk of the same text the same vector.
+-- Whether a chunk was written by this pipeline, and not by an earlier one that has left its sidecar, perhaps with the same model
+-- and other options: only then does the same text have the same vector.
 create or replace function embedder.is_own_chunk(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('%1$s.model = %2$L and %1$s.embedded_at >= to_timestamp(%3$s)', row_alias, p.model, extract(epoch from p.created_at))

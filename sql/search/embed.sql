@@ -83,7 +83,7 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := embedder.loopback_name();
   role name := embedder.loopback_role();
-  -- The one that lets an owner who is no superuser connect without a password, where a superuser has granted it.
+  -- dblink_connect_u lets an owner who is not a superuser connect without a password, where a superuser has granted it.
   connect text := case when has_function_privilege(dblink || '.dblink_connect_u(text, text)', 'execute')
     then 'dblink_connect_u' else 'dblink_connect' end;
   open boolean;
@@ -178,7 +178,7 @@ begin
   end if;
   return answer.embedding;
 exception when query_canceled or others then
-  -- In whatever state it is: the next call opens another one.
+  -- The second connection may be in any state: the next call opens another one.
   if dblink is not null then perform embedder.close_loopback(dblink); end if;
   raise;
 end
