@@ -1,15 +1,25 @@
 import { z } from 'zod';
 import { UserError } from './errors.ts';
 import { withSecretFiles } from './secret-files.ts';
+import { type ModelSetting, modelSetting, tasks } from './tasks/tasks.ts';
 
 const seconds = (fallback: number, least = 0.001) => z.coerce.number().min(least).default(fallback);
 
 const count = z.coerce.number().int().min(1).optional();
-const modelChoice = (task: string) =>
-  z
-    .string()
-    .optional()
-    .describe(`The model for ${task} where a command names none, as NAME or NAME:variant.`);
+/** One for each task. */
+const models = Object.fromEntries(
+  tasks.map(({ name, defaultModel }) => [
+    modelSetting(name),
+    z
+      .string()
+      .optional()
+      .describe(
+        defaultModel === null
+          ? `The model for ${name} where a command names none, as NAME or NAME:variant.`
+          : `The model where a command names none, as NAME or NAME:variant. A variant named here is used wherever that model is used. Default: ${defaultModel}.`,
+      ),
+  ]),
+);
 /** What `--device` and PGEMBEDDER_DEVICE may be. */
 export const DEVICE_PATTERN = /^(?:auto|cpu|webgpu|coreml|(?:cuda|dml)(?::\d{1,2})?)$/;
 export const DEVICE_CHOICES = 'auto, cpu, cuda, cuda:1 (the second card), webgpu, coreml or dml';
@@ -29,12 +39,7 @@ const schema = z.object({
       'Your folder of models, laid out as on a hub, ORG/NAME/onnx/*.onnx: `models pull` writes there, and it is searched before the bundled ones. Default: pgembedder/models in XDG_DATA_HOME, else in ~/.local/share.',
     ),
   XDG_DATA_HOME: z.string().optional().describe('See PGEMBEDDER_MODELS_DIR.'),
-  PGEMBEDDER_MODEL_FEATURE_EXTRACTION: modelChoice('feature-extraction').describe(
-    'The model where a command names none, as NAME or NAME:variant. A variant named here is used wherever that model is used. Default: all-MiniLM-L6-v2.',
-  ),
-  PGEMBEDDER_MODEL_TEXT_CLASSIFICATION: modelChoice('text-classification'),
-  PGEMBEDDER_MODEL_ZERO_SHOT_CLASSIFICATION: modelChoice('zero-shot-classification'),
-  PGEMBEDDER_MODEL_TOKEN_CLASSIFICATION: modelChoice('token-classification'),
+  ...models,
   PGEMBEDDER_HUB_URL: z
     .url({ protocol: /^https?$/ })
     .optional()
@@ -133,7 +138,7 @@ function isHttpSetting(setting: string): boolean {
 }
 
 /** Checked settings; the keys are the names of the environment variables. */
-export type Config = z.infer<typeof schema>;
+export type Config = z.infer<typeof schema> & { [Setting in ModelSetting]?: string };
 
 /** One line of the settings table: a variable's name, its default (null: none) and what it means. */
 export interface SettingDescription {

@@ -3,8 +3,6 @@ export { type Connection, type Database, openDatabase } from './database/databas
 export type { MigrationResult } from './database/migrate/migrate.ts';
 export { UserError } from './errors.ts';
 export { EngineError } from './inference/backend/engine-error.ts';
-export type { Entity, LabelResult } from './inference/tasks/label-task.ts';
-export type { LabelTaskOptions } from './inference/tasks/task-options.ts';
 export {
   createEmbedder,
   type EmbedderSettings,
@@ -22,5 +20,7 @@ export {
 } from './pipelines/define.ts';
 export { type WaitSettings, waitFor } from './pipelines/wait-for.ts';
 export type { Match } from './search/search.ts';
+export type { Entity, LabelResult } from './tasks/results.ts';
+export type { LabelTaskOptions } from './tasks/task-options.ts';
 export type { WorkerEvents, WorkerStats } from './worker/events.ts';
 export type { DrainResult, Worker, WorkerState } from './worker/worker.ts';

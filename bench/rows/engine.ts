@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import type { BatchReport } from '../../src/inference/backend/events.ts';
 import type { Embedder as EmbedderClass } from '../../src/inference/embedder.ts';
-import type { ModelDescription } from '../../src/models/description.ts';
+import type { ModelDescription } from '../../src/model-files/description.ts';
 import type { Bench, Figure, Row } from '../row.ts';
 import { alternate } from '../support/alternate.ts';
 import { createModelStore, Embedder, Engine, physicalCores } from '../support/built.ts';
@@ -101,9 +101,7 @@ async function runEngine(
 ): Promise<number> {
   const begin = performance.now();
   const results =
-    model.task === 'feature-extraction'
-      ? await embedder.embedTexts(model, texts)
-      : await embedder.labelTexts(model, texts);
+    'dimensions' in model ? await embedder.embedTexts(model, texts) : await embedder.labelTexts(model, texts);
   const seconds = (performance.now() - begin) / 1_000;
   if (results.some((result) => result instanceof Error)) throw new Error('a text has no result');
   return seconds;

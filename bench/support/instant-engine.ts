@@ -1,5 +1,5 @@
 import type { Backend } from '../../src/inference/backend/backend.ts';
-import type { RunnableModel, ServedModel } from '../../src/models/description.ts';
+import type { RunnableModel, ServedModel } from '../../src/model-files/description.ts';
 import { createModelStore } from './built.ts';
 
 /** What it makes of every text. */
@@ -39,7 +39,7 @@ export class InstantEngine implements Backend {
   }
 
   open(model: RunnableModel) {
-    if (model.task !== 'feature-extraction') throw new Error('it gives vectors only');
+    if (!('dimensions' in model)) throw new Error('it gives vectors only');
     const { name, dimensions } = model;
     this.#vectors.set(dimensions, new Float32Array(dimensions).fill(dimensions ** -0.5));
     return { key: String(dimensions), model: name, normalize: true };

@@ -45,7 +45,7 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 $$;
 
 -- The options of each task, with what their values must be. A worker checks them by the same rules
--- (src/inference/tasks/task-options.ts); test/sql/options.test.ts runs one list of cases against both.
+-- (src/tasks/task-options.ts); test/sql/options.test.ts runs one list of cases against both.
 -- Callable by: everybody.
 create or replace function embedder.known_options(task text) returns table (option text, wanted text)
 language sql immutable set search_path = pg_catalog, pg_temp as $$

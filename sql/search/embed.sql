@@ -225,7 +225,9 @@ begin
     raise exception 'embed has no option "%%"', (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1)
       using errcode = 'invalid_parameter_value', hint = 'Its options: pooling, normalize, dimensions.';
   end if;
-  if options <> '{}' then perform embedder.check_options('feature-extraction', options); end if;
+  if options <> '{}' then
+    perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);
+  end if;
   if $2 is null or coalesce($1, '') !~ '\S' then return null; end if;
   perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);

@@ -3,10 +3,12 @@ import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { Entity, LabelResult } from '../inference/tasks/label-task.ts';
-import { checkTaskOptions, type LabelTaskOptions } from '../inference/tasks/task-options.ts';
+import { givesVectors, type LabelModel } from '../model-files/description.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
-import type { LabelModel } from '../models/description.ts';
+import type { Entity, LabelResult } from '../tasks/results.ts';
+import type { Task } from '../tasks/task.ts';
+import { checkTaskOptions, type LabelTaskOptions } from '../tasks/task-options.ts';
+import { DEFAULT_TASK, labelTaskFor, labelTasks, modelSetting } from '../tasks/tasks.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
@@ -82,13 +84,20 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
 
 /** The model that the settings name for the task to which the flags belong. */
 function standardModel(config: Config, options: ClassifyOptions): ModelChoice {
-  const task = options.labels || options.label ? 'zero-shot' : options.aggregationStrategy ? 'token' : 'text';
-  const choice = defaultModel(config, `${task}-classification`);
+  const task = taskOfFlags(options);
+  const choice = defaultModel(config, task.name);
   if (choice) return choice;
-  if (task === 'zero-shot') return { name: DEFAULT_MODEL };
-  throw new UsageError(`no model for ${task}-classification is named`, {
-    hint: `Give --model ORG/NAME, or set PGEMBEDDER_MODEL_${task.toUpperCase().replace('-', '_')}_CLASSIFICATION`,
+  if (DEFAULT_TASK in task.adapts) return { name: DEFAULT_MODEL };
+  throw new UsageError(`no model for ${task.name} is named`, {
+    hint: `Give --model ORG/NAME, or set ${modelSetting(task.name)}`,
   });
+}
+
+/** The task that has most of the options that the flags give, the first of equals. */
+function taskOfFlags(options: ClassifyOptions): Task {
+  const given = Object.entries(optionsOf(options)).filter(([, value]) => value !== undefined);
+  const known = ({ options: { shape } }: Task) => given.filter(([name]) => name in shape).length;
+  return labelTasks.reduce((best, task) => (known(task) > known(best) ? task : best));
 }
 
 /** The model, for its own task; or, when it gives vectors and labels are named, for choosing the nearest label. */
@@ -98,9 +107,9 @@ function findModel(
   options: ClassifyOptions,
 ): LabelModel {
   const model = embedder.find(name, undefined, { variant });
-  if (model.task !== 'feature-extraction') return model;
-  if (labelsOf(options).length > 0) return embedder.find(name, 'zero-shot-classification', { variant });
-  throw new UserError(`Model '${model.name}' is for feature-extraction and gives no labels`, {
+  if (!givesVectors(model)) return model;
+  if (labelsOf(options).length > 0) return embedder.find(name, labelTaskFor(model.task), { variant });
+  throw new UserError(`Model '${model.name}' is for ${model.task} and gives no labels`, {
     hint: 'Name the labels to choose from with --labels; pgembedder embed prints its vectors',
   });
 }
@@ -109,17 +118,22 @@ function labelsOf({ labels = [], label = [] }: ClassifyOptions): string[] {
   return [...labels, ...label];
 }
 
+/** The flags as options, whatever the task. */
+function optionsOf(options: ClassifyOptions) {
+  const labels = labelsOf(options);
+  return {
+    labels: labels.length > 0 ? labels : undefined,
+    hypothesis_template: options.hypothesisTemplate,
+    multi_label: options.multiLabel,
+    top_k: options.topK,
+    aggregation_strategy: options.aggregationStrategy,
+  };
+}
+
 /** The flags as the task's options; flags that the task does not take are wrong use. */
 function taskOptionsOf({ task }: LabelModel, options: ClassifyOptions): LabelTaskOptions {
-  const labels = labelsOf(options);
   try {
-    return checkTaskOptions(task, {
-      labels: labels.length > 0 ? labels : undefined,
-      hypothesis_template: options.hypothesisTemplate,
-      multi_label: options.multiLabel,
-      top_k: options.topK,
-      aggregation_strategy: options.aggregationStrategy,
-    });
+    return checkTaskOptions(task, optionsOf(options));
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UsageError(error.message, {

@@ -8,6 +8,7 @@ import type { Embedder } from '../inference/embedder.ts';
 import { DEFAULT_MODEL } from '../models/choice.ts';
 import { knownModels } from '../models/known-models.ts';
 import { findSearchable } from '../search/search.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { answer, type Dictionary } from './demo/answer.ts';
 import { fill, load, type Stage } from './demo/fill.ts';
 import { EXAMPLES, readQueries } from './demo/prompt.ts';
@@ -142,7 +143,7 @@ async function playOnce(setting: Setting, query: string, options: DemoOptions): 
 
 /** Has the model loaded. An error shows when the model is used. */
 function warmUp(embedder: Embedder): void {
-  embedder.embedTexts(embedder.find(DEFAULT_MODEL, 'feature-extraction'), ['']).catch(() => {});
+  embedder.embedTexts(embedder.find(DEFAULT_MODEL, featureExtraction.name), ['']).catch(() => {});
 }
 
 /** Until all rows have their vectors; another demo on the same folder may embed some of them. */
@@ -174,7 +175,7 @@ async function play(stage: Stage, query: string, options: DemoOptions): Promise<
   const dictionary: Dictionary = {
     database,
     pipeline: await findSearchable(database, DEMO_TABLE),
-    model: embedder.find(DEFAULT_MODEL, 'feature-extraction'),
+    model: embedder.find(DEFAULT_MODEL, featureExtraction.name),
     embedder,
     rows: filling.rows,
     count: options.k,

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { defaultModel } from '../models/choice.ts';
 import { usedModels } from '../pipelines/list.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { type Check, fail, type State } from './doctor/check.ts';
 import { checkDatabase } from './doctor/database-checks.ts';
 import { checkDevice } from './doctor/device-checks.ts';
@@ -33,7 +34,7 @@ async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }
     checks.push(check);
     if (!options.json) print(formatCheck(check));
   };
-  const standard = defaultModel(environment.config, 'feature-extraction')!.name;
+  const standard = defaultModel(environment.config, featureExtraction.name)!.name;
   let models = [standard];
   try {
     await withDatabase(options, environment, async (open) => {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
 import { shortFloat } from './format.ts';
@@ -33,11 +34,11 @@ async function run(text: string, options: EmbedOptions): Promise<void> {
   const environment = readEnvironment();
   const { name, variant } =
     options.model === undefined
-      ? defaultModel(environment.config, 'feature-extraction')!
+      ? defaultModel(environment.config, featureExtraction.name)!
       : parseChoice(options.model);
   const device = await openDevice(environment, options);
   await withEmbedder(environment, device, async (embedder) => {
-    const model = embedder.find(name, 'feature-extraction', { variant });
+    const model = embedder.find(name, featureExtraction.name, { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
     const [vector] = await embedder.embedTexts(model, [await readText(text)], { prompt });
     if (vector instanceof EngineError) throw vector;

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config.ts';
+import type { Variant } from '../model-files/variants.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { createModelStore, type ModelStore } from '../models/store.ts';
-import type { Variant } from '../models/variants.ts';
 import { createLogger } from './logger.ts';
 
 /** What every command works with, also one without a database. */

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
+import { dimensionsOf, type ModelListing } from '../model-files/description.ts';
 import { catalog } from '../models/catalog.ts';
-import type { ModelListing } from '../models/description.ts';
 import type { ModelStore } from '../models/store.ts';
 import { readEnvironment } from './environment.ts';
 import { formatBytes } from './format.ts';
@@ -40,7 +40,7 @@ function listModels(store: ModelStore): Listed[] {
   const here = store.list().map((model) => ({
     name: model.name,
     task: model.task,
-    dimensions: dimensionsOf(store, model),
+    dimensions: dimensionsHere(store, model),
     variants: model.variants,
     bytes: model.bytes,
     licence: model.licence,
@@ -52,7 +52,7 @@ function listModels(store: ModelStore): Listed[] {
     .map((entry) => ({
       name: entry.name,
       task: entry.task,
-      dimensions: entry.task === 'feature-extraction' ? entry.dimensions : null,
+      dimensions: dimensionsOf(entry),
       variants: [],
       bytes: entry.parameters,
       licence: entry.licence,
@@ -63,10 +63,9 @@ function listModels(store: ModelStore): Listed[] {
 }
 
 /** Null also for a model that cannot be used; `models check` says why. */
-function dimensionsOf(store: ModelStore, { name, task }: ModelListing): number | null {
-  if (task !== 'feature-extraction') return null;
+function dimensionsHere(store: ModelStore, { name }: ModelListing): number | null {
   try {
-    return store.find(name, task).dimensions;
+    return dimensionsOf(store.find(name));
   } catch {
     return null;
   }

@@ -1,6 +1,7 @@
 import { basename, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Config } from '../config.ts';
+import { CPU_VARIANTS, type Variant } from '../model-files/variants.ts';
 import { catalogEntryOf } from '../models/catalog.ts';
 import { type LockedModel, readLock } from '../models/lock.ts';
 import { requireModelName } from '../models/name.ts';
@@ -11,7 +12,6 @@ import { Hub } from '../models/pull/hub.ts';
 import { PUBLIC_HUB } from '../models/pull/hub-requests.ts';
 import { type PullResult, pullModel } from '../models/pull/pull.ts';
 import type { ModelSource } from '../models/pull/source.ts';
-import { CPU_VARIANTS, type Variant } from '../models/variants.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
 import { plural } from './format.ts';

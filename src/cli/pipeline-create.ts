@@ -1,9 +1,10 @@
 import { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
-import { defaultModel, isTask } from '../models/choice.ts';
+import { defaultModel } from '../models/choice.ts';
 import { definePipeline, type PipelineDefinition } from '../pipelines/define.ts';
 import { readMade } from '../pipelines/list.ts';
+import { DEFAULT_TASK, isTask } from '../tasks/tasks.ts';
 import { explainDeclaration } from './declaration-errors.ts';
 import { readEnvironment } from './environment.ts';
 import { plural } from './format.ts';
@@ -61,6 +62,6 @@ export function formatWork(sourceRows: number | null): string {
 }
 
 /** The model that the settings name for a task. The database refuses an unknown task. */
-function standardModel(config: Config, task = 'feature-extraction'): string | undefined {
+function standardModel(config: Config, task: string = DEFAULT_TASK): string | undefined {
   return isTask(task) ? defaultModel(config, task)?.name : undefined;
 }

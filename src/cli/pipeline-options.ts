@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { tasks } from '../tasks/tasks.ts';
 
 /** The flags that `pipeline create` and `pipeline alter` share. */
 export function addDeclarationOptions(command: Command): Command {
   return command
     .option('--model <name>', 'a catalog name, or ORG/NAME')
-    .option('--task <task>', 'feature-extraction, text-classification, zero-shot- or token-classification')
+    .option('--task <task>', tasks.map(({ name }) => name).join(', '))
     .option('--target-column <column>', 'write into this column of the source; added when missing')
     .option('--target-table <table>', 'write into this sidecar table')
     .option(

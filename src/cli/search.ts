@@ -3,6 +3,7 @@ import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
 import { waitFor } from '../pipelines/wait-for.ts';
 import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
 import { formatMilliseconds, oneLine, plural } from './format.ts';
@@ -66,7 +67,7 @@ async function run(name: string, query: string, options: SearchOptions): Promise
     if (options.wait !== undefined) await waitForRows(database, name, options.wait);
     const device = await openDevice(environment, options);
     await withEmbedder(environment, device, async (embedder) => {
-      const model = embedder.find(pipeline.model, 'feature-extraction');
+      const model = embedder.find(pipeline.model, featureExtraction.name);
       const begin = performance.now();
       const vector = await embedQuery(embedder, model, await readText(query), pipeline.options);
       const embedded = performance.now();

@@ -1,29 +1,27 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
+import { checkTexts } from '../limits.ts';
 import type {
+  FindOptions,
   LabelModel,
   LogitsModel,
-  ModelTask,
   RunnableModel,
   ServedModel,
-  ServedModelOf,
   VectorModel,
-} from '../models/description.ts';
-import type { FindOptions } from '../models/store.ts';
+} from '../model-files/description.ts';
+import type { LabelResult } from '../tasks/results.ts';
+import { type LabelTaskOptions, labelTask } from '../tasks/task-options.ts';
+import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
+import type { TextTokenizer, Tokenizer } from '../tasks/text-tokenizer.ts';
 import type { Backend } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
-import { checkTexts } from './backend/limits.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import { batchKey, type SessionOptions, type SessionState } from './backend/session.ts';
-import type { TextTokenizer, Tokenizer } from './backend/text-tokenizer.ts';
 import { SequenceRunner } from './batches/sequence-runner.ts';
+import { OpenText } from './labels/open-text.ts';
+import { inParts, textsAtOnce } from './labels/parts.ts';
+import { Similarity } from './labels/similarity.ts';
 import { vectorCutter } from './results/cut-vector.ts';
-import type { LabelResult } from './tasks/label-task.ts';
-import { OpenText } from './tasks/open-text.ts';
-import { inParts, textsAtOnce } from './tasks/parts.ts';
-import { Similarity } from './tasks/similarity.ts';
-import type { LabelTaskOptions } from './tasks/task-options.ts';
-import { labelTask } from './tasks/tasks.ts';
 
 export interface EmbedderOptions {
   /** What runs models. */
@@ -74,7 +72,7 @@ export interface TextEmbedder {
    * @throws UserError when there is none, or it cannot be used for the task
    */
   find(name: string, task?: undefined, options?: FindOptions): ServedModel;
-  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
   /** The tokenizer of a model, loaded once. @throws UserError when it cannot be loaded */
   tokenizer(model: ServedModel): Tokenizer;
   /** Texts of pipelines may be given in one call, and so share batches, where this is the same. */
@@ -133,8 +131,8 @@ export class Embedder implements TextEmbedder {
   }
 
   find(name: string, task?: undefined, options?: FindOptions): ServedModel;
-  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
-  find(name: string, task?: ModelTask, options?: FindOptions): ServedModel {
+  find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  find(name: string, task?: string, options?: FindOptions): ServedModel {
     for (const backend of this.#backends.keys()) {
       const model = backend.find(name, task, options);
       if (model) return model;

@@ -3,11 +3,13 @@ import { EngineError } from '../inference/backend/engine-error.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import { type EngineSettings, openEmbedder } from '../inference/open-embedder.ts';
-import type { LabelResult } from '../inference/tasks/label-task.ts';
-import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
+import { givesVectors, type Pooling } from '../model-files/description.ts';
 import { parseChoice } from '../models/choice.ts';
-import type { Pooling } from '../models/description.ts';
 import { modelsDirectory } from '../models/places.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
+import type { LabelResult } from '../tasks/results.ts';
+import type { LabelTaskOptions } from '../tasks/task-options.ts';
+import { labelTaskFor } from '../tasks/tasks.ts';
 import { standardLogger } from './logger.ts';
 
 /** Settings of an embedder, all of them optional. */
@@ -84,7 +86,7 @@ class EmbedderModels implements TextModels {
     { inputType = 'passage', prompt, ...settings }: EmbedSettings = {},
   ): Promise<Float32Array[]> {
     const choice = parseChoice(name, 'the model');
-    const model = this.#embedder.find(choice.name, 'feature-extraction', choice);
+    const model = this.#embedder.find(choice.name, featureExtraction.name, choice);
     return withoutErrors(
       await this.#embedder.embedTexts(model, texts, {
         ...settings,
@@ -101,10 +103,9 @@ class EmbedderModels implements TextModels {
   ): Promise<LabelResult[]> {
     const choice = parseChoice(name, 'the model');
     const found = this.#embedder.find(choice.name, undefined, choice);
-    const model =
-      found.task === 'feature-extraction'
-        ? this.#embedder.find(choice.name, 'zero-shot-classification', choice)
-        : found;
+    const model = givesVectors(found)
+      ? this.#embedder.find(choice.name, labelTaskFor(found.task), choice)
+      : found;
     return withoutErrors(await this.#embedder.labelTexts(model, texts, options));
   }
 

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { dimensionsOf } from '../model-files/description.ts';
 import { packageRoot } from '../package-root.ts';
-import { POOLINGS } from './description.ts';
+import { type TaskName, type TaskNamed, tasks } from '../tasks/tasks.ts';
 
 /** The folder with `catalog.json` and the models that come with the package. */
 export const bundledModelsDirectory = join(packageRoot, 'models');
@@ -37,28 +38,24 @@ const common = {
   files: z.array(pinnedFile),
 };
 
-const vectorEntry = z.strictObject({
-  ...common,
-  task: z.literal('feature-extraction'),
-  /** Numbers in a vector. */
-  dimensions: z.int().positive(),
-  pooling: z.enum(POOLINGS),
-  normalize: z.boolean(),
-  /** Put before a text, by its role; '' for nothing. */
-  prompts: z.strictObject({ query: z.string(), passage: z.string() }),
-});
-
-/** A model that gives labels; their names are in its `config.json`. */
-const labelEntry = z.strictObject({
-  ...common,
-  task: z.enum(['text-classification', 'zero-shot-classification', 'token-classification']),
-});
-
 const catalogSchema = z.strictObject({
-  models: z.array(z.discriminatedUnion('task', [vectorEntry, labelEntry])),
+  models: z.array(
+    z.discriminatedUnion(
+      'task',
+      // The compiler does not follow the loop.
+      tasks.map(({ name, stated }) =>
+        z.strictObject({ ...common, task: z.literal(name), ...stated }),
+      ) as unknown as [z.ZodType<CatalogEntry> & z.core.$ZodTypeDiscriminable],
+    ),
+  ),
 });
 
-export type CatalogEntry = z.infer<typeof catalogSchema>['models'][number];
+/** A model of the catalog, with what its task has it state. */
+export type CatalogEntry = EntryOf<TaskName>;
+
+type EntryOf<Name extends TaskName> = Name extends TaskName
+  ? z.infer<z.ZodObject<typeof common>> & { task: Name } & z.infer<z.ZodObject<TaskNamed<Name>['stated']>>
+  : never;
 
 let entries: readonly CatalogEntry[] | undefined;
 
@@ -77,12 +74,12 @@ export function catalogEntryOf(name: string): CatalogEntry | undefined {
   );
 }
 
-/** The catalog for the table embedder.model; `dimensions` is null for a task without vectors. */
+/** The catalog for the table embedder.model; `dimensions` is null for a model without vectors. */
 export function catalogModels() {
   return catalog().map((entry) => ({
     name: entry.name,
     task: entry.task,
-    dimensions: entry.task === 'feature-extraction' ? entry.dimensions : null,
+    dimensions: dimensionsOf(entry),
     max_tokens: entry.max_tokens,
   }));
 }

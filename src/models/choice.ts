@@ -1,10 +1,10 @@
 import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
-import type { ModelTask } from './description.ts';
-import { CPU_VARIANTS, isVariant, type Variant } from './variants.ts';
+import { CPU_VARIANTS, isVariant, type Variant } from '../model-files/variants.ts';
+import { DEFAULT_TASK, modelSetting, taskNamed, tasks } from '../tasks/tasks.ts';
 
 /** The model of a pipeline or a call that names none, and for which nothing else is set. */
-export const DEFAULT_MODEL = 'all-MiniLM-L6-v2';
+export const DEFAULT_MODEL = taskNamed(DEFAULT_TASK).defaultModel!;
 
 /** A model, and its variant where one is named. */
 export interface ModelChoice {
@@ -28,35 +28,23 @@ export function parseChoice(text: string, by = '--model'): ModelChoice {
   return { name, variant };
 }
 
-/** The setting that names a task's model. */
-const SETTINGS = {
-  'feature-extraction': 'PGEMBEDDER_MODEL_FEATURE_EXTRACTION',
-  'text-classification': 'PGEMBEDDER_MODEL_TEXT_CLASSIFICATION',
-  'zero-shot-classification': 'PGEMBEDDER_MODEL_ZERO_SHOT_CLASSIFICATION',
-  'token-classification': 'PGEMBEDDER_MODEL_TOKEN_CLASSIFICATION',
-} as const satisfies Record<ModelTask, keyof Config>;
-
-/** Whether this is the name of a task. */
-export function isTask(text: string): text is ModelTask {
-  return Object.hasOwn(SETTINGS, text);
-}
-
 /**
- * The model for a task where a call or a pipeline names none: the task's setting, else the bundled model for
- * feature-extraction and none for the others.
+ * The model for a task where a call or a pipeline names none: the task's setting, else its default; null where it has none.
  * @throws UserError for a setting that cannot be read
  */
-export function defaultModel(config: Config, task: ModelTask): ModelChoice | null {
-  const set = config[SETTINGS[task]];
-  if (set === undefined) return task === 'feature-extraction' ? { name: DEFAULT_MODEL } : null;
-  return parseChoice(set, SETTINGS[task]);
+export function defaultModel(config: Config, task: string): ModelChoice | null {
+  const { defaultModel: name } = taskNamed(task);
+  const setting = modelSetting(task);
+  const set = config[setting];
+  if (set !== undefined) return parseChoice(set, setting);
+  return name === null ? null : { name };
 }
 
 /** The variants that the tasks' settings name, by model. Every use of the model takes that variant. */
 export function pinnedVariants(config: Config): Map<string, Variant> {
   const pins = new Map<string, Variant>();
-  for (const task of Object.keys(SETTINGS) as ModelTask[]) {
-    const choice = defaultModel(config, task);
+  for (const { name } of tasks) {
+    const choice = defaultModel(config, name);
     if (choice?.variant) pins.set(choice.name, choice.variant);
   }
   return pins;

@@ -1,10 +1,16 @@
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.ts';
+import { dimensionsOf } from '../model-files/description.ts';
 import { catalogModels } from './catalog.ts';
 import type { ModelStore } from './store.ts';
 
-/** A model as the table embedder.model holds it. */
-export type KnownModel = ReturnType<typeof catalogModels>[number];
+/** A model as the table embedder.model holds it: `dimensions` is null for one without vectors. */
+export interface KnownModel {
+  name: string;
+  task: string;
+  dimensions: number | null;
+  max_tokens: number;
+}
 
 /** The catalog's models, and those that lie in the user's own folders. */
 export function knownModels(store: ModelStore, logger?: Logger): KnownModel[] {
@@ -21,8 +27,7 @@ export function foundModels(store: ModelStore, logger?: Logger): KnownModel[] {
     .flatMap(({ name }) => {
       try {
         const model = store.find(name);
-        const dimensions = model.task === 'feature-extraction' ? model.dimensions : null;
-        return [{ name, task: model.task, dimensions, max_tokens: model.maxTokens }];
+        return [{ name, task: model.task, dimensions: dimensionsOf(model), max_tokens: model.maxTokens }];
       } catch (error) {
         logger?.warn({ model: name, reason: messageOf(error) }, 'model left out');
         return [];

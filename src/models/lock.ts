@@ -3,8 +3,8 @@ import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../errors.ts';
+import { CPU_VARIANTS } from '../model-files/variants.ts';
 import { isModelName } from './name.ts';
-import { CPU_VARIANTS } from './variants.ts';
 
 /** Lies in a models folder and says exactly what was pulled into it; made to be kept under version control. */
 export const LOCK_FILE_NAME = 'models.lock.json';

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
+import { CPU_VARIANTS, type OnnxFile, onnxFilesAmong, type Variant } from '../model-files/variants.ts';
 import type { CatalogEntry } from './catalog.ts';
 import type { LockedModel } from './lock.ts';
-import { CPU_VARIANTS, type OnnxFile, onnxFilesAmong, type Variant } from './variants.ts';
 
 /** The ONNX file that is to be loaded, by its path within the model's folder. */
 export interface ChosenOnnx extends OnnxFile {

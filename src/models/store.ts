@@ -1,14 +1,15 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UserError } from '../errors.ts';
+import type { FindOptions, LocalModel, ModelDescription, ModelListing } from '../model-files/description.ts';
+import { readModelConfig } from '../model-files/model-folder.ts';
+import { CPU_VARIANTS, isExternalDataOf, type Variant } from '../model-files/variants.ts';
+import { type ModelOf, type TaskName, taskOf } from '../tasks/tasks.ts';
 import { bundledModelsDirectory, type CatalogEntry, catalogEntryOf } from './catalog.ts';
 import { describeModel, forTask, requireTask } from './describe.ts';
-import type { LocalModel, ModelDescription, ModelListing, ModelOf, ModelTask } from './description.ts';
 import { readLock } from './lock.ts';
-import { readModelConfig, taskOf } from './model-folder.ts';
 import { requireModelName } from './name.ts';
 import { chooseOnnx, onnxFilesIn } from './onnx-choice.ts';
-import { CPU_VARIANTS, isExternalDataOf, type Variant } from './variants.ts';
 
 /** Finds models in folders on this machine; it never fetches anything. */
 export interface ModelStore {
@@ -23,18 +24,13 @@ export interface ModelStore {
    */
   find(name: string, task?: undefined, options?: FindOptions): LocalModel;
   /**
-   * The same for one task. A model that gives vectors is for zero-shot classification as well.
-   * @throws UserError also when the model is not for this task
+   * The same for a task.
+   * @throws UserError also when the model is not for this task, and cannot be used for it as well
    */
-  find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
+  find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
+  find(name: string, task: string | undefined, options?: FindOptions): ModelDescription;
   /** Every folder that looks like a model, the first of each name. Broken ones are listed too. */
   list(): ModelListing[];
-}
-
-/** Which variant of a model is wanted. */
-export interface FindOptions {
-  /** This variant. Default: the pinned one, else the first in the order of preference that is there. */
-  readonly variant?: Variant | undefined;
 }
 
 /** Where a store looks, and what it prefers. */
@@ -57,11 +53,12 @@ export function createModelStore(options: StoreOptions): ModelStore {
   ];
   const pins = new Map([...pinned].map(([name, variant]) => [shownName(name), variant]));
   function find(name: string, task?: undefined, options?: FindOptions): LocalModel;
-  function find<Task extends ModelTask>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
-  function find(name: string, task?: ModelTask, { variant }: FindOptions = {}): ModelDescription {
+  function find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ModelOf<Task>;
+  function find(name: string, task: string | undefined, options?: FindOptions): ModelDescription;
+  function find(name: string, task?: string, { variant }: FindOptions = {}): ModelDescription {
     const { directory, parent, entry } = findFolder(directories, name);
     const shown = entry?.name ?? name;
-    const found = entry?.task ?? taskOf(readModelConfig(directory));
+    const found = entry?.task ?? taskOf(readModelConfig(directory)).name;
     if (task !== undefined) {
       requireTask(shown, found, task);
     }
@@ -120,7 +117,7 @@ function listing(
   const files = onnxFilesIn(directory, order);
   let task: ModelListing['task'] = null;
   try {
-    task = entry?.task ?? taskOf(readModelConfig(directory));
+    task = entry?.task ?? taskOf(readModelConfig(directory)).name;
   } catch {
     // Listed without a task: `find` says what is wrong with it.
   }

@@ -1,9 +1,10 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
+import { taskNamed } from '../tasks/tasks.ts';
 import type { Job } from './jobs.ts';
 
-/** What a classification task gives, for the columns label, score and detail of the target. */
+/** What a task gives that labels texts or parts of them; the columns label, score and detail of the target. */
 export interface Labels {
   readonly label: string | null;
   readonly score: number | null;
@@ -140,7 +141,7 @@ function chunkColumns(results: readonly Result[]) {
 }
 
 function outputColumns(task: string, outputs: readonly (Output | null)[], vectorOid: number) {
-  if (task === 'feature-extraction')
+  if (taskNamed(task).result === 'vector')
     return [sql`${encodeVectors(outputs as (Float32Array | null)[], vectorOid)}`];
   const labels = outputs as (Labels | null)[];
   return [

@@ -7,7 +7,7 @@ import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { VectorModel } from '../models/description.ts';
+import type { VectorModel } from '../model-files/description.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */
 export interface SearchablePipeline {

@@ -1,16 +1,13 @@
 import type { Priority } from '../inference/backend/priority.ts';
 import type { DoneText, TextEmbedder } from '../inference/embedder.ts';
-import type { LabelTaskOptions } from '../inference/tasks/task-options.ts';
+import { givesVectors } from '../model-files/description.ts';
 import type { Output } from '../queue/batch.ts';
 import type { ServedPipeline } from './served-pipelines.ts';
 import type { ModelText } from './work-item.ts';
 
 /** Pipelines with the same key can share batches. */
 export function sharedBatchKey(embedder: TextEmbedder, { model, pipeline }: ServedPipeline): string {
-  return embedder.callKey(
-    model,
-    model.task === 'feature-extraction' ? vectorOptions(pipeline) : labelOptions(pipeline),
-  );
+  return embedder.callKey(model, givesVectors(model) ? vectorOptions(pipeline) : pipeline.options);
 }
 
 /**
@@ -37,19 +34,14 @@ export async function computeTexts(
       }),
     );
   };
-  if (model.task === 'feature-extraction') {
+  if (givesVectors(model)) {
     await embedder.embedTexts(model, texts, { ...vectorOptions(pipeline), priority, onBatch });
   } else {
-    await embedder.labelTexts(model, texts, { ...labelOptions(pipeline), priority, onBatch });
+    await embedder.labelTexts(model, texts, { ...pipeline.options, priority, onBatch });
   }
 }
 
 function vectorOptions({ options, dimensions }: ServedPipeline['pipeline']) {
   const { pooling, normalize } = options;
   return { pooling, normalize, dimensions: dimensions! };
-}
-
-function labelOptions({ options }: ServedPipeline['pipeline']): LabelTaskOptions {
-  const { top_k, labels, hypothesis_template, multi_label, aggregation_strategy } = options;
-  return { top_k, labels, hypothesis_template, multi_label, aggregation_strategy };
 }

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Connection } from '../database/database.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
 import type { EngineSettings } from '../inference/open-embedder.ts';
-import type { Variant } from '../models/variants.ts';
+import type { Variant } from '../model-files/variants.ts';
 import type { Backoff } from '../queue/jobs.ts';
 
 /** How a worker works; only the connection and the logger must be given. */

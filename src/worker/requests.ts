@@ -2,10 +2,10 @@ import { UNDEFINED_OBJECT } from '../database/errors.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import { limits } from '../inference/backend/limits.ts';
 import type { SequenceResult } from '../inference/backend/run.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import type { VectorModel } from '../models/description.ts';
+import { limits } from '../limits.ts';
+import type { VectorModel } from '../model-files/description.ts';
 import {
   answerRequests,
   claimRequests,
@@ -14,6 +14,7 @@ import {
   refuseRequests,
   releaseRequests,
 } from '../queue/requests.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import type { WorkerContext } from './context.ts';
 import { Signal } from './signal.ts';
 
@@ -125,7 +126,7 @@ export class Requests {
     const { database, vectorOid } = this.#context;
     let model: VectorModel;
     try {
-      model = this.#embedder.find(requests[0]!.model, 'feature-extraction');
+      model = this.#embedder.find(requests[0]!.model, featureExtraction.name);
     } catch (error) {
       return refuseRequests(database, requests, refusalOf(error, UNDEFINED_OBJECT));
     }

@@ -3,10 +3,10 @@ import type { Chunking } from '../chunking/types.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/embedder.ts';
-import { checkTaskOptions } from '../inference/tasks/task-options.ts';
-import type { ServedModel } from '../models/description.ts';
+import { givesVectors, type ServedModel } from '../model-files/description.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { noteWorker } from '../queue/workers.ts';
+import { checkTaskOptions } from '../tasks/task-options.ts';
 import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
 
@@ -219,7 +219,7 @@ export class ServedPipelines {
   #serve(pipeline: Pipeline): ServedPipeline {
     checkTaskOptions(pipeline.task, pipeline.options);
     const model = this.#embedder.find(pipeline.model, pipeline.task);
-    if (model.task === 'feature-extraction' && model.dimensions < pipeline.dimensions!) {
+    if (givesVectors(model) && model.dimensions < pipeline.dimensions!) {
       throw new UserError(
         `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,
         {
@@ -232,8 +232,7 @@ export class ServedPipelines {
     } catch (error) {
       throw error instanceof UserError ? error : new UserError(messageOf(error), { cause: error });
     }
-    const prompt =
-      model.task === 'feature-extraction' ? (pipeline.options.prompt ?? model.prompts.passage) : '';
+    const prompt = givesVectors(model) ? (pipeline.options.prompt ?? model.prompts.passage) : '';
     return { pipeline, model, prompt, chunking: pipeline.chunking && chunkingOf(pipeline.chunking) };
   }
 }

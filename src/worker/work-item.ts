@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { splitTextInSlices } from '../chunking/chunking.ts';
 import type { Chunk } from '../chunking/types.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import type { Tokenizer } from '../inference/backend/text-tokenizer.ts';
 import type { ChunkResult, Output, Result, RowInput } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
+import type { Tokenizer } from '../tasks/text-tokenizer.ts';
 import type { ServedPipeline } from './served-pipelines.ts';
 
 /** A text that the model is to be given. */

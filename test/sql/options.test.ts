@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseChunking } from '../../src/chunking/parse-chunking.ts';
-import { checkTaskOptions, optionNames } from '../../src/inference/tasks/task-options.ts';
-import type { ModelTask } from '../../src/models/description.ts';
+import { checkTaskOptions, optionNames } from '../../src/tasks/task-options.ts';
+import type { TaskName } from '../../src/tasks/tasks.ts';
 import { chunkingCases, taskOptionCases } from '../support/option-cases.ts';
 import { createMigratedDatabase, type MigratedDatabase } from '../support/pgembedder.ts';
 import { createRole } from '../support/postgres.ts';
@@ -29,7 +29,7 @@ const shown = (value: unknown) => JSON.stringify(value).slice(0, 80);
 const wherever = (accepted: boolean) => ({ sql: accepted, typescript: accepted });
 
 describe.each(Object.entries(taskOptionCases))('%s', (name, { needed, options }) => {
-  const task = name as ModelTask;
+  const task = name as TaskName;
   const check = async (given: object) => ({
     sql: await inSql('embedder.check_options($1, $2::jsonb)', task, JSON.stringify(given)),
     typescript: await accepts(() => checkTaskOptions(task, given)),

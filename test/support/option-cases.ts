@@ -1,4 +1,4 @@
-import type { ModelTask } from '../../src/models/description.ts';
+import type { TaskName } from '../../src/tasks/tasks.ts';
 
 /** Values of an option that are right, and values that are wrong; as JSON has them. */
 export interface OptionCases {
@@ -17,7 +17,7 @@ const long = (characters: number) => '\u{1f600}'.repeat(characters);
 
 /** Cases of each option of each task, with the other options that the task cannot do without. */
 export const taskOptionCases: Readonly<
-  Record<ModelTask, { needed: object; options: Readonly<Record<string, OptionCases>> }>
+  Record<TaskName, { needed: object; options: Readonly<Record<string, OptionCases>> }>
 > = {
   'feature-extraction': {
     needed: {},

@@ -5,7 +5,6 @@ import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrate/migrate.ts';
 import type { EngineError } from '../../src/inference/backend/engine-error.ts';
 import type { SequenceResult } from '../../src/inference/backend/run.ts';
-import type { Tokenizer } from '../../src/inference/backend/text-tokenizer.ts';
 import {
   Embedder,
   type EmbedOptions,
@@ -13,10 +12,11 @@ import {
   type TextEmbedder,
 } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine/engine.ts';
-import type { LabelResult } from '../../src/inference/tasks/label-task.ts';
+import type { LabelModel, ServedModel, VectorModel } from '../../src/model-files/description.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
-import type { LabelModel, ServedModel, VectorModel } from '../../src/models/description.ts';
 import { createModelStore } from '../../src/models/store.ts';
+import type { LabelResult } from '../../src/tasks/results.ts';
+import type { Tokenizer } from '../../src/tasks/text-tokenizer.ts';
 import type { WorkerOptions } from '../../src/worker/options.ts';
 import { createWorker, type DrainResult, type Worker } from '../../src/worker/worker.ts';
 import { createDatabase, type DatabaseOptions, type TestDatabase } from './postgres.ts';

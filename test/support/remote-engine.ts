@@ -4,8 +4,8 @@ import type { EngineError } from '../../src/inference/backend/engine-error.ts';
 import type { BackendEvents } from '../../src/inference/backend/events.ts';
 import type { CallOptions, SequenceResult } from '../../src/inference/backend/run.ts';
 import type { BackendSession, SessionOptions } from '../../src/inference/backend/session.ts';
-import type { TextTokenizer } from '../../src/inference/backend/text-tokenizer.ts';
-import type { RunnableModel, VectorModel } from '../../src/models/description.ts';
+import type { RunnableModel, VectorModel } from '../../src/model-files/description.ts';
+import type { TextTokenizer } from '../../src/tasks/text-tokenizer.ts';
 import { fakeVector } from './pgembedder.ts';
 
 /** A model elsewhere: there is no folder with its files. */

@@ -1,7 +1,7 @@
 import type { Database } from '../../database/database.ts';
 import { readWords } from '../../database/demo-table.ts';
 import type { Embedder } from '../../inference/embedder.ts';
-import type { VectorModel } from '../../models/description.ts';
+import type { VectorModel } from '../../model-files/description.ts';
 import { embedQuery, findNearest, type SearchablePipeline } from '../../search/search.ts';
 import { formatCount, formatMilliseconds, oneLine } from '../format.ts';
 import { colours, errorColours, print, printJson, say, width } from '../output.ts';

@@ -2,7 +2,8 @@ import { UserError } from '../../errors.ts';
 import { EngineError } from '../../inference/backend/engine-error.ts';
 import type { Device } from '../../inference/devices/device.ts';
 import type { Embedder } from '../../inference/embedder.ts';
-import type { ServedModel } from '../../models/description.ts';
+import { givesVectors, type ServedModel } from '../../model-files/description.ts';
+import { taskNamed } from '../../tasks/tasks.ts';
 import { withEmbedder } from '../embedder.ts';
 import type { Environment } from '../environment.ts';
 import { formatMilliseconds } from '../format.ts';
@@ -43,13 +44,12 @@ function checksumOf(model: ServedModel): string {
 /** Runs a model once, and says what it gives. @throws EngineError */
 async function tryModel(embedder: Embedder, model: ServedModel): Promise<string> {
   const texts = ['a small cat'];
-  if (model.task === 'feature-extraction') {
+  if (givesVectors(model)) {
     const [vector] = await embedder.embedTexts(model, texts);
     if (vector instanceof EngineError) throw vector;
     return `${vector!.length} dimensions`;
   }
-  const options = model.task === 'zero-shot-classification' ? { labels: ['animal'] } : {};
-  const [result] = await embedder.labelTexts(model, texts, options);
+  const [result] = await embedder.labelTexts(model, texts, taskNamed(model.task).trial);
   if (result instanceof EngineError) throw result;
   return model.task;
 }

@@ -1,9 +1,8 @@
-import type { ModelTask, RunnableModel, ServedModel } from '../../models/description.ts';
-import type { FindOptions } from '../../models/store.ts';
+import type { FindOptions, RunnableModel, ServedModel } from '../../model-files/description.ts';
+import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
 import type { BackendEvents } from './events.ts';
 import type { CallOptions, SequenceResult } from './run.ts';
 import type { BackendSession, SessionOptions, SessionState } from './session.ts';
-import type { TextTokenizer } from './text-tokenizer.ts';
 
 /** How the sequences of a session are cut into batches. */
 export interface BatchPlan {
@@ -29,7 +28,7 @@ export interface Backend<
    * The model of this name, for this task if one is named. Undefined where the name is not one of this backend's.
    * @throws UserError when it is one, and cannot be used
    */
-  find(name: string, task: ModelTask | undefined, options?: FindOptions): ServedModel | undefined;
+  find(name: string, task: string | undefined, options?: FindOptions): ServedModel | undefined;
   /** Whether a model is one that this backend has found. */
   runs(model: RunnableModel): model is Model;
 

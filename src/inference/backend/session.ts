@@ -1,4 +1,4 @@
-import type { Pooling } from '../../models/description.ts';
+import type { Pooling } from '../../model-files/description.ts';
 import type { Priority } from './priority.ts';
 
 /** What a pipeline may ask for other than what the model's authors chose. */

@@ -1,4 +1,4 @@
-import { CPU_VARIANTS, type Variant } from '../../models/variants.ts';
+import { CPU_VARIANTS, type Variant } from '../../model-files/variants.ts';
 import type { Device } from './device.ts';
 
 /**

@@ -1,5 +1,5 @@
+import { limits } from '../../limits.ts';
 import { EngineError } from '../backend/engine-error.ts';
-import { limits } from '../backend/limits.ts';
 import { comparePriority, type Priority } from '../backend/priority.ts';
 import type { CallOptions, SequenceResult } from '../backend/run.ts';
 import { batchKey } from '../backend/session.ts';

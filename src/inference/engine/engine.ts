@@ -1,13 +1,18 @@
 import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import type { LocalModel, ModelDescription, ModelTask, RunnableModel } from '../../models/description.ts';
-import { createModelStore, type FindOptions, type ModelStore } from '../../models/store.ts';
+import type {
+  FindOptions,
+  LocalModel,
+  ModelDescription,
+  RunnableModel,
+} from '../../model-files/description.ts';
+import { createModelStore, type ModelStore } from '../../models/store.ts';
 import { packageRoot } from '../../package-root.ts';
+import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
 import type { Backend, BatchPlan } from '../backend/backend.ts';
 import type { CallOptions, SequenceResult } from '../backend/run.ts';
 import type { SessionOptions, SessionState } from '../backend/session.ts';
-import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import { engineThreads } from '../devices/cores.ts';
 import { cpu, type Device, deviceFor, deviceName } from '../devices/device.ts';
 import { idsOf, secondFrom, type TokenSequence } from '../tokenizer/token-sequence.ts';
@@ -92,10 +97,8 @@ export class Engine
   }
 
   /** @throws UserError also when there is no model of this name: whoever asks has asked the others before */
-  find(name: string, task: ModelTask | undefined, options?: FindOptions): ModelDescription {
-    return task === undefined
-      ? this.#models.find(name, task, options)
-      : this.#models.find(name, task, options);
+  find(name: string, task: string | undefined, options?: FindOptions): ModelDescription {
+    return this.#models.find(name, task, options);
   }
 
   runs(model: RunnableModel): model is LocalModel {

@@ -1,15 +1,16 @@
-import type {
-  FeatureExtractionModel,
-  LocalModel,
-  LogitsModel,
-  ModelFiles,
-} from '../../models/description.ts';
+import {
+  type FeatureExtractionModel,
+  givesVectors,
+  type LocalModel,
+  type LogitsModel,
+  type ModelFiles,
+} from '../../model-files/description.ts';
 import type { SessionOptions } from '../backend/session.ts';
 import type { LogitsSpec, SessionSpec, VectorSpec } from '../wire/session-spec.ts';
 
 /** The engine's view of a model. Pure: opens no file. */
 export function specOf(model: LocalModel, options?: SessionOptions): SessionSpec {
-  return model.task === 'feature-extraction' ? sessionSpec(model, options) : logitsSpec(model);
+  return givesVectors(model) ? sessionSpec(model, options) : logitsSpec(model);
 }
 
 /** A session for a model that gives vectors, with the options of a pipeline. */
@@ -42,7 +43,7 @@ export function logitsSpec(description: LogitsModel & ModelFiles): LogitsSpec {
     onnxPath: description.onnxPath,
     expectedSha256: description.expectedSha256,
     padTokenId: description.padTokenId,
-    output: description.task === 'token-classification' ? 'token-logits' : 'sequence-logits',
+    output: description.output,
     labels: description.labels.length,
   };
 }

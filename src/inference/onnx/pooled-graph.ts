@@ -1,4 +1,4 @@
-import type { Pooling } from '../../models/description.ts';
+import type { Pooling } from '../../model-files/description.ts';
 import {
   appendixOf,
   floatConstant,

@@ -1,5 +1,5 @@
 import type { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
-import type { TokenPlace } from '../backend/text-tokenizer.ts';
+import type { TokenPlace } from '../../tasks/text-tokenizer.ts';
 import { AddedTokens } from './added-tokens.ts';
 import { codePoints, type SourceText, sourceText } from './source-text.ts';
 import { byteLevelCutter, type TokenCutter, unigramCutter, wordPieceCutter } from './token-cuts.ts';

@@ -1,5 +1,5 @@
 import { UserError } from '../../errors.ts';
-import { readJsonFile } from '../../models/json-file.ts';
+import { readJsonFile } from '../../model-files/json-file.ts';
 
 /**
  * The JSON object in a file; a file that does not exist counts as `missing`, if that is given.

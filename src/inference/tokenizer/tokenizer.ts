@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../errors.ts';
-import type { LocalModel } from '../../models/description.ts';
+import { seenPart } from '../../limits.ts';
+import type { LocalModel } from '../../model-files/description.ts';
+import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
 import { EngineError } from '../backend/engine-error.ts';
-import { seenPart } from '../backend/limits.ts';
-import type { TextTokenizer } from '../backend/text-tokenizer.ts';
 import { menderFor } from './bert-text.ts';
 import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
 import { TokenOffsets } from './offsets.ts';
@@ -120,7 +120,7 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
     try {
       offsets = new TokenOffsets(this.#tokenizer, this.#definition, this.#mend);
     } catch (error) {
-      throw new UserError(`The tokenizer cannot be used for token-classification: ${messageOf(error)}`, {
+      throw new UserError(`The tokenizer cannot say where its tokens stand in a text: ${messageOf(error)}`, {
         hint: 'Choose a model with a WordPiece, byte-level BPE or Unigram tokenizer',
         cause: error,
       });

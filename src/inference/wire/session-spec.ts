@@ -1,5 +1,5 @@
-import type { Pooling } from '../../models/description.ts';
-import type { Variant } from '../../models/variants.ts';
+import type { Pooling } from '../../model-files/description.ts';
+import type { Variant } from '../../model-files/variants.ts';
 import type { BackendSession } from '../backend/session.ts';
 
 /** What the engine process needs to load a model. Plain data, so that it can be sent. Made by `sessionSpec`. */

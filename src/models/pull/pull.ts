@@ -1,7 +1,7 @@
 import pRetry from 'p-retry';
+import { readModules } from '../../model-files/sentence-transformers.ts';
+import type { Variant } from '../../model-files/variants.ts';
 import { type LockedModel, readLock, writeLock } from '../lock.ts';
-import { readModules } from '../sentence-transformers.ts';
-import type { Variant } from '../variants.ts';
 import { catalogSums, expectKnown, isComplete, missingFrom, requireOwn, sumsOf } from './expectations.ts';
 import { PullError } from './pull-error.ts';
 import { selectFiles } from './select-files.ts';

@@ -1,4 +1,10 @@
-import { CPU_VARIANTS, isExternalDataOf, type OnnxFile, onnxFilesAmong, type Variant } from '../variants.ts';
+import {
+  CPU_VARIANTS,
+  isExternalDataOf,
+  type OnnxFile,
+  onnxFilesAmong,
+  type Variant,
+} from '../../model-files/variants.ts';
 import { PullError } from './pull-error.ts';
 import type { SourceFile } from './source.ts';
 

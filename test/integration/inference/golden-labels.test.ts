@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
-import type { Entity, LabelResult } from '../../../src/inference/tasks/label-task.ts';
-import type { LabelModel, ModelTask } from '../../../src/models/description.ts';
+import type { LabelModel } from '../../../src/model-files/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { Entity, LabelResult } from '../../../src/tasks/results.ts';
+import type { TaskName } from '../../../src/tasks/tasks.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
 import { extraModels, goldenLabels, hasExtraModels, hasVnni } from '../../unit/inference/golden.ts';
 import { startEngine } from './support.ts';
@@ -36,7 +37,7 @@ function scoreDifference(scores: Record<string, number>, expected: Record<string
   return Math.max(...Object.entries(expected).map(([name, each]) => Math.abs(scores[name]! - each)));
 }
 
-function find<Task extends Exclude<ModelTask, 'feature-extraction'>>(name: string, task: Task) {
+function find<Task extends Exclude<TaskName, 'feature-extraction'>>(name: string, task: Task) {
   return store.find(`pgembedder/${name}`, task);
 }
 

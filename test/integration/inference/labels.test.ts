@@ -2,12 +2,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
-import { limits } from '../../../src/inference/backend/limits.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { logitsSpec } from '../../../src/inference/engine/session-spec.ts';
-import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
-import { textsAtOnce } from '../../../src/inference/tasks/parts.ts';
+import { textsAtOnce } from '../../../src/inference/labels/parts.ts';
+import { limits } from '../../../src/limits.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { LabelResult } from '../../../src/tasks/results.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
 import { row, startEngine } from './support.ts';
 

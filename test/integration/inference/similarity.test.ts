@@ -6,11 +6,11 @@ import { parseSynsets } from '../../../src/cli/demo/wordnet.ts';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import type { Engine } from '../../../src/inference/engine/engine.ts';
-import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
-import { softmax } from '../../../src/inference/tasks/scores.ts';
-import { SIMILARITY_SCALE } from '../../../src/inference/tasks/similarity.ts';
-import type { SimilarityModel } from '../../../src/models/description.ts';
+import { SIMILARITY_SCALE } from '../../../src/inference/labels/similarity.ts';
+import type { SimilarityModel } from '../../../src/model-files/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { LabelResult } from '../../../src/tasks/results.ts';
+import { softmax } from '../../../src/tasks/scores.ts';
 import { cosine } from '../../unit/inference/golden.ts';
 import { copyOfBundledModel, startEngine } from './support.ts';
 

@@ -3,8 +3,8 @@ import type { Device } from '../../../src/inference/devices/device.ts';
 import { resolveDevice } from '../../../src/inference/devices/resolve-device.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { logitsSpec } from '../../../src/inference/engine/session-spec.ts';
-import type { Entity, LabelResult } from '../../../src/inference/tasks/label-task.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { Entity, LabelResult } from '../../../src/tasks/results.ts';
 import { useSoftwareVulkan } from '../../support/software-vulkan.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
 import {

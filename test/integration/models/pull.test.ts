@@ -12,12 +12,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CPU_VARIANTS } from '../../../src/model-files/variants.ts';
 import { readLock } from '../../../src/models/lock.ts';
 import { FolderSource } from '../../../src/models/pull/folder-source.ts';
 import { Hub } from '../../../src/models/pull/hub.ts';
 import { type PullOptions, type PullResult, pullModel } from '../../../src/models/pull/pull.ts';
 import { createModelStore } from '../../../src/models/store.ts';
-import { CPU_VARIANTS } from '../../../src/models/variants.ts';
 import { HubServer } from '../../support/hub-server.ts';
 
 const NAME = 'org/model';

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import type { EmbedOptions } from '../../../src/inference/embedder.ts';
-import type { FeatureExtractionModel } from '../../../src/models/description.ts';
+import type { FeatureExtractionModel } from '../../../src/model-files/description.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';
 import {

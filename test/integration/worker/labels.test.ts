@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Embedder, type LabelOptions } from '../../../src/inference/embedder.ts';
 import { Engine } from '../../../src/inference/engine/engine.ts';
-import type { LabelResult } from '../../../src/inference/tasks/label-task.ts';
-import type { LabelModel } from '../../../src/models/description.ts';
+import type { LabelModel } from '../../../src/model-files/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { LabelResult } from '../../../src/tasks/results.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import {
   createMigratedDatabase,

@@ -2,8 +2,8 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } fr
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { FeatureExtractionModel } from '../../../src/model-files/description.ts';
 import { bundledModelsDirectory } from '../../../src/models/catalog.ts';
-import type { FeatureExtractionModel } from '../../../src/models/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 
 let folder: string;
@@ -232,7 +232,7 @@ describe('a model that is not as it should be', () => {
       /pooling attention, which/,
     ],
     [
-      'two poolings in a newer file',
+      'two POOLINGS in a newer file',
       'org/plain',
       { 'org/plain/1_Pooling/config.json': { pooling_mode: ['mean', 'max'] } },
       /pooling mean \+ max/,
@@ -244,7 +244,7 @@ describe('a model that is not as it should be', () => {
       /leaves the prompt out of the pooling/,
     ],
     [
-      'two poolings',
+      'two POOLINGS',
       'org/plain',
       { 'org/plain/1_Pooling/config.json': { pooling_mode_mean_tokens: true, pooling_mode_cls_token: true } },
       /pooling mean_tokens \+ cls_token/,

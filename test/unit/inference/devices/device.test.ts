@@ -3,7 +3,7 @@ import { cpu, type Device, deviceFor, deviceName } from '../../../../src/inferen
 import { parseDevice } from '../../../../src/inference/devices/parse-device.ts';
 import { providerOf, sessionOptions } from '../../../../src/inference/devices/session-options.ts';
 import { variantOrder } from '../../../../src/inference/devices/variant-order.ts';
-import { CPU_VARIANTS } from '../../../../src/models/variants.ts';
+import { CPU_VARIANTS } from '../../../../src/model-files/variants.ts';
 
 const gpu: Device = { kind: 'cuda', index: 1, half: true, named: true };
 

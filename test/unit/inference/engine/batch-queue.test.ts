@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { limits } from '../../../../src/inference/backend/limits.ts';
 import type { CallOptions } from '../../../../src/inference/backend/run.ts';
 import { type Batch, BatchQueue } from '../../../../src/inference/engine/batch-queue.ts';
 import { MOST_IN_A_ROW } from '../../../../src/inference/wire/protocol.ts';
 import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
+import { limits } from '../../../../src/limits.ts';
 import { tinySpec } from '../tiny-model.ts';
 
 const spec: VectorSpec = tinySpec();

@@ -6,7 +6,7 @@ import { readOutline } from '../../../../src/inference/onnx/onnx-outline.ts';
 import { planPooling, pooledOutput } from '../../../../src/inference/onnx/pooled-graph.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
 import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
-import type { Pooling } from '../../../../src/models/description.ts';
+import type { Pooling } from '../../../../src/model-files/description.ts';
 import { type TinyModel, tinyModel, tinySpec } from '../tiny-model.ts';
 
 const settings = { device: cpu, threads: 1, spinning: false };

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { cpu } from '../../../../src/inference/devices/device.ts';
 import { ModelSession } from '../../../../src/inference/process/model-session.ts';
 import type { VectorSpec } from '../../../../src/inference/wire/session-spec.ts';
-import { POOLINGS, type Pooling } from '../../../../src/models/description.ts';
+import { POOLINGS, type Pooling } from '../../../../src/model-files/description.ts';
 import { packageRoot } from '../../../../src/package-root.ts';
 import { extraModels, hasExtraModels } from '../golden.ts';
 

@@ -1,11 +1,12 @@
 import { UserError } from '../../errors.ts';
-import type { SimilarityModel, VectorModel } from '../../models/description.ts';
+import type { SimilarityModel, VectorModel } from '../../model-files/description.ts';
+import type { LabelResult } from '../../tasks/results.ts';
+import { ranked, softmax } from '../../tasks/scores.ts';
+import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
+import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
+import { type ZeroShotOptions, zeroShotClassification } from '../../tasks/zero-shot-classification.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from '../backend/run.ts';
-import type { TextTokenizer } from '../backend/text-tokenizer.ts';
-import type { LabelResult } from './label-task.ts';
-import { ranked, softmax } from './scores.ts';
-import { checkTaskOptions, type LabelTaskOptions, type TaskOptions } from './task-options.ts';
 
 /**
  * What similarities are multiplied by before the softmax. sentence-transformers trains with it by default
@@ -69,7 +70,7 @@ export class Similarity {
     run: RunOptions,
     onBatch?: (done: readonly Done<LabelResult>[]) => void,
   ): Promise<(LabelResult | EngineError)[]> {
-    const options = checkTaskOptions('zero-shot-classification', given);
+    const options = checkTaskOptions(zeroShotClassification.name, given);
     const sentences = await this.#sentenceVectors(model, options, run);
     const finish = (result: SequenceResult) =>
       result instanceof EngineError ? result : nearest(result, sentences, options);
@@ -89,7 +90,7 @@ export class Similarity {
 
   async #sentenceVectors(
     model: VectorModel,
-    { labels, hypothesis_template: template }: TaskOptions<'zero-shot-classification'>,
+    { labels, hypothesis_template: template }: ZeroShotOptions,
     run: RunOptions,
   ): Promise<Float32Array[]> {
     // Not replaceAll with a string: '$&' in a label would mean something.
@@ -144,7 +145,7 @@ export class Similarity {
 function nearest(
   text: Float32Array,
   sentences: readonly Float32Array[],
-  { labels, multi_label, top_k }: TaskOptions<'zero-shot-classification'>,
+  { labels, multi_label, top_k }: ZeroShotOptions,
 ): LabelResult {
   const similarities = sentences.map((sentence) =>
     sentence.reduce((sum, each, place) => sum + each * text[place]!, 0),

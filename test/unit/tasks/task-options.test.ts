@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { checkTaskOptions } from '../../../../src/inference/tasks/task-options.ts';
-import type { ModelTask } from '../../../../src/models/description.ts';
+import { checkTaskOptions } from '../../../src/tasks/task-options.ts';
+import type { TaskName } from '../../../src/tasks/tasks.ts';
 
 describe('options of a task', () => {
   it('are filled in with the defaults', () => {
@@ -16,7 +16,7 @@ describe('options of a task', () => {
     expect(checkTaskOptions('feature-extraction', { pooling: 'cls' })).toEqual({ pooling: 'cls' });
   });
 
-  it.each<[ModelTask, object, RegExp]>([
+  it.each<[TaskName, object, RegExp]>([
     ['zero-shot-classification', {}, /labels: labels has to be a list of one or more texts/],
     ['zero-shot-classification', { labels: [] }, /labels: labels has to be a list of one or more texts/],
     ['zero-shot-classification', { labels: 'a,b' }, /labels: labels has to be a list/],

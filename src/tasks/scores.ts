@@ -1,4 +1,4 @@
-import type { LabelResult } from './label-task.ts';
+import type { LabelResult } from './results.ts';
 
 /** Shares of 1, in float64. The largest logit is taken off first, so that nothing overflows. */
 export function softmax(logits: ArrayLike<number>): number[] {

@@ -1,4 +1,4 @@
-import { UserError } from '../../errors.ts';
+import { UserError } from './errors.ts';
 
 /** What is refused or cut, in one place. Lengths of texts are in UTF-16 units, as JavaScript counts them. */
 export const limits = {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { entitiesOf, type ScoredToken } from '../../../../src/inference/tasks/entities.ts';
+import { entitiesOf, type ScoredToken } from '../../../src/tasks/entities.ts';
 
 const labels = ['O', 'B-PER', 'I-PER', 'B-LOC', 'MISC-X'];
 

@@ -1,5 +1,5 @@
-import { limits } from '../backend/limits.ts';
-import type { LabelTaskOptions } from './task-options.ts';
+import { limits } from '../../limits.ts';
+import type { LabelTaskOptions } from '../../tasks/task-options.ts';
 
 /** How many texts are made ready for the model at a time: each is as many sequences as there are labels to try. */
 export function textsAtOnce({ labels }: LabelTaskOptions): number {

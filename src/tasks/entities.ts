@@ -1,6 +1,9 @@
-import type { Entity } from './label-task.ts';
+import type { Entity } from './results.ts';
 import { largestAt } from './scores.ts';
-import type { AggregationStrategy } from './task-options.ts';
+
+/** How tokens become entities; the names are those of transformers' pipeline. */
+export const AGGREGATION_STRATEGIES = ['none', 'simple', 'first', 'average', 'max'] as const;
+export type AggregationStrategy = (typeof AGGREGATION_STRATEGIES)[number];
 
 /** A token with its scores. */
 export interface ScoredToken {

@@ -1,6 +1,7 @@
+import type { LabelResult } from '../../tasks/results.ts';
+import type { PreparedText } from '../../tasks/task.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import type { SequenceResult } from '../backend/run.ts';
-import type { LabelResult, PreparedText } from './label-task.ts';
 
 /** A sequence of a text, and its number among them. */
 export interface TextSequence<Text> {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
-import { type ModelTask, POOLINGS, type Pooling } from './description.ts';
+import { POOLINGS, type Pooling } from './description.ts';
 import { readJsonFile } from './json-file.ts';
 
 const configSchema = z.looseObject({
@@ -55,25 +55,6 @@ export function readModelConfig(directory: string): ModelConfig {
     });
   }
   return config;
-}
-
-/** What the model is for, by the name of its class in `config.json`. */
-export function taskOf(config: ModelConfig): ModelTask {
-  const architecture = config.architectures?.[0] ?? '';
-  if (architecture.endsWith('ForTokenClassification')) {
-    return 'token-classification';
-  }
-  if (architecture.endsWith('ForSequenceClassification')) {
-    // A model that was trained on inference between sentences has a label for it; that is what zero-shot asks for.
-    const labels = config.id2label ? Object.values(config.id2label) : Object.keys(config.label2id ?? {});
-    return labels.some(isEntailment) ? 'zero-shot-classification' : 'text-classification';
-  }
-  return 'feature-extraction';
-}
-
-/** Whether a label says that one sentence follows from another: 'entailment' in most models, 'entail' in some. */
-export function isEntailment(label: string): boolean {
-  return label.toLowerCase().startsWith('entail');
 }
 
 /** sentence-transformers' name of a mode, in newer files and in older ones (`pooling_mode_*`), and what it is here. */

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
-import type { Activation } from './description.ts';
-import { isEntailment, type ModelConfig } from './model-folder.ts';
+import type { ModelConfig } from './model-folder.ts';
 
 /**
  * The labels of a model in the order of its logits: `id2label` of `config.json`, else `label2id`.
- * @throws UserError when neither names every label from 0 on
+ * @throws UserError when neither names every label from 0 on.
  */
 export function labelsOf(directory: string, config: ModelConfig): string[] {
   const byId = new Map(
@@ -22,8 +21,29 @@ export function labelsOf(directory: string, config: ModelConfig): string[] {
   return labels;
 }
 
+/** Whether a model gives one set of logits for a text, by the name of its class. */
+export function isSequenceClassifier({ architectures }: ModelConfig): boolean {
+  return architectures?.[0]?.endsWith('ForSequenceClassification') ?? false;
+}
+
+/** Whether one of a model's labels says that one sentence follows from another. */
+export function knowsEntailment({ id2label, label2id }: ModelConfig): boolean {
+  return (id2label ? Object.values(id2label) : Object.keys(label2id ?? {})).some(isEntailment);
+}
+
+/** 'entailment' in most models, 'entail' in some. */
+function isEntailment(label: string): boolean {
+  return label.toLowerCase().startsWith('entail');
+}
+
 /**
- * How the logits of a text-classification model become scores, as transformers' pipeline decides it: by
+ * How logits become scores: they compete and sum to 1 (softmax), each stands for itself from 0 to 1 (sigmoid), or
+ * they are taken as they are (none: the model was trained to give a quantity).
+ */
+export type Activation = 'softmax' | 'sigmoid' | 'none';
+
+/**
+ * How the logits of a model that classifies texts become scores, as transformers' pipeline decides it: by
  * `problem_type`, else sigmoid for a single label and softmax for several.
  */
 export function activationOf(labels: readonly string[], config: ModelConfig): Activation {

@@ -14,15 +14,10 @@ export interface Prompts {
   readonly passage: string;
 }
 
-/** What a model can be for; decided by its architecture. */
-export type ModelTask =
-  | 'feature-extraction'
-  | 'text-classification'
-  | 'zero-shot-classification'
-  | 'token-classification';
-
 /** What is known of every model, wherever it runs. */
 export interface ModelTraits {
+  /** The task that it is for, by its name in src/tasks/. */
+  readonly task: string;
   /** The catalog name, else `ORG/NAME` or the name of the folder. */
   readonly name: string;
   /** SPDX identifier, or null when the catalog does not know the model. */
@@ -47,53 +42,25 @@ export interface ModelFiles {
 
 /** A model that gives a vector for a text. */
 export interface VectorModel extends ModelTraits {
-  readonly task: 'feature-extraction';
   /** Numbers in a vector. */
   readonly dimensions: number;
   readonly prompts: Prompts;
 }
 
 /** A model that gives logits: numbers without bounds, one for each label, that become scores. */
-interface LabelTraits extends ModelTraits {
+export interface LogitsModel extends ModelTraits {
+  /** Whether a set of them is of a whole sequence or of one of its tokens. */
+  readonly output: 'sequence-logits' | 'token-logits';
   /** The labels in the order of the logits. */
   readonly labels: readonly string[];
 }
 
-/**
- * How logits become scores: they compete and sum to 1 (softmax), each stands for itself from 0 to 1 (sigmoid), or
- * they are taken as they are (none: the model was trained to give a quantity).
- */
-export type Activation = 'softmax' | 'sigmoid' | 'none';
-
-/** A model that gives labels for a text. */
-export interface TextClassificationModel extends LabelTraits {
-  readonly task: 'text-classification';
-  readonly activation: Activation;
-}
-
-/** A model that tells whether one sentence follows from another, which serves to choose among labels of the user's. */
-export interface ZeroShotModel extends LabelTraits {
-  readonly task: 'zero-shot-classification';
-  /** The places of these two labels among the labels. */
-  readonly entailment: number;
-  readonly contradiction: number;
-}
-
 /** A model that gives vectors, taken to tell which label's sentence is nearest to a text. */
 export interface SimilarityModel extends ModelTraits {
-  readonly task: 'zero-shot-classification';
   readonly vectors: VectorModel;
 }
 
-/** A model that gives a label for each token of a text. */
-export interface TokenClassificationModel extends LabelTraits {
-  readonly task: 'token-classification';
-}
-
-/** A model that gives logits. */
-export type LogitsModel = TextClassificationModel | ZeroShotModel | TokenClassificationModel;
-
-/** A model for one of the classification tasks. */
+/** A model that gives labels for a text, or for parts of it. */
 export type LabelModel = LogitsModel | SimilarityModel;
 
 /** A model that a backend runs as it is. */
@@ -101,9 +68,6 @@ export type RunnableModel = VectorModel | LogitsModel;
 
 /** A model with its task, whatever runs it. */
 export type ServedModel = VectorModel | LabelModel;
-
-/** The model for this task. */
-export type ServedModelOf<Task extends ModelTask> = Extract<ServedModel, { task: Task }>;
 
 /** A model on this machine that gives a vector for a text. */
 export interface FeatureExtractionModel extends VectorModel, ModelFiles {
@@ -118,14 +82,27 @@ export type LocalModel = FeatureExtractionModel | (LogitsModel & ModelFiles);
 /** A model on this machine and how its results are made. */
 export type ModelDescription = LocalModel | (SimilarityModel & { readonly vectors: FeatureExtractionModel });
 
-/** A model on this machine for this task. */
-export type ModelOf<Task extends ModelTask> = Extract<ModelDescription, { task: Task }>;
+/** Whether a model gives vectors. */
+export function givesVectors<Model extends ServedModel>(model: Model): model is Extract<Model, VectorModel> {
+  return 'dimensions' in model;
+}
+
+/** Numbers in a vector of a model; null for a model that gives none. */
+export function dimensionsOf(model: object): number | null {
+  return 'dimensions' in model ? (model.dimensions as number) : null;
+}
+
+/** Which variant of a model is wanted. */
+export interface FindOptions {
+  /** This variant. Default: the pinned one, else the first in the order of preference that is there. */
+  readonly variant?: Variant | undefined;
+}
 
 /** A model that was found in a models folder; nothing but its `config.json` was read. */
 export interface ModelListing {
   readonly name: string;
   /** Null when `config.json` cannot be read. */
-  readonly task: ModelTask | null;
+  readonly task: string | null;
   readonly directory: string;
   /** True when it came with the package. */
   readonly bundled: boolean;

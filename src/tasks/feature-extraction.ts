@@ -1,0 +1,56 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../errors.ts';
+import { limits } from '../limits.ts';
+import { POOLINGS } from '../model-files/description.ts';
+import { readPooling } from '../model-files/model-folder.ts';
+import { readModules, readPrompts } from '../model-files/sentence-transformers.ts';
+import { storableText } from './option-values.ts';
+import { defineTask } from './task.ts';
+
+/** A vector for each text. */
+export const featureExtraction = defineTask({
+  name: 'feature-extraction',
+  input: 'text',
+  result: 'vector',
+  options: z.strictObject({
+    pooling: z.enum(POOLINGS).optional(),
+    normalize: z.boolean().optional(),
+    /** pgvector holds no longer vectors. */
+    dimensions: z.int().min(1).max(16_000).optional(),
+    prompt: storableText(limits.promptCharacters).optional(),
+    /** In what the database keeps them. */
+    vector_type: z.enum(['vector', 'halfvec']).optional(),
+  }),
+  trial: {},
+  defaultModel: 'all-MiniLM-L6-v2',
+  advice: 'Choose a model that gives vectors, or name the task it is for',
+  stated: {
+    /** Numbers in a vector. */
+    dimensions: z.int().positive(),
+    pooling: z.enum(POOLINGS),
+    normalize: z.boolean(),
+    /** Put before a text, by its role; '' for nothing. */
+    prompts: z.strictObject({ query: z.string(), passage: z.string() }),
+  },
+  claims: null,
+  describe({ directory, config, stated }) {
+    const own = stated ? null : readPooling(directory);
+    const dimensions = stated?.dimensions ?? own?.dimensions ?? config.hidden_size;
+    if (!dimensions) {
+      throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
+        hint: 'Add hidden_size to it, or a 1_Pooling/config.json with word_embedding_dimension',
+      });
+    }
+    return {
+      dimensions,
+      pooling: stated?.pooling ?? own?.pooling ?? 'mean',
+      normalize:
+        stated?.normalize ?? readModules(join(directory, 'modules.json'))?.includes('Normalize') ?? false,
+      prompts: stated?.prompts ?? readPrompts(directory),
+    };
+  },
+  adapts: {},
+  lacking: {},
+  prepare: null,
+});
