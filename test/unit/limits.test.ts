@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { inParts, textsAtOnce } from '../../../../src/inference/labels/parts.ts';
-import { loadTokenizer } from '../../../../src/inference/tokenizer/tokenizer.ts';
-import { checkTexts, limits } from '../../../../src/limits.ts';
-import { createModelStore } from '../../../../src/models/store.ts';
-import { packageRoot } from '../../../../src/package-root.ts';
-import { checkTaskOptions } from '../../../../src/tasks/task-options.ts';
+import { inParts, textsAtOnce } from '../../src/inference/labels/parts.ts';
+import { loadTokenizer } from '../../src/inference/tokenizer/tokenizer.ts';
+import { checkTexts, limits } from '../../src/limits.ts';
+import { createModelStore } from '../../src/models/store.ts';
+import { packageRoot } from '../../src/package-root.ts';
+import { checkTaskOptions } from '../../src/tasks/task-options.ts';
 
 describe('the texts of a call', () => {
   it('may be so many and no more', () => {
