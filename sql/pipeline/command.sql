@@ -71,7 +71,7 @@ begin
     when 'retry' then execute format('select to_jsonb(embedder.%I())', format('pipeline_%s_retry', p.id)) into new.answer;
     when 'backfill' then new.answer := to_jsonb(embedder.start_backfill(p, new.arguments ->> 'condition',
       coalesce((new.arguments ->> 'force')::boolean, false), coalesce((new.arguments ->> 'stale')::boolean, false),
-      coalesce((new.arguments ->> 'anew')::boolean, false)));
+      coalesce((new.arguments ->> 'again')::boolean, false)));
     when 'recount' then perform embedder.correct_tally(p.id);
     when 'resume' then perform embedder.resume_generation(p);
     when 'connect' then perform embedder.connect(p);

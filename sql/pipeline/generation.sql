@@ -89,7 +89,7 @@ begin
   update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);
   if changed_filter then
     -- Rows outside of the new filter lose their result.
-    perform embedder.command(e.id, 'backfill', '{"stale": true, "anew": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
+    perform embedder.command(e.id, 'backfill', '{"stale": true, "again": true}') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
     perform embedder.command(e.id, 'connect') from embedder.pipeline e where e.name = coalesce(new_name, before.name);
   end if;
   perform pg_notify('embedder_job', 'pipeline');

@@ -292,7 +292,7 @@ begin
     select case when k.actual is null
       then format('column %I of %s does not fit the key column of %s, %s. Change its type as well: alter table %s alter column %I type %s',
         k.column_name, p.target_table, p.source, k.type_name, p.target_table, k.column_name, k.type_name)
-      else format('column %I of %s is %s, and in the key of %s it is %s now. Say when: searches wait while its table is written anew. '
+      else format('column %I of %s is %s, and in the key of %s it is %s now. Say when: searches wait while its table is rewritten. '
         '%salter table %s alter column %8$I type %9$s using %8$I::text::%9$s; a worker then builds the index again',
         k.column_name, p.target_table, k.actual, p.source, k.type_name,
         (select string_agg(format('drop index %s; ', i.index), '') from embedder.target_indexes(p) i), p.target_table, k.column_name, k.type_name) end

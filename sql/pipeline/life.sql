@@ -153,7 +153,7 @@ begin
   if p.trigger_error is not null or not p.members <@ members
     or exists (select from unnest(members) m where m <> all (p.members) and embedder.has_rows(p, m))
   then
-    perform embedder.start_backfill(p, stale => true, anew => true);
+    perform embedder.start_backfill(p, stale => true, again => true);
   end if;
   p.members := members;
   update embedder.pipeline e set trigger_error = null, members = p.members, fingerprint = embedder.fingerprint_of(p),

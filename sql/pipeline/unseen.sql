@@ -57,7 +57,7 @@ begin
     begin
       -- Null, and so no difference: of a pipeline that is new.
       if embedder.marks_differ(p.marks, embedder.marks_of(p)) then
-        perform embedder.start_backfill(p, stale => true, anew => true);
+        perform embedder.start_backfill(p, stale => true, again => true);
         return next;
       end if;
       update embedder.pipeline e set marks = embedder.marks_of(e) where e.id = p.id;

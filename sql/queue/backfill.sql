@@ -28,7 +28,7 @@ begin
 end
 $$;
 comment on function embedder.backfill is
-  'Queues the rows that have no result; with stale also those whose result was made of another text, and results whose row is gone; with force all. Of the rows of the source only those that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun anew.';
+  'Queues the rows that have no result; with stale also those whose result was made of another text, and results whose row is gone; with force all. Of the rows of the source only those that fulfil the condition. Returns the ranges it has yet to walk. Safe to call again and again: one that is under way is not begun again.';
 
 -- Whether a backfill finds all rows that another one would find.
 create or replace function embedder.covers(run embedder.backfill_run, other embedder.backfill_run) returns boolean
@@ -43,9 +43,9 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select (run.stale or run.force) and run.condition is null
 $$;
 
--- anew: begins another one even while one is under way, since what has changed may concern rows that it has walked past.
+-- again: begins another one even while one is under way, since what has changed may concern rows that it has walked past.
 create or replace function embedder.start_backfill(
-  p embedder.pipeline, condition text default null, force boolean default false, stale boolean default false, anew boolean default false)
+  p embedder.pipeline, condition text default null, force boolean default false, stale boolean default false, again boolean default false)
 returns bigint
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -57,7 +57,7 @@ begin
   run.stale := start_backfill.stale;
   -- One call at a time: two would both find nothing under way.
   perform 1 from embedder.pipeline e where e.id = p.id for update;
-  if not anew then
+  if not again then
     select count(*) into ranges from embedder.backfill_range f
     where f.run_id = (
       select r.id from embedder.backfill_run r

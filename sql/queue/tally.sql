@@ -52,7 +52,7 @@ create or replace function embedder.recount(name text) returns void
 language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.command(p.id, 'recount') from embedder.pipeline p where p.name = (embedder.own_pipeline(recount.name)).name
 $$;
-comment on function embedder.recount is 'Counts source and target of a pipeline anew, for embedder.status: after its sidecar was written by hand, or with its triggers switched off.';
+comment on function embedder.recount is 'Counts source and target of a pipeline again, for embedder.status: after its sidecar was written by hand, or with its triggers switched off.';
 
 -- A sum of counts as a bigint, whatever an owner has written there: an overflow would keep every pipeline from its counts.
 -- Callable by: everybody.

@@ -89,7 +89,7 @@ async function openDatabase(): Promise<PGlite> {
   } catch (error) {
     const version = await dataVersion();
     throw new UserError(`The embedded Postgres could not open ${process.cwd()}: ${messageOf(error)}`, {
-      hint: `Its data is of PostgreSQL ${version ?? 'no known version'}; move it away to begin anew, or name another directory`,
+      hint: `Its data is of PostgreSQL ${version ?? 'no known version'}; move it away to begin again, or name another directory`,
     });
   }
 }

@@ -67,7 +67,7 @@ export class Heartbeat {
     if (await persist(context, () => beat(context.heart, context.claimant.workerId))) return;
     // It was silent for too long (the machine slept, or the server was away), and its jobs were freed.
     const workerId = await register(context.heart, this.#listening());
-    context.logger.warn({ worker: workerId }, 'was taken for dead, registered anew');
+    context.logger.warn({ worker: workerId }, 'was taken for dead, registered again');
     context.claimant = { ...context.claimant, workerId };
     context.events.emit('registeredAnew');
     this.#loseLeases();
