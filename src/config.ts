@@ -26,6 +26,20 @@ export const DEVICE_CHOICES = 'auto, cpu, cuda, cuda:1 (the second card), webgpu
 /** Where the HTTP server of a worker listens by default. */
 export const DEFAULT_HTTP_ADDRESS = '127.0.0.1:8089';
 
+/** What a token of the HTTP server may be for: running models, reading what there is to see, and steering pipelines. */
+export const SCOPES = ['infer', 'read', 'operate'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** A token of the HTTP server and what it is for. */
+export interface ScopedToken {
+  readonly token: string;
+  readonly scopes: readonly Scope[];
+}
+
+// What RFC 6750 lets a bearer token be.
+const bearerToken = String.raw`[\w.~+/-]+=*`;
+const scopedToken = new RegExp(`^((?:${SCOPES.join('|')})(?:\\+(?:${SCOPES.join('|')}))*):(${bearerToken})$`);
+
 /**
  * Every setting there is, read from the environment once. The description of each one is what the docs print.
  * Empty values count as not set, so that `PGEMBEDDER_X=` in a compose file means the default.
@@ -67,20 +81,40 @@ const schema = z.object({
     .refine(isHttpSetting, 'write it as host:port, [::1]:port for IPv6, or off')
     .default(DEFAULT_HTTP_ADDRESS)
     .describe(
-      'Where a worker serves health and metrics, as host:port; 0.0.0.0:8089 in a container; off for nowhere.',
+      'Where a worker, or `pgembedder serve`, answers HTTP, as host:port; 0.0.0.0:8089 in a container; off for nowhere.',
     ),
   PGEMBEDDER_HTTP_TOKEN: z
     .string()
-    // What RFC 6750 lets a bearer token be.
-    .regex(/^[\w.~+/-]+=*$/, 'use letters, digits and -._~+/ only')
+    .regex(new RegExp(`^${bearerToken}$`), 'use letters, digits and -._~+/ only')
     .optional()
     .describe(
-      'Requests for more than health have to send it, as `Authorization: Bearer ...`. Needed on an address that other machines can reach.',
+      'Requests for more than health have to send it, as `Authorization: Bearer ...`. It is for everything. Needed on an address that other machines can reach.',
+    ),
+  PGEMBEDDER_HTTP_TOKENS: z
+    .string()
+    .transform(readTokens)
+    .default([])
+    .describe(
+      'Tokens for a part of it, separated by blanks or lines, each as `SCOPES:TOKEN`: `infer:abc read+operate:def`. infer: run models; read: metrics; operate: steer pipelines. A line that begins with # is a comment.',
     ),
   PGEMBEDDER_HTTP_OPEN: z
     .stringbool()
     .default(false)
     .describe('true: serve other machines without a token. For networks that keep strangers out.'),
+  PGEMBEDDER_HTTP_API: z
+    .stringbool()
+    .optional()
+    .describe(
+      'Whether a worker runs models for HTTP requests too (`/v1/embeddings` and others). Default: true, but false where PGEMBEDDER_HTTP_OPEN lets other machines in without a token.',
+    ),
+  PGEMBEDDER_HTTP_CORS: z
+    .string()
+    .transform(words)
+    .refine((origins) => origins.every(isOrigin), 'write origins as https://app.example, or * for all')
+    .default([])
+    .describe(
+      'Web pages that may read the answers in a browser, by their origins: `https://app.example http://localhost:3000`, or `*`. Default: none.',
+    ),
   PGEMBEDDER_LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
@@ -137,6 +171,29 @@ function isHttpSetting(setting: string): boolean {
   return setting === 'off' || (port !== undefined && Number(port) <= 65_535);
 }
 
+function words(setting: string): string[] {
+  return setting.split(/\s+/).filter((word) => word !== '');
+}
+
+function isOrigin(origin: string): boolean {
+  if (origin === '*') return true;
+  return URL.canParse(origin) && new URL(origin).origin === origin;
+}
+
+function readTokens(setting: string, context: z.RefinementCtx): ScopedToken[] {
+  const entries = words(setting.replace(/^\s*#.*$/gm, ''));
+  return entries.flatMap((entry, place) => {
+    const [, scopes, token] = scopedToken.exec(entry) ?? [];
+    if (scopes !== undefined && token !== undefined) {
+      return [{ token, scopes: scopes.split('+') as Scope[] }];
+    }
+    // Not the entry itself: it holds a secret.
+    const message = `entry ${place + 1} is not SCOPES:TOKEN with scopes of ${SCOPES.join(', ')}, as in infer+read:abc`;
+    context.addIssue({ code: 'custom', message });
+    return [];
+  });
+}
+
 /** Checked settings; the keys are the names of the environment variables. */
 export type Config = z.infer<typeof schema> & { [Setting in ModelSetting]?: string };
 
@@ -166,7 +223,7 @@ export function describeSettings(): SettingDescription[] {
   const defaults: Record<string, unknown> = schema.parse({});
   return Object.entries(schema.shape).map(([name, field]) => ({
     name,
-    fallback: defaults[name] === undefined ? null : String(defaults[name]),
+    fallback: String(defaults[name] ?? '') || null,
     meaning: field.description ?? '',
   }));
 }

@@ -2,7 +2,12 @@ import { readFileSync } from 'node:fs';
 import { messageOf, UserError } from './errors.ts';
 
 /** Settings that hold a secret: each may come from a file instead, named by the variable with `_FILE` behind it. */
-export const SECRETS = ['DATABASE_URL', 'PGEMBEDDER_HTTP_TOKEN', 'PGEMBEDDER_HUB_TOKEN'] as const;
+export const SECRETS = [
+  'DATABASE_URL',
+  'PGEMBEDDER_HTTP_TOKEN',
+  'PGEMBEDDER_HTTP_TOKENS',
+  'PGEMBEDDER_HUB_TOKEN',
+] as const;
 
 /**
  * The environment with each secret that is given as a file (`DATABASE_URL_FILE=/run/secrets/database_url`) in its

@@ -11,6 +11,7 @@ import { errorColours } from './output.ts';
 import { pipelineCommand } from './pipeline.ts';
 import { retryCommand } from './retry.ts';
 import { searchCommand } from './search.ts';
+import { serveCommand } from './serve.ts';
 import { statusCommand } from './status.ts';
 import { workCommand } from './work.ts';
 
@@ -22,6 +23,7 @@ export function createProgram(): Command {
     .addCommand(demoCommand())
     .addCommand(migrateCommand())
     .addCommand(workCommand())
+    .addCommand(serveCommand())
     .addCommand(statusCommand())
     .addCommand(pipelineCommand())
     .addCommand(modelsCommand())

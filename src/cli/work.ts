@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { type Config, describeSettings } from '../config.ts';
 import { messageOf } from '../errors.ts';
-import { httpAddress } from '../http/address.ts';
 import { startHttpServer } from '../http/server.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { foundModels } from '../models/known-models.ts';
@@ -10,6 +9,7 @@ import { createWorker, type DrainResult, type Worker } from '../worker/worker.ts
 import { addDeviceOption, type DeviceOptions, engineOptions } from './embedder.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { formatCount, formatSeconds, plural } from './format.ts';
+import { httpSettings } from './http-settings.ts';
 import { colours, print, printJson, say } from './output.ts';
 import { saveFoundModels } from './save-models.ts';
 import { StopSignals } from './signals.ts';
@@ -72,10 +72,11 @@ async function run(options: WorkOptions): Promise<void> {
 
 async function work(
   open: OpenDatabase,
-  { config, logger, store }: Environment,
+  environment: Environment,
   signals: StopSignals,
   options: WorkOptions,
 ): Promise<void> {
+  const { config, logger, store } = environment;
   const worker = createWorker({ connection: open.connection, logger, ...workerSettings(config, options) });
   // The worker waits for a server that is away, and says what to do about a missing schema: so only when both are there.
   let saved = Promise.resolve();
@@ -103,7 +104,7 @@ async function work(
     report(summary, options.json ?? false);
     if (summary.failing.length > 0) process.exitCode = 1;
   } else {
-    await serve(worker, open, signals, { config, logger });
+    await serve(worker, open, signals, environment);
   }
 }
 
@@ -111,12 +112,12 @@ async function serve(
   worker: Worker,
   open: OpenDatabase,
   signals: StopSignals,
-  { config, logger }: Pick<Environment, 'config' | 'logger'>,
+  environment: Environment,
 ): Promise<void> {
-  const { PGEMBEDDER_HTTP_TOKEN: token } = config;
-  const address = httpAddress(config.PGEMBEDDER_HTTP, token, config.PGEMBEDDER_HTTP_OPEN);
-  const http =
-    address && (await startHttpServer({ worker, connection: open.connection, address, token, logger }));
+  const { logger } = environment;
+  const settings = httpSettings(environment);
+  const { connection } = open;
+  const http = settings && (await startHttpServer({ ...settings, served: worker, connection, logger }));
   try {
     await worker.start();
     const ended = open.ended.then((error) => {

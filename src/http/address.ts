@@ -1,5 +1,5 @@
 import { BlockList, isIP } from 'node:net';
-import { DEFAULT_HTTP_ADDRESS } from '../config.ts';
+import { DEFAULT_HTTP_ADDRESS, type ScopedToken } from '../config.ts';
 import { UserError } from '../errors.ts';
 
 /** Where the HTTP server listens. */
@@ -8,23 +8,30 @@ export interface HttpAddress {
   readonly port: number;
 }
 
+/** Who is let in. */
+export interface Access {
+  /** Without any, everybody who reaches the server. */
+  readonly tokens: readonly ScopedToken[];
+  /** Listen for other machines even so. */
+  readonly open: boolean;
+}
+
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
 LOOPBACK.addAddress('::1', 'ipv6');
 
 /**
  * The address of the setting PGEMBEDDER_HTTP; null for 'off'.
- * @param open listen for everybody without a token
  * @throws UserError where other machines could reach it and no token keeps them out
  */
-export function httpAddress(setting: string, token: string | undefined, open: boolean): HttpAddress | null {
+export function httpAddress(setting: string, { tokens, open }: Access): HttpAddress | null {
   if (setting === 'off') return null;
   const colon = setting.lastIndexOf(':');
   const address = {
     host: setting.slice(0, colon).replace(/^\[|\]$/g, ''),
     port: Number(setting.slice(colon + 1)),
   };
-  if (!isLoopback(address.host) && !token && !open) {
+  if (!isLoopback(address.host) && tokens.length === 0 && !open) {
     throw new UserError(`PGEMBEDDER_HTTP=${setting} is open to other machines, and no token is set`, {
       hint: 'Set PGEMBEDDER_HTTP_TOKEN, or PGEMBEDDER_HTTP_OPEN=true where the network keeps strangers out',
     });

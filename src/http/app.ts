@@ -1,33 +1,53 @@
-import { Hono } from 'hono';
-import { bearerAuth } from 'hono/bearer-auth';
-import { HTTPException } from 'hono/http-exception';
+import { randomUUID } from 'node:crypto';
+import type { HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
-import type { Worker } from '../worker/worker.ts';
+import type { Scope } from '../config.ts';
+import type { Tokens } from './access/tokens.ts';
 import { isLoopback } from './address.ts';
+import { type Api, apiRoutes, type HttpContext, type RequestVariables } from './api/api.ts';
+import { HttpError, openaiError, teiError } from './api/http-error.ts';
+import { ClientGone } from './api/line.ts';
 import type { Metrics } from './metrics/metrics.ts';
 import type { Readiness } from './readiness.ts';
+import type { Served } from './served.ts';
 
 /** What the routes answer from. */
 export interface AppParts {
-  readonly worker: Worker;
+  readonly served: Pick<Served, 'state'>;
   readonly readiness: Readiness;
   readonly metrics: Metrics;
-  /** The token that all but the health endpoints ask for, if it is set. */
-  readonly token: string | undefined;
+  /** Null where no models are run for requests. */
+  readonly api: Api | null;
+  readonly tokens: Tokens;
   /** It listens for this machine alone. */
   readonly local: boolean;
+  /** Origins of web pages that may read answers. */
+  readonly origins: readonly string[];
   readonly logger: Logger;
 }
 
-/** The routes of a worker. */
-export function createApp({ worker, readiness, metrics, token, local, logger }: AppParts): Hono {
-  const app = new Hono();
+/** The routes of a worker, or of a server of models alone. */
+export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Variables: RequestVariables }> {
+  const { served, readiness, metrics, api, tokens, local, origins, logger } = parts;
+  const app = new Hono<{ Bindings: HttpBindings; Variables: RequestVariables }>();
+
+  app.use(async (context, next) => {
+    const begin = performance.now();
+    const requestId = requestIdOf(context.req.header('x-request-id'));
+    context.set('requestId', requestId);
+    context.header('x-request-id', requestId);
+    await next();
+    metrics.countRequest(routeOf(context), context.res.status, performance.now() - begin);
+  });
+  if (origins.length > 0) app.use(cors({ origin: origins.includes('*') ? '*' : [...origins] }));
 
   // Says only that this process lives: an answer shows that its event loop runs. A database that is away is no reason to kill
   // a worker, which waits for it and has its model loaded.
   app.get('/healthz', (context) => {
-    const alive = worker.state !== 'failed';
-    return context.json({ alive, worker: worker.state }, alive ? 200 : 503);
+    const alive = served.state !== 'failed';
+    return context.json({ alive, worker: served.state }, alive ? 200 : 503);
   });
 
   app.get('/readyz', async (context) => {
@@ -35,24 +55,78 @@ export function createApp({ worker, readiness, metrics, token, local, logger }: 
     return context.json(report, report.ready ? 200 : 503);
   });
 
-  if (token) app.use(bearerAuth({ token }));
-  // DNS rebinding: a web page whose host name now resolves to this machine could read the answers in a browser here.
-  else if (local)
-    app.use(async (context, next) => {
-      if (!isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, '')))
-        throw new HTTPException(403, { message: 'ask for it by localhost, or set PGEMBEDDER_HTTP_TOKEN' });
-      await next();
-    });
+  const guard = (context: Context, scope: Scope | null) => {
+    // DNS rebinding: a web page whose host name now resolves to this machine could read the answers in a browser here.
+    if (!tokens.any && local && !isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, ''))) {
+      throw new HttpError(403, 'Ask for it by localhost, or set PGEMBEDDER_HTTP_TOKEN');
+    }
+    tokens.check(context.req.header('authorization'), scope);
+  };
 
   app.get('/metrics', async (context) => {
+    guard(context, 'read');
     const { contentType, text } = await metrics.render();
     return context.body(text, 200, { 'content-type': contentType });
   });
 
+  api?.addTo(app, (context, open) => {
+    if (!open) guard(context, 'infer');
+  });
+
+  // A route like the others: what it throws goes through the handlers above.
+  app.all('*', (context) => {
+    guard(context, null);
+    const allowed = api ? methodsOf(context.req.path) : [];
+    if (allowed.length === 0) throw new HttpError(404, 'There is nothing at this path');
+    context.header('allow', allowed.join(', '));
+    throw new HttpError(405, `This path takes ${allowed.join(' and ')}`);
+  });
+
   app.onError((error, context) => {
-    if (error instanceof HTTPException) return error.getResponse();
-    logger.error({ err: error, path: context.req.path }, 'an HTTP request failed');
-    return context.json({ error: { message: 'internal error, see the log' } }, 500);
+    if (error instanceof ClientGone || context.env?.outgoing?.destroyed)
+      return context.body(null, 499 as 400);
+    const refusal =
+      error instanceof HttpError ? error : new HttpError(500, 'A defect: the log of the server says more');
+    const requestId = context.get('requestId');
+    const { status, details } = refusal;
+    if (status >= 500) {
+      const { cause = error } = refusal;
+      logger.error({ err: cause, path: context.req.path, requestId }, 'an HTTP request was not answered');
+    }
+    if (details.retryAfter !== undefined) context.header('retry-after', String(details.retryAfter));
+    if (status === 401) context.header('www-authenticate', 'Bearer');
+    // What is left of its body is not read.
+    if (status === 413 || status === 415 || status === 429) context.header('connection', 'close');
+    const write = context.get('dialect') === 'tei' ? teiError : openaiError;
+    return context.json(write(refusal, requestId), status);
   });
   return app;
+}
+
+/** The client's own id where it gives a decent one, so that its log and ours can be put side by side. */
+function requestIdOf(given: string | undefined): string {
+  return given !== undefined && /^[\w.-]{1,64}$/.test(given)
+    ? given
+    : `req_${randomUUID().replaceAll('-', '')}`;
+}
+
+const PATHS = new Set([
+  ...apiRoutes.map(({ path }) => path),
+  '/healthz',
+  '/readyz',
+  '/metrics',
+  '/openapi.json',
+  '/docs',
+]);
+
+/** The route of a request, for metrics: never more than there are. */
+function routeOf(context: HttpContext): string {
+  const { path } = context.req;
+  if (PATHS.has(path)) return path;
+  return path.startsWith('/v1/models/') ? '/v1/models/{model}' : 'other';
+}
+
+/** The methods that a path of the API has. */
+function methodsOf(path: string): string[] {
+  return apiRoutes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
 }

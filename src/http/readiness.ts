@@ -1,7 +1,8 @@
 import type { Database } from '../database/database.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { codeOf, messageOf } from '../errors.ts';
-import type { Worker, WorkerState } from '../worker/worker.ts';
+import type { WorkerState } from '../worker/worker.ts';
+import type { Served } from './served.ts';
 import { withinTime } from './within-time.ts';
 
 /** What a worker needs for its work; each is 'ok' or says what is wrong. */
@@ -9,8 +10,9 @@ export interface ReadinessReport {
   readonly ready: boolean;
   readonly checks: {
     readonly worker: string;
-    readonly database: string;
-    readonly schema: string;
+    /** Where there is one. */
+    readonly database?: string;
+    readonly schema?: string;
     readonly engine: string;
   };
 }
@@ -38,12 +40,12 @@ const STATES: Record<WorkerState, string> = {
  * unable when one process after the other ends before it has run anything.
  */
 export class Readiness {
-  readonly #worker: Worker;
-  readonly #database: Database;
+  readonly #worker: Pick<Served, 'state' | 'events'>;
+  readonly #database: Database | null;
   #failedStarts = 0;
   #report: Promise<ReadinessReport> | undefined;
 
-  constructor(worker: Worker, database: Database) {
+  constructor(worker: Pick<Served, 'state' | 'events'>, database: Database | null) {
     this.#worker = worker;
     this.#database = database;
     worker.events.on('engineLoaded', () => {
@@ -68,7 +70,7 @@ export class Readiness {
   async #look(): Promise<ReadinessReport> {
     const checks = {
       worker: STATES[this.#worker.state],
-      ...(await this.#checkDatabase()),
+      ...(this.#database && (await this.#checkDatabase(this.#database))),
       engine:
         this.#failedStarts < FAILED_STARTS
           ? OK
@@ -77,9 +79,9 @@ export class Readiness {
     return { ready: Object.values(checks).every((found) => found === OK), checks };
   }
 
-  async #checkDatabase(): Promise<{ database: string; schema: string }> {
+  async #checkDatabase(database: Database): Promise<{ database: string; schema: string }> {
     try {
-      const state = await withinTime(migrationState(this.#database), DATABASE_MS, 'no answer in time');
+      const state = await withinTime(migrationState(database), DATABASE_MS, 'no answer in time');
       const schema = state === 'none' ? 'is not there' : 'is of another version';
       return { database: OK, schema: state === 'current' ? OK : `${schema}: run pgembedder migrate` };
     } catch (error) {

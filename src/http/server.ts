@@ -3,65 +3,98 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from 'pino';
+import type { ScopedToken } from '../config.ts';
 import { type Connection, openDatabase } from '../database/database.ts';
 import { codeOf, messageOf, UserError } from '../errors.ts';
-import type { Worker } from '../worker/worker.ts';
+import { Tokens } from './access/tokens.ts';
 import { type HttpAddress, isDefaultAddress, isLoopback } from './address.ts';
+import { Api } from './api/api.ts';
+import { Inference } from './api/inference.ts';
+import { type ModelChoices, RequestedModels } from './api/models.ts';
 import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
 import { Readiness } from './readiness.ts';
+import type { Served } from './served.ts';
+import { limitSockets, serverOptions } from './socket-limits.ts';
 
-/** One connection each for health and for metrics: a slow count of the queue must not make the database seem away. */
+/** Connections for health and for metrics: a slow count of the queue must not make the database look away. */
 const CONNECTIONS = 2;
+/** Time for answers that are being sent when the server closes. */
+const FLUSH_MS = 2_000;
 
 export interface HttpServerOptions {
-  /** A worker that was made; best not started yet, since what happens before is not counted. */
-  readonly worker: Worker;
-  /** The worker's database; the server has up to two connections of its own to it. */
-  readonly connection: Connection;
+  /** Made, and best not yet started: what happens before is not counted. */
+  readonly served: Served;
+  /** The worker's database, to which the server has up to two connections of its own; null without one. */
+  readonly connection: Connection | null;
   readonly address: HttpAddress;
-  readonly token?: string | undefined;
+  /** Without any, everybody may do everything. */
+  readonly tokens?: readonly ScopedToken[];
+  /** Set where models are run for requests. */
+  readonly api?: ModelChoices | null;
+  /** Origins of web pages that may read answers. */
+  readonly origins?: readonly string[];
   readonly logger: Logger;
 }
 
 /** The HTTP server of a worker. */
 export interface HttpServer {
-  /** The URL, `http://127.0.0.1:8089`; null where another process has the default address. */
+  /** Such as `http://127.0.0.1:8089`; null where another process has the default address. */
   readonly url: string | null;
   close(): Promise<void>;
 }
 
 /**
- * Serves health and metrics of a worker. It listens before the worker starts and until it has stopped, so that both can
- * be watched.
+ * Serves health and metrics of a worker, and runs models for requests. It listens before the worker starts and until it has
+ * stopped, so that both can be watched. When the worker stops it refuses new requests, and those that it has accepted are
+ * answered before the engine ends.
  *
- * Where another process has the default address (a second worker of the machine), it says so in the log and serves
- * nothing: the work is more important. An address that was chosen has to be free.
- * @throws UserError when it cannot listen on an address other than the default one
+ * Where another process has the default address (a second worker of the machine), a worker says so in the log and does
+ * without: its rows come first. An address that somebody has chosen has to be free, and so has that of a server without a worker.
+ * @throws UserError when it cannot listen
  */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
-  const { worker, connection, address, token, logger } = options;
-  const database = openDatabase(connection, CONNECTIONS);
-  const readiness = new Readiness(worker, database);
-  const metrics = createMetrics(worker, database);
-  const app = createApp({ worker, readiness, metrics, token, local: isLoopback(address.host), logger });
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  const url = await listen(server, address, logger);
+  const { served, connection, address, logger, origins = [] } = options;
+  const database = connection === null ? null : openDatabase(connection, CONNECTIONS);
+  const readiness = new Readiness(served, database);
+  const inference = options.api && new Inference(new RequestedModels(() => served.embedder, options.api));
+  const api = inference ? new Api(inference) : null;
+  const metrics = createMetrics(served, database, inference?.line);
+  const tokens = new Tokens(options.tokens ?? []);
+  const local = isLoopback(address.host);
+  const app = createApp({ served, readiness, metrics, api, tokens, local, origins, logger });
+  const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server;
+  limitSockets(server);
+  if (api) served.events.on('stopping', (waitFor) => waitFor(api.close()));
+  const url = await listen(server, address, logger, connection !== null);
   return {
     url,
     async close() {
-      if (url !== null) {
-        const closed = once(server, 'close');
-        server.close();
-        server.closeAllConnections();
-        await closed;
-      }
-      await database.destroy();
+      await api?.close();
+      if (url !== null) await end(server);
+      await database?.destroy();
     },
   };
 }
 
-async function listen(server: Server, address: HttpAddress, logger: Logger): Promise<string | null> {
+async function end(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  // A connection becomes idle when its answer is sent.
+  const idle = setInterval(() => server.closeIdleConnections(), 20);
+  const late = setTimeout(() => server.closeAllConnections(), FLUSH_MS);
+  await closed;
+  clearInterval(idle);
+  clearTimeout(late);
+}
+
+/** @param optional whether to do without where another process has the default address */
+async function listen(
+  server: Server,
+  address: HttpAddress,
+  logger: Logger,
+  optional: boolean,
+): Promise<string | null> {
   const { host, port } = address;
   const shown = host.includes(':') ? `[${host}]` : host;
   try {
@@ -71,7 +104,8 @@ async function listen(server: Server, address: HttpAddress, logger: Logger): Pro
     const inUse = codeOf(error) === 'EADDRINUSE';
     const problem = `cannot serve HTTP on ${shown}:${port}: ${inUse ? 'another process listens there' : messageOf(error)}`;
     const hint = 'Set PGEMBEDDER_HTTP to another address, or to off';
-    if (!inUse || !isDefaultAddress(address)) throw new UserError(problem, { hint, cause: error });
+    if (!optional || !inUse || !isDefaultAddress(address))
+      throw new UserError(problem, { hint, cause: error });
     logger.warn(`${problem}; working without. ${hint}`);
     return null;
   }

@@ -9,6 +9,16 @@ export interface Tokenizer<Sequence extends object = object> {
   encode(text: string): Sequence;
   /** How many tokens a text has, however many: without the model's special tokens and without a limit. */
   count(text: string): number;
+  /** Tokens by their numbers, where the model's own tokenizer is here. */
+  readonly ids?: TokenIds;
+}
+
+/** The numbers that a model has for its tokens. */
+export interface TokenIds {
+  /** Those of the sequence of a text. */
+  encode(text: string): readonly number[];
+  /** The text that they stand for, special tokens left out. @throws UserError for one that the model does not have */
+  decode(ids: readonly number[]): string;
 }
 
 /** A tokenizer with what the classification tasks need beside. */

@@ -45,6 +45,8 @@ export class WorkerEvents extends EventEmitter<{
   failed: [{ pipeline: string; dead: number; retried: number; reasons: Record<string, number> }];
   /** A pipeline as a whole does not work, or works again (null). */
   pipelineError: [{ pipeline: string; error: string | null }];
+  /** It stops. The engine ends when all that a listener gives to `waitFor` has come to its end, or the time is over. */
+  stopping: [waitFor: (ended: Promise<unknown>) => void];
   /** The queue is empty and the worker sleeps. */
   idle: [];
   /** The index of a pipeline was built. */

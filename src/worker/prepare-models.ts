@@ -5,13 +5,19 @@ import { modelsDirectory } from '../models/places.ts';
 import type { WorkerEvents } from './events.ts';
 import type { WorkerOptions } from './options.ts';
 
+/** The options of a worker that concern its models. */
+export type ModelOptions = Pick<
+  WorkerOptions,
+  'modelDirectories' | 'pinnedVariants' | 'device' | 'engine' | 'tokenBudget' | 'embedder' | 'logger'
+>;
+
 /**
  * Chooses the device, and opens what embeds texts. What its backends do is told as the worker's events.
  * @param onOpen called with the embedder as soon as it is open: it is the caller's to stop
  * @throws UserError when a device that is named does not work
  */
 export async function prepareModels(
-  options: WorkerOptions,
+  options: ModelOptions,
   events: WorkerEvents,
   onOpen: (embedder: Embedder) => void,
 ): Promise<TextEmbedder> {

@@ -1,9 +1,10 @@
 import { setMaxListeners } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { retrying } from '../database/retry.ts';
 import { messageOf } from '../errors.ts';
 import type { SessionState } from '../inference/backend/session.ts';
-import type { Embedder } from '../inference/embedder.ts';
+import type { Embedder, TextEmbedder } from '../inference/embedder.ts';
 import type { Job } from '../queue/jobs.ts';
 import { Connections } from './connections.ts';
 import { sayAway, type WorkerContext } from './context.ts';
@@ -27,6 +28,8 @@ export interface Worker {
   readonly events: WorkerEvents;
   readonly stats: Readonly<WorkerStats>;
   readonly state: WorkerState;
+  /** What it embeds with; undefined until the device is known. */
+  readonly embedder: TextEmbedder | undefined;
   /** The engine's sessions: each that was needed so far, loaded or not. */
   readonly sessions: readonly SessionState[];
   /**
@@ -75,6 +78,7 @@ class PipelineWorker implements Worker {
   readonly #windows = new Set<Promise<void>>();
   /** Ends waits for a server that is away, when stopping has taken its time. */
   readonly #giveUp = new AbortController();
+  #prepared: TextEmbedder | undefined;
   #parts: Parts | undefined;
   #running: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
@@ -90,6 +94,10 @@ class PipelineWorker implements Worker {
 
   get sessions(): readonly SessionState[] {
     return this.#embedder?.sessions ?? [];
+  }
+
+  get embedder(): TextEmbedder | undefined {
+    return this.#prepared;
   }
 
   get state(): WorkerState {
@@ -137,7 +145,12 @@ class PipelineWorker implements Worker {
     const preparing = prepareModels(this.#options, this.events, (embedder) => {
       this.#embedder = embedder;
     });
-    preparing.catch(() => {});
+    preparing.then(
+      (embedder) => {
+        this.#prepared = embedder;
+      },
+      () => {},
+    );
     const context = await this.#makeContext(preparing, patient);
     const parts = makeParts(context, await preparing, {
       holdings: this.#holdings,
@@ -235,7 +248,11 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     parts?.requests.stop();
-    await this.#embedder?.stop(engineMs);
+    const asked: Promise<unknown>[] = [];
+    this.events.emit('stopping', (ended) => asked.push(ended));
+    const begin = performance.now();
+    await Promise.race([Promise.allSettled(asked), delay(engineMs / 2, null, { ref: false })]);
+    await this.#embedder?.stop(engineMs - (performance.now() - begin));
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});
     await Promise.all(this.#windows);

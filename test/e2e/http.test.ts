@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pollUntil } from '../support/poll-until.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
 import { Cli, run } from './cli.ts';
 
@@ -18,8 +19,13 @@ afterAll(() => database.drop());
 async function serving(more: Record<string, string> = {}): Promise<{ worker: Cli; url: string }> {
   const worker = new Cli(['work'], { env: { ...env, PGEMBEDDER_HTTP: '127.0.0.1:0', ...more } });
   await worker.said('worker started');
-  const line = worker.stderr.split('\n').find((text) => text.includes('serving health and metrics'))!;
-  return { worker, url: (JSON.parse(line) as { url: string }).url };
+  return { worker, url: urlOf(worker) };
+}
+
+/** The URL that a command has said it serves at. */
+function urlOf({ stderr }: Cli): string {
+  const line = stderr.split('\n').find((text) => text.includes('serving health and metrics'))!;
+  return (JSON.parse(line) as { url: string }).url;
 }
 
 describe('work', () => {
@@ -81,5 +87,62 @@ describe('work', () => {
     // Both, where this machine's own worker has the address.
     expect(without.length).toBeGreaterThan(0);
     expect(off.stderr).not.toMatch(/HTTP|serving/);
+  });
+});
+
+describe('serve', () => {
+  it('runs models without a database, until it is stopped', async () => {
+    const server = new Cli(['serve', '--device', 'cpu'], { env: { PGEMBEDDER_HTTP: '127.0.0.1:0' } });
+    await server.said('serving health and metrics');
+    const url = urlOf(server);
+    await pollUntil(async () => ((await fetch(`${url}/readyz`)).ok ? true : undefined), {
+      what: 'ready',
+      every: 50,
+    });
+    const response = await fetch(`${url}/v1/embeddings`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ input: 'a small cat' }),
+    });
+    expect(await response.json()).toMatchObject({ data: [{ embedding: { length: 384 } }] });
+    server.kill('SIGTERM');
+    expect((await server.result()).code).toBe(0);
+  });
+
+  it('says in one line that there is nothing to do where HTTP is off', async () => {
+    const { code, stderr } = await run(['serve'], { env: { PGEMBEDDER_HTTP: 'off' } });
+    expect(code).toBe(2);
+    expect(stderr).toBe(
+      'pgembedder: PGEMBEDDER_HTTP is off, and there is nothing else to do. Set it to an address such as 127.0.0.1:8089, or leave it out\n',
+    );
+  });
+});
+
+describe('a worker runs models for HTTP requests', () => {
+  const status = async (url: string) =>
+    (
+      await fetch(`${url}/v1/embeddings`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ input: 'a small cat' }),
+      })
+    ).status;
+
+  it.each([
+    ['on a loopback address', {}, 200],
+    ['not where strangers may ask', { PGEMBEDDER_HTTP: '0.0.0.0:0', PGEMBEDDER_HTTP_OPEN: 'true' }, 404],
+    [
+      'where strangers may ask and it is set',
+      { PGEMBEDDER_HTTP: '0.0.0.0:0', PGEMBEDDER_HTTP_OPEN: 'true', PGEMBEDDER_HTTP_API: 'true' },
+      200,
+    ],
+    ['not where it is switched off', { PGEMBEDDER_HTTP_API: 'false' }, 404],
+    ['not without a token where one is set', { PGEMBEDDER_HTTP_TOKENS: 'infer:secret-2' }, 401],
+  ])('%s', async (_, more, wanted) => {
+    const { worker, url } = await serving(more);
+    expect(await status(url)).toBe(wanted);
+    worker.kill('SIGTERM');
+    expect((await worker.result()).code).toBe(0);
+    expect(worker.stderr).not.toContain('secret-2');
   });
 });

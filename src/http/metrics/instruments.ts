@@ -5,6 +5,9 @@ const STAGE_BUCKETS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300,
 ];
 
+/** In seconds. */
+const REQUEST_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
 /** What a job goes through; see `pgembedder_stage_duration_seconds`. */
 export type Stage = 'claim' | 'fetch' | 'tokenize' | 'wait' | 'run' | 'write';
 
@@ -122,6 +125,20 @@ export function createInstruments(registry: Registry) {
       'Memory that the engine processes have resident, as of their last batches.',
     ),
     sessions: gauge('sessions', 'Sessions that are loaded or being loaded.', 'model', 'device', 'state'),
+
+    // Requests over HTTP.
+    requests: counter('http_requests_total', 'Requests over HTTP, by route and status.', 'route', 'status'),
+    waitingTokens: gauge(
+      'http_waiting_tokens',
+      'About how many tokens of requests over HTTP wait for the engine.',
+    ),
+    requestSeconds: new Histogram({
+      name: 'pgembedder_http_request_duration_seconds',
+      help: 'How long requests over HTTP took, until their answer was ready.',
+      labelNames: ['route' satisfies string],
+      buckets: REQUEST_BUCKETS,
+      registers,
+    }),
 
     stages: new Histogram({
       name: 'pgembedder_stage_duration_seconds',

@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Database } from '../../database/database.ts';
 import { version } from '../../version.ts';
-import type { Worker } from '../../worker/worker.ts';
+import type { Served } from '../served.ts';
 import { collectEngineState } from './engine-state.ts';
 import { createInstruments } from './instruments.ts';
 import { QueueState } from './queue-state.ts';
@@ -11,21 +11,32 @@ import { countEvents } from './worker-metrics.ts';
 export interface Metrics {
   /** What a scrape gets. */
   render(): Promise<{ contentType: string; text: string }>;
+  /** Counts a request that was answered. */
+  countRequest(route: string, status: number, ms: number): void;
 }
 
 /** Counts what a worker does from now on; looks at queue and engine when it is asked. */
-export function createMetrics(worker: Worker, database: Database): Metrics {
+export function createMetrics(
+  worker: Pick<Served, 'events' | 'sessions'>,
+  database: Database | null,
+  line?: { readonly waiting: number } | null,
+): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const instruments = createInstruments(registry);
   instruments.buildInfo.set({ version, node_version: process.version }, 1);
   countEvents(worker.events, instruments);
-  const queue = new QueueState(database);
+  const queue = database && new QueueState(database);
   return {
     async render() {
       collectEngineState(worker, instruments);
-      await queue.collect(instruments);
+      instruments.waitingTokens.set(line?.waiting ?? 0);
+      await queue?.collect(instruments);
       return { contentType: registry.contentType, text: await registry.metrics() };
+    },
+    countRequest(route, status, ms) {
+      instruments.requests.inc({ route, status });
+      instruments.requestSeconds.observe({ route }, ms / 1_000);
     },
   };
 }

@@ -3,7 +3,7 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../errors.ts';
 import { seenPart } from '../../limits.ts';
 import type { LocalModel } from '../../model-files/description.ts';
-import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
+import type { TextTokenizer, TokenIds } from '../../tasks/text-tokenizer.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import { menderFor } from './bert-text.ts';
 import { mendedDefinition, mendTokenizer } from './mended-steps.ts';
@@ -149,6 +149,19 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
   count(text: string): number {
     return idsIn(this.#tokenizer, this.#mend(text), false).length;
   }
+
+  readonly ids: TokenIds = {
+    encode: (text) => [...this.encode(text)],
+    decode: (ids) => {
+      const strange = ids.find((id) => this.#tokenizer.id_to_token(id) === undefined);
+      if (strange !== undefined) {
+        throw new UserError(`${strange} is no token of the model`, {
+          hint: "Give ids of the model's own tokenizer, or the text itself",
+        });
+      }
+      return ids.length === 0 ? '' : this.#tokenizer.decode([...ids], { skip_special_tokens: true });
+    },
+  };
 
   /**
    * Ids of the whole text, or of so much of it that the rest cannot change the first `maxTokens`; and that part.

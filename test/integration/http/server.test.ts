@@ -3,11 +3,16 @@ import { type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SCOPES } from '../../../src/config.ts';
+import { Tokens } from '../../../src/http/access/tokens.ts';
 import { createApp } from '../../../src/http/app.ts';
 import { startHttpServer } from '../../../src/http/server.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { createMigratedDatabase, type MigratedDatabase, silent, workerOn } from '../../support/pgembedder.ts';
 import { serveWorker } from './support.ts';
+
+/** One token for everything. */
+const OPEN_SESAME = [{ token: 'open-sesame', scopes: SCOPES }];
 
 let database: MigratedDatabase;
 let worker: Worker;
@@ -22,7 +27,7 @@ afterEach(() => worker.stop());
 
 describe('a token', () => {
   it('is asked for by /metrics and not by health', async () => {
-    const http = await serveWorker(worker, database.url, { token: 'open-sesame' });
+    const http = await serveWorker(worker, database.url, { tokens: OPEN_SESAME });
     try {
       const statuses = async (headers: Record<string, string>) =>
         Promise.all(
@@ -32,14 +37,14 @@ describe('a token', () => {
         );
       expect(await statuses({})).toEqual([200, 503, 401, 401]);
       expect(await statuses({ authorization: 'Bearer open' })).toEqual([200, 503, 401, 401]);
-      expect(await statuses({ authorization: 'open-sesame' })).toEqual([200, 503, 400, 400]);
+      expect(await statuses({ authorization: 'open-sesame' })).toEqual([200, 503, 401, 401]);
     } finally {
       await http.close();
     }
   });
 
   it('that is right opens /metrics', async () => {
-    const http = await serveWorker(worker, database.url, { token: 'open-sesame' });
+    const http = await serveWorker(worker, database.url, { tokens: OPEN_SESAME });
     try {
       const response = await http.get('/metrics', { authorization: 'Bearer open-sesame' });
       expect(response.status).toBe(200);
@@ -69,7 +74,7 @@ describe('an address in use', () => {
     try {
       await expect(
         startHttpServer({
-          worker,
+          served: worker,
           connection: database.url,
           address: { host: '127.0.0.1', port },
           logger: silent,
@@ -90,7 +95,7 @@ describe('an address in use', () => {
     const logger = pino({}, { write: (line: string) => void lines.push(JSON.parse(line).msg as string) });
     try {
       const http = await startHttpServer({
-        worker,
+        served: worker,
         connection: database.url,
         address: { host: '127.0.0.1', port: 8089 },
         logger,
@@ -108,7 +113,7 @@ describe('an address in use', () => {
   it('that this machine does not have is an error', async () => {
     await expect(
       startHttpServer({
-        worker,
+        served: worker,
         connection: database.url,
         address: { host: '203.0.113.1', port: 1 },
         logger: silent,
@@ -133,18 +138,20 @@ it('a page of another name does not read metrics of this machine, where no token
   };
   expect([await statusFor('rebound.example:80'), await statusFor('10.0.0.1')]).toEqual([403, 403]);
   expect([await statusFor('localhost:8089'), await statusFor('[::1]:8089')]).toEqual([200, 200]);
-  expect(await statusFor('behind-a-proxy.example', { token: 'open-sesame' })).toBe(200);
+  expect(await statusFor('behind-a-proxy.example', { tokens: OPEN_SESAME })).toBe(200);
 });
 
 it('liveness ends with the worker’s loop', async () => {
   const failed = { ...worker, state: 'failed' } as unknown as Worker;
   const parts = {
     readiness: undefined as never,
-    metrics: undefined as never,
-    token: undefined,
+    metrics: { countRequest: () => {} } as never,
+    api: null,
+    tokens: new Tokens([]),
+    origins: [],
     local: true,
     logger: silent,
   };
-  const response = await createApp({ worker: failed, ...parts }).request('/healthz');
+  const response = await createApp({ served: failed, ...parts }).request('/healthz');
   expect([response.status, await response.json()]).toEqual([503, { alive: false, worker: 'failed' }]);
 });

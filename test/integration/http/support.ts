@@ -19,7 +19,7 @@ export async function serveWorker(
   options: Partial<HttpServerOptions> = {},
 ): Promise<TestHttpServer> {
   const server = await startHttpServer({
-    worker,
+    served: worker,
     connection,
     address: { host: '127.0.0.1', port: 0 },
     logger: silent,

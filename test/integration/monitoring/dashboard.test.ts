@@ -35,7 +35,9 @@ describe.skipIf(program === null)('with a real Prometheus that scrapes a worker 
       select embedder.create_pipeline('note', 'body', index => 'none');
       alter table article_embedding add constraint unlucky check (id % 100 <> 13)`);
     worker = workerOn(database, { backoff: { baseSeconds: 1, limitSeconds: 1 } });
-    http = await serveWorker(worker, database.url, { token: TOKEN });
+    http = await serveWorker(worker, database.url, {
+      tokens: [{ token: TOKEN, scopes: ['read'] }],
+    });
     prometheus = await startPrometheus(program!, {
       target: http.url,
       token: TOKEN,

@@ -9,7 +9,7 @@ describe('httpAddress', () => {
     ['localhost:80', { host: 'localhost', port: 80 }],
     ['[::1]:9', { host: '::1', port: 9 }],
   ])('takes %s without a token', (setting, address) => {
-    expect(httpAddress(setting, undefined, false)).toEqual(address);
+    expect(httpAddress(setting, { tokens: [], open: false })).toEqual(address);
   });
 
   it.each([
@@ -20,20 +20,22 @@ describe('httpAddress', () => {
     'localhost.example:1',
     '[::ffff:8.8.8.8]:1',
   ])('refuses %s without a token, unless told to', (setting) => {
-    expect(() => httpAddress(setting, undefined, false)).toThrow(
+    expect(() => httpAddress(setting, { tokens: [], open: false })).toThrow(
       `PGEMBEDDER_HTTP=${setting} is open to other machines, and no token is set`,
     );
-    expect(() => httpAddress(setting, '', false)).toThrow(/no token is set/);
-    expect(httpAddress(setting, 'secret', false)).not.toBeNull();
-    expect(httpAddress(setting, undefined, true)).not.toBeNull();
+    expect(() => httpAddress(setting, { tokens: [], open: false })).toThrow(/no token is set/);
+    expect(
+      httpAddress(setting, { tokens: [{ token: 'secret', scopes: ['read'] }], open: false }),
+    ).not.toBeNull();
+    expect(httpAddress(setting, { tokens: [], open: true })).not.toBeNull();
   });
 
   it('is null for off', () => {
-    expect(httpAddress('off', undefined, false)).toBeNull();
+    expect(httpAddress('off', { tokens: [], open: false })).toBeNull();
   });
 
   it('knows the default address', () => {
-    const byDefault = httpAddress(readConfig({}).PGEMBEDDER_HTTP, undefined, false)!;
+    const byDefault = httpAddress(readConfig({}).PGEMBEDDER_HTTP, { tokens: [], open: false })!;
     expect(byDefault).toEqual({ host: '127.0.0.1', port: 8089 });
     expect(isDefaultAddress(byDefault)).toBe(true);
     expect(isDefaultAddress({ ...byDefault, port: 8090 })).toBe(false);

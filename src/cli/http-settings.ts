@@ -1,0 +1,37 @@
+import { type Config, SCOPES, type ScopedToken } from '../config.ts';
+import { httpAddress, isLoopback } from '../http/address.ts';
+import type { HttpServerOptions } from '../http/server.ts';
+import { DEFAULT_MODEL, defaultModel, type ModelChoice } from '../models/choice.ts';
+import type { Environment } from './environment.ts';
+
+type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'origins'>;
+
+/**
+ * The settings of the HTTP server; null where there is to be none.
+ * @param api whether it runs models for requests, where the settings leave it open
+ * @throws UserError where others could reach it and no token keeps them out
+ */
+export function httpSettings({ config, store }: Environment, api?: true): HttpSettings | null {
+  const tokens = tokensOf(config);
+  const address = httpAddress(config.PGEMBEDDER_HTTP, { tokens, open: config.PGEMBEDDER_HTTP_OPEN });
+  if (!address) return null;
+  // Strangers whom somebody has let see health and metrics are not to use the processors as well, unless they are let do that too.
+  const closed = tokens.length > 0 || isLoopback(address.host);
+  const wanted = api ?? config.PGEMBEDDER_HTTP_API ?? closed;
+  return {
+    address,
+    tokens,
+    api: wanted ? { defaultFor: (task) => modelFor(config, task), list: () => store.list() } : null,
+    origins: config.PGEMBEDDER_HTTP_CORS,
+  };
+}
+
+function tokensOf({ PGEMBEDDER_HTTP_TOKEN: all, PGEMBEDDER_HTTP_TOKENS: some }: Config): ScopedToken[] {
+  return [...(all === undefined ? [] : [{ token: all, scopes: SCOPES }]), ...some];
+}
+
+/** A model that gives vectors finds the nearest of labels as well. */
+function modelFor(config: Config, task: string): ModelChoice | null {
+  const vectors = task === 'zero-shot-classification' ? { name: DEFAULT_MODEL } : null;
+  return defaultModel(config, task) ?? vectors;
+}

@@ -1,0 +1,200 @@
+import { UserError } from '../../errors.ts';
+import { EngineError, type EngineErrorKind } from '../../inference/backend/engine-error.ts';
+import type { LabelModel, VectorModel } from '../../model-files/description.ts';
+import type { LabelResult } from '../../tasks/results.ts';
+import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
+import type { TokenIds } from '../../tasks/text-tokenizer.ts';
+import { HttpError, type RefusalStatus } from './http-error.ts';
+import { Line } from './line.ts';
+import type { RequestedModels } from './models.ts';
+import { countTokens } from './tokens.ts';
+
+/** A text, or the ids of its tokens. */
+export type Input = string | readonly number[];
+
+/** Which of the model's prompts is put before texts. */
+export type InputType = 'query' | 'passage';
+
+export interface EmbedRequest {
+  readonly model: VectorModel;
+  readonly inputs: readonly Input[];
+  /** Null for none. */
+  readonly inputType: InputType | null;
+  readonly dimensions?: number | undefined;
+  /** Default: what the model's authors chose. */
+  readonly normalize?: boolean | undefined;
+  /** Whether a text may be cut at the model's limit; else one that is longer is refused. */
+  readonly truncate: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface LabelRequest {
+  readonly model: LabelModel;
+  readonly texts: readonly string[];
+  readonly options: LabelTaskOptions;
+  readonly signal: AbortSignal;
+}
+
+/** What an error of the engine means to whoever has sent the texts. */
+const STATUSES: Record<EngineErrorKind, RefusalStatus> = {
+  load: 503,
+  start: 503,
+  run: 422,
+  died: 422,
+  timeout: 422,
+  memory: 422,
+  'not-finite': 422,
+  stopped: 503,
+  busy: 429,
+  later: 429,
+};
+
+/** Runs models for requests, in the line. */
+export class Inference {
+  readonly models: RequestedModels;
+  readonly line: Line;
+
+  constructor(models: RequestedModels, line = new Line()) {
+    this.models = models;
+    this.line = line;
+  }
+
+  /** The vectors of texts, and how many tokens the texts have. @throws HttpError, ClientGone */
+  async embed(request: EmbedRequest): Promise<{ vectors: Float32Array[]; tokens: number }> {
+    const { model, inputType, dimensions, normalize } = request;
+    if (dimensions !== undefined && dimensions > model.dimensions) {
+      throw new HttpError(
+        400,
+        `dimensions is ${dimensions}, and vectors of '${model.name}' have ${model.dimensions}`,
+        { param: 'dimensions' },
+      );
+    }
+    const { embedder } = this.models;
+    const prompt = inputType === null ? '' : model.prompts[inputType];
+    const texts = request.inputs.map((input) => this.#textOf(model, input));
+    const options = { prompt, dimensions, normalize, priority: 'interactive' } as const;
+    let tokens = 0;
+    const vectors = await this.#inLine(
+      model,
+      texts,
+      (text) => estimate(prompt.length + text.length, model.maxTokens),
+      (part) => {
+        for (const text of part) tokens += this.#count(model, prompt + text, request.truncate);
+        return embedder.embedTexts(model, part, options);
+      },
+      request.signal,
+    );
+    return { vectors, tokens };
+  }
+
+  /** Labels, or entities, of texts. @throws HttpError, ClientGone */
+  async label({ model, texts, options, signal }: LabelRequest): Promise<LabelResult[]> {
+    try {
+      checkTaskOptions(model.task, options);
+    } catch (error) {
+      throw refusalOf(error);
+    }
+    const { embedder } = this.models;
+    const rows =
+      model.task === 'zero-shot-classification' && !('vectors' in model) ? options.labels!.length : 1;
+    return this.#inLine(
+      model,
+      texts,
+      (text) => rows * estimate(text.length, model.maxTokens),
+      (part) => embedder.labelTexts(model, part, { ...options, priority: 'interactive' }),
+      signal,
+    );
+  }
+
+  /** The tokens that the model reads of a text. Where they stand in it is not said. */
+  tokenize(model: VectorModel, text: string, special: boolean) {
+    const tokens = this.#idsOf(model);
+    const around = new Set(tokens.encode(''));
+    return tokens
+      .encode(text)
+      .filter((id) => special || !around.has(id))
+      .map((id) => ({ id, text: tokens.decode([id]), special: around.has(id), start: null, stop: null }));
+  }
+
+  async #inLine<Result>(
+    model: VectorModel | LabelModel,
+    texts: readonly string[],
+    tokensOf: (text: string) => number,
+    run: (part: readonly string[]) => Promise<readonly (Result | EngineError)[]>,
+    signal: AbortSignal,
+  ): Promise<Result[]> {
+    try {
+      const results = await this.line.run<string, Result | EngineError>({
+        model: model.name,
+        items: texts,
+        tokensOf,
+        // Also what is thrown before there is a promise.
+        run: async (part) => run(part),
+        signal,
+      });
+      return results.map((result, place) => {
+        if (result instanceof EngineError) throw refusalOf(result, texts.length > 1 ? place : null);
+        return result;
+      });
+    } catch (error) {
+      throw error instanceof UserError ? refusalOf(error) : error;
+    }
+  }
+
+  #textOf(model: VectorModel, input: Input): string {
+    if (typeof input === 'string') return input;
+    try {
+      return this.#idsOf(model).decode(input);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      throw new HttpError(400, error.line, { param: 'input', code: 'unknown_token' });
+    }
+  }
+
+  /** @throws HttpError 422 where they are not known */
+  #idsOf(model: VectorModel): TokenIds {
+    const { ids } = this.models.embedder.tokenizer(model);
+    if (!ids) throw new HttpError(422, `The tokens of '${model.name}' are not known here: send texts`);
+    return ids;
+  }
+
+  #count(model: VectorModel, text: string, truncate: boolean): number {
+    const { tokens, more } = countTokens(this.models.embedder.tokenizer(model), text);
+    if (more && !truncate) {
+      throw new HttpError(
+        422,
+        `A text has more tokens than the ${model.maxTokens} that '${model.name}' takes`,
+        {
+          code: 'context_length_exceeded',
+        },
+      );
+    }
+    return tokens;
+  }
+}
+
+/** English has 4 to 5 characters a token; two special ones are put around. */
+function estimate(characters: number, maxTokens: number): number {
+  return Math.min(Math.ceil(characters / 4) + 2, maxTokens);
+}
+
+/** @param place of the text that is at fault, among several */
+function refusalOf(error: unknown, place: number | null = null): unknown {
+  if (!(error instanceof UserError)) return error;
+  const which = place === null ? '' : `Text ${place + 1}: `;
+  if (!(error instanceof EngineError)) return new HttpError(422, which + error.line, { cause: error });
+  const status = STATUSES[error.kind];
+  const code = `engine_${error.kind.replace('-', '_')}`;
+  // What is wrong with this server or its models is told by its log, with the names of its folders.
+  if (error.kind === 'load' || error.kind === 'start') {
+    return new HttpError(status, "The model cannot be run: the server's log says why", {
+      code,
+      cause: error,
+    });
+  }
+  return new HttpError(status, which + error.line, {
+    code,
+    cause: error,
+    retryAfter: status === 422 ? undefined : 1,
+  });
+}
