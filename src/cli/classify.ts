@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { Config } from '../config.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { givesVectors, type LabelModel } from '../model-files/description.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice, parseChoice } from '../models/choice.ts';
 import type { Entity, LabelResult } from '../tasks/results.ts';

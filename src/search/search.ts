@@ -6,7 +6,7 @@ import { OBJECT_NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT } from '../database/
 import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { VectorModel } from '../model-files/description.ts';
 
 /** A pipeline as far as a search needs it. Made by `findSearchable`. */

@@ -1,5 +1,5 @@
 import type { Priority } from '../inference/backend/priority.ts';
-import type { DoneText, TextEmbedder } from '../inference/embedder.ts';
+import type { DoneText, TextEmbedder } from '../inference/text-embedder.ts';
 import { givesVectors } from '../model-files/description.ts';
 import type { Output } from '../queue/batch.ts';
 import type { ServedPipeline } from './served-pipelines.ts';

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { BatchReport, Phase } from '../inference/backend/events.ts';
-import type { TokenizedReport } from '../inference/embedder.ts';
+import type { TokenizedReport } from '../inference/text-embedder.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
 export interface WorkerStats {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Connection } from '../database/database.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
 import type { EngineSettings } from '../inference/open-embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Variant } from '../model-files/variants.ts';
 import type { Backoff } from '../queue/jobs.ts';
 

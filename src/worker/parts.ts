@@ -1,4 +1,4 @@
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
 import type { WorkerContext } from './context.ts';

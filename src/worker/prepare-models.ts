@@ -1,6 +1,7 @@
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
-import type { Embedder, TextEmbedder, TokenizedReport } from '../inference/embedder.ts';
+import type { Embedder } from '../inference/embedder.ts';
 import { openEmbedder } from '../inference/open-embedder.ts';
+import type { TextEmbedder, TokenizedReport } from '../inference/text-embedder.ts';
 import { modelsDirectory } from '../models/places.ts';
 import type { WorkerEvents } from './events.ts';
 import type { WorkerOptions } from './options.ts';

@@ -3,7 +3,7 @@ import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { SequenceResult } from '../inference/backend/run.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { limits } from '../limits.ts';
 import type { VectorModel } from '../model-files/description.ts';
 import {

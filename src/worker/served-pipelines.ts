@@ -2,7 +2,7 @@ import { parseChunking } from '../chunking/parse-chunking.ts';
 import type { Chunking } from '../chunking/types.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { givesVectors, type ServedModel } from '../model-files/description.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { noteWorker } from '../queue/workers.ts';

@@ -3,7 +3,7 @@ import { isRowError } from '../database/errors.ts';
 import { UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import type { TextEmbedder } from '../inference/embedder.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { limits } from '../limits.ts';
 import { type Result, type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';

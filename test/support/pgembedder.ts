@@ -5,13 +5,9 @@ import { type Database, openDatabase } from '../../src/database/database.ts';
 import { migrate } from '../../src/database/migrate/migrate.ts';
 import type { EngineError } from '../../src/inference/backend/engine-error.ts';
 import type { SequenceResult } from '../../src/inference/backend/run.ts';
-import {
-  Embedder,
-  type EmbedOptions,
-  type LabelOptions,
-  type TextEmbedder,
-} from '../../src/inference/embedder.ts';
+import { Embedder } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine/engine.ts';
+import type { EmbedOptions, LabelOptions, TextEmbedder } from '../../src/inference/text-embedder.ts';
 import type { LabelModel, ServedModel, VectorModel } from '../../src/model-files/description.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
 import { createModelStore } from '../../src/models/store.ts';

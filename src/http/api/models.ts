@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { UserError } from '../../errors.ts';
-import type { TextEmbedder } from '../../inference/embedder.ts';
+import type { TextEmbedder } from '../../inference/text-embedder.ts';
 import type { ModelListing, ServedModel } from '../../model-files/description.ts';
 import { type ModelChoice, parseChoice } from '../../models/choice.ts';
 import type { ServedModelOf, TaskName } from '../../tasks/tasks.ts';

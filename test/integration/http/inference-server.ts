@@ -1,8 +1,9 @@
 import type { HttpServerOptions } from '../../../src/http/server.ts';
 import { startHttpServer } from '../../../src/http/server.ts';
 import { cpu } from '../../../src/inference/devices/device.ts';
-import type { Embedder, TextEmbedder } from '../../../src/inference/embedder.ts';
+import type { Embedder } from '../../../src/inference/embedder.ts';
 import { openEmbedder } from '../../../src/inference/open-embedder.ts';
+import type { TextEmbedder } from '../../../src/inference/text-embedder.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { WorkerEvents } from '../../../src/worker/events.ts';
 import { silent } from '../../support/pgembedder.ts';

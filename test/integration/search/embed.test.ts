@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
-import type { EmbedOptions } from '../../../src/inference/embedder.ts';
+import type { EmbedOptions } from '../../../src/inference/text-embedder.ts';
 import type { FeatureExtractionModel } from '../../../src/model-files/description.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { openDeafProxy } from '../../support/deaf-proxy.ts';

@@ -1,0 +1,71 @@
+import type { FindOptions, LabelModel, ServedModel, VectorModel } from '../model-files/description.ts';
+import type { LabelResult } from '../tasks/results.ts';
+import type { LabelTaskOptions } from '../tasks/task-options.ts';
+import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
+import type { Tokenizer } from '../tasks/text-tokenizer.ts';
+import type { EngineError } from './backend/engine-error.ts';
+import type { RunOptions, SequenceResult } from './backend/run.ts';
+import type { SessionOptions } from './backend/session.ts';
+
+/** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
+export interface TokenizedReport {
+  readonly model: string;
+  readonly texts: number;
+  readonly ms: number;
+}
+
+/** A text of a call, by its place there, and its result. */
+export interface DoneText<Result> {
+  readonly place: number;
+  readonly result: Result | EngineError;
+}
+
+export interface EmbedOptions extends SessionOptions, RunOptions {
+  /** Put before each text; for a model's own see `VectorModel.prompts`. */
+  readonly prompt?: string | undefined;
+  /** Numbers kept of each vector, the first ones: for models trained so (Matryoshka). Cut first, then scaled. */
+  readonly dimensions?: number | undefined;
+  /** Called as each batch is done, with its texts. */
+  onBatch?(done: readonly DoneText<Float32Array>[]): void;
+}
+
+/** The options of the model's task (`TaskOptions`), and how to run it. */
+export interface LabelOptions extends LabelTaskOptions, RunOptions {
+  /** Called as texts are done. */
+  onBatch?(done: readonly DoneText<LabelResult>[]): void;
+}
+
+/**
+ * What the worker, the command line, the library and the HTTP server need: models by name, their vectors and labels for
+ * texts, and their tokens. Tests of the queue give one that answers at once.
+ */
+export interface TextEmbedder {
+  /**
+   * The model of this name, for a task if one is named.
+   * @throws UserError when there is none, or it cannot be used for the task
+   */
+  find(name: string, task?: undefined, options?: FindOptions): ServedModel;
+  find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  /** The tokenizer of a model, loaded once. @throws UserError when it cannot be loaded */
+  tokenizer(model: ServedModel): Tokenizer;
+  /** Texts of pipelines may be given in one call, and so share batches, where this is the same. */
+  callKey(model: ServedModel, options: EmbedOptions | LabelOptions): string;
+  /**
+   * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
+   * Any string is taken; '' gives the vector of the special tokens, which says nothing. When it rejects, what `onBatch` was
+   * given until then stays good.
+   * @throws UserError for texts of an interactive call beyond the limits (`checkTexts`); EngineError when the backend can
+   *   do nothing for any of them (`load`, `start`, `stopped`, `busy`, `later`)
+   */
+  embedTexts(model: VectorModel, texts: readonly string[], options?: EmbedOptions): Promise<SequenceResult[]>;
+  /**
+   * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
+   * of the model's task (`checkTaskOptions`).
+   * @throws as `embedTexts`; UserError when the options do not fit the task
+   */
+  labelTexts(
+    model: LabelModel,
+    texts: readonly string[],
+    options?: LabelOptions,
+  ): Promise<(LabelResult | EngineError)[]>;
+}
