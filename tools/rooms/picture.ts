@@ -117,8 +117,8 @@ function legend(top: number): string {
       `<rect x="${margin}" y="${top + index * line}" width="12" height="12" rx="2" fill="${fill}" stroke="${stroke}"/><text x="${margin + 20}" y="${top + index * line + 10}">${says}</text>`,
   );
   const notes = [
-    'An arrow goes from a room to one that it imports; dashed: only types.',
-    'Arrows that follow from others are left out.',
+    'An arrow goes from a room to one that it imports.',
+    'Dashed: only types. What follows from others is left out.',
   ].map(
     (words, index) =>
       `<text x="${margin}" y="${top + (entries.length + index) * line + 14}" fill="#444">${words}</text>`,
