@@ -7,6 +7,7 @@ import { backfill } from './rows/backfill.ts';
 import { chunks } from './rows/chunks.ts';
 import { drain } from './rows/drain.ts';
 import { engine } from './rows/engine.ts';
+import { http } from './rows/http.ts';
 import { insert } from './rows/insert.ts';
 import { latency } from './rows/latency.ts';
 import { locks } from './rows/locks.ts';
@@ -27,6 +28,7 @@ const ROWS: readonly Row[] = [
   backfill,
   chunks,
   locks,
+  http,
 ];
 /** Rows that run only when they are named. */
 const NAMED: readonly Row[] = [memory];

@@ -13,6 +13,12 @@ export const { Engine } = await load<typeof import('../../src/inference/engine/e
 );
 export const { Embedder } =
   await load<typeof import('../../src/inference/embedder.ts')>('inference/embedder.js');
+export const { openEmbedder } = await load<typeof import('../../src/inference/open-embedder.ts')>(
+  'inference/open-embedder.js',
+);
+export const { cpu } = await load<typeof import('../../src/inference/devices/device.ts')>(
+  'inference/devices/device.js',
+);
 export const { readGlosses } =
   await load<typeof import('../../src/cli/demo/wordnet.ts')>('cli/demo/wordnet.js');
 
