@@ -67,26 +67,36 @@ export class Api {
   }
 
   async #answer(context: HttpContext, route: Route): Promise<Response> {
-    if (this.#closing) throw new HttpError(503, 'The server is stopping', { retryAfter: 1 });
+    this.#refuseAtTheEnd();
     const gone = new AbortController();
     const { incoming, outgoing } = context.env;
     const hear = () => gone.abort();
     outgoing.once('close', hear);
-    this.#underWay++;
-    let release = () => {};
+    const read = route.body && (await this.#bodies.read(incoming));
     try {
+      // A slow client may have taken until now.
+      this.#refuseAtTheEnd();
+      const body = read && validated(route, read.json);
       const call: Call = { inference: this.#inference, signal: gone.signal, params: context.req.param() };
-      let body: unknown;
-      if (route.body) {
-        const read = await this.#bodies.read(incoming);
-        release = read.release;
-        body = validated(route, read.json);
-      }
-      const answer = await route.handle(call, body as never);
+      const answer = await this.#accepted(() => route.handle(call, body as never));
       return context.body(answer instanceof JsonText ? answer.text : JSON.stringify(answer), 200, JSON_TYPE);
     } finally {
       outgoing.off('close', hear);
-      release();
+      read?.release();
+    }
+  }
+
+  /** @throws HttpError 503 */
+  #refuseAtTheEnd(): void {
+    if (this.#closing) throw new HttpError(503, 'The server is stopping', { retryAfter: 1 });
+  }
+
+  /** Counts a request until it has its answer. */
+  async #accepted(answer: () => unknown): Promise<unknown> {
+    this.#underWay++;
+    try {
+      return await answer();
+    } finally {
       this.#underWay--;
       if (this.#underWay === 0) for (const resolve of this.#waitingForEnd.splice(0)) resolve();
     }

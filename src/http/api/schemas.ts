@@ -50,6 +50,7 @@ export const promptName = z
 export const dimensions = z
   .int()
   .min(1)
+  .max(65_536)
   .nullish()
   .describe('Numbers kept of each vector, the first ones: for models trained so.');
 

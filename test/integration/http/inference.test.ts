@@ -164,7 +164,7 @@ describe('labels', () => {
         labels: ['x'],
         hypothesis_template: 'no',
       }),
-    ).toBe(422);
+    ).toBe(400);
   });
 });
 

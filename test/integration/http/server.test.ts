@@ -8,7 +8,13 @@ import { Tokens } from '../../../src/http/access/tokens.ts';
 import { createApp } from '../../../src/http/app.ts';
 import { startHttpServer } from '../../../src/http/server.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
-import { createMigratedDatabase, type MigratedDatabase, silent, workerOn } from '../../support/pgembedder.ts';
+import {
+  createMigratedDatabase,
+  FakeEmbedder,
+  type MigratedDatabase,
+  silent,
+  workerOn,
+} from '../../support/pgembedder.ts';
 import { serveWorker } from './support.ts';
 
 /** One token for everything. */
@@ -154,4 +160,33 @@ it('liveness ends with the worker’s loop', async () => {
   };
   const response = await createApp({ served: failed, ...parts }).request('/healthz');
   expect([response.status, await response.json()]).toEqual([503, { alive: false, worker: 'failed' }]);
+});
+
+it('requests that a worker has accepted are answered before its engine ends', async () => {
+  const embedder = new FakeEmbedder();
+  const own = workerOn(database, { embedder });
+  const http = await serveWorker(own, database.url, {
+    api: { defaultFor: () => ({ name: 'all-MiniLM-L6-v2' }), list: () => [] },
+  });
+  const ask = () =>
+    fetch(`${http.url}/v1/embeddings`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ input: 'a text' }),
+    });
+  try {
+    expect((await ask()).status).toBe(503);
+    await own.start();
+    embedder.hold();
+    const asked = ask();
+    await embedder.nextCall();
+    const stopped = own.stop();
+    expect((await ask()).status).toBe(503);
+    embedder.release();
+    expect((await asked).status).toBe(200);
+    await stopped;
+  } finally {
+    await own.stop();
+    await http.close();
+  }
 });

@@ -7,7 +7,12 @@ import { listOf, model, texts } from '../schemas.ts';
 
 const REFUSALS = [400, 404, 413, 415, 422, 429, 503] as const;
 
-const topK = z.int().min(1).nullish().describe('How many labels `detail` has, the best first. Default: all.');
+const topK = z
+  .int()
+  .min(1)
+  .max(99_999)
+  .nullish()
+  .describe('How many labels `detail` has, the best first. Default: all.');
 const multiLabel = z
   .boolean()
   .nullish()
@@ -61,6 +66,7 @@ const zeroShot = route({
     hypothesis_template: z
       .string()
       .max(limits.templateCharacters)
+      .regex(/\{\}/, 'it needs {} where the label goes')
       .nullish()
       .describe('The sentence that is tried for each label, which takes the place of {}.'),
     multi_label: multiLabel,
