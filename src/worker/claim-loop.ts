@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import { claimJobs, claimSuspects, type Job, suspectsWait } from '../queue/jobs.ts';
 import { BackfillWalks } from './backfill-walks.ts';
@@ -19,6 +20,8 @@ const IDLE_POLL_LIMIT_MS = 5_000;
 const DEAF_POLL_LIMIT_MS = 1_000;
 /** The longest wait where the server has prepared transactions: writers then send no NOTIFY. */
 const SILENT_POLL_LIMIT_MS = 250;
+/** So long the first claim waits at most until the tables were looked at. */
+const FIRST_LOOK_MS = 2_000;
 /** The wait after a look for jobs that the server refused. */
 const REFUSED_MS = 1_000;
 /** While something is always due, a group of suspects has its turn this often. */
@@ -58,6 +61,7 @@ export class ClaimLoop {
   #stopping = false;
   #pollMs = IDLE_POLL_MS;
   #reloadAt = 0;
+  #hasLooked = false;
   #suspectsAt = performance.now() + SUSPECTS_MS;
   readonly #lookBack = new LookBack();
   /** Unless this is 'none', nothing is claimed before all that is held is done. */
@@ -223,7 +227,7 @@ export class ClaimLoop {
       await this.#idleMark.set();
       return;
     }
-    if (this.#pipelines.filling()) this.#housekeeping.tick();
+    if (this.#pipelines.filling()) void this.#housekeeping.tick();
     this.#context.events.emit('idle');
     await this.#signal.wait(this.#pollMs);
     this.#pollMs = Math.min(this.#pollMs * 2, this.#pollLimit());
@@ -239,6 +243,9 @@ export class ClaimLoop {
     this.#reloadAt = performance.now() + RELOAD_MS;
     this.#lookBack.forget();
     await this.#pipelines.reload();
-    this.#housekeeping.tick();
+    const looked = this.#housekeeping.tick();
+    // Before the first claim: where changes were missed while no worker ran, jobs that are held would be made again.
+    if (!this.#hasLooked) await Promise.race([looked, wait(FIRST_LOOK_MS, undefined, { ref: false })]);
+    this.#hasLooked = true;
   }
 }

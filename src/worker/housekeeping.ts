@@ -63,10 +63,14 @@ export class Housekeeping {
     this.#indexesDueSince ??= performance.now();
   }
 
-  /** To be called every few seconds. */
-  tick(): void {
-    this.#under ??= this.#keep().finally(() => {
-      this.#under = undefined;
+  /** To be called every few seconds. Resolves when the tables were looked at, and goes on. */
+  async tick(): Promise<void> {
+    if (this.#under) return;
+    await new Promise<void>((looked) => {
+      this.#under = this.#keep(looked).finally(() => {
+        this.#under = undefined;
+        looked();
+      });
     });
   }
 
@@ -101,8 +105,9 @@ export class Housekeeping {
     }
   }
 
-  async #keep(): Promise<void> {
+  async #keep(looked: () => void): Promise<void> {
     await this.#try('follow the tables', () => this.#lookAfterTables());
+    looked();
     await this.#try('end backfills', () => this.#endBackfills());
     void this.#count();
     if (this.#pipelines.filling()) await this.#try('note what is filled', () => this.markFilled());

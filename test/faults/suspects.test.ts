@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(async () => {
-  await database.query(`delete from embedder.worker_process; truncate doc; delete from embedder.dead_letter;
+  await database.query(`delete from embedder.worker_process; delete from doc; delete from embedder.dead_letter;
     insert into doc select i, 'text ' || i from generate_series(1, ${ROWS}) i`);
 });
 
