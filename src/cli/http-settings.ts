@@ -2,6 +2,7 @@ import { type Config, SCOPES, type ScopedToken } from '../config.ts';
 import { httpAddress, isLoopback } from '../http/address.ts';
 import type { HttpServerOptions } from '../http/server.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice } from '../models/choice.ts';
+import { zeroShotClassification } from '../tasks/zero-shot-classification.ts';
 import type { Environment } from './environment.ts';
 
 type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'origins'>;
@@ -32,6 +33,6 @@ function tokensOf({ PGEMBEDDER_HTTP_TOKEN: all, PGEMBEDDER_HTTP_TOKENS: some }: 
 
 /** A model that gives vectors finds the nearest of labels as well. */
 function modelFor(config: Config, task: string): ModelChoice | null {
-  const vectors = task === 'zero-shot-classification' ? { name: DEFAULT_MODEL } : null;
+  const vectors = task === zeroShotClassification.name ? { name: DEFAULT_MODEL } : null;
   return defaultModel(config, task) ?? vectors;
 }

@@ -4,6 +4,7 @@ import type { LabelModel, VectorModel } from '../../model-files/description.ts';
 import type { LabelResult } from '../../tasks/results.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
 import type { TokenIds } from '../../tasks/text-tokenizer.ts';
+import { zeroShotClassification } from '../../tasks/zero-shot-classification.ts';
 import { HttpError, type RefusalStatus } from './http-error.ts';
 import { Line } from './line.ts';
 import type { RequestedModels } from './models.ts';
@@ -96,7 +97,7 @@ export class Inference {
     }
     const { embedder } = this.models;
     const rows =
-      model.task === 'zero-shot-classification' && !('vectors' in model) ? options.labels!.length : 1;
+      model.task === zeroShotClassification.name && !('vectors' in model) ? options.labels!.length : 1;
     return this.#inLine(
       model,
       texts,

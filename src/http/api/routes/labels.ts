@@ -2,6 +2,9 @@ import { z } from 'zod';
 import { limits } from '../../../limits.ts';
 import type { LabelResult } from '../../../tasks/results.ts';
 import type { TaskGiving } from '../../../tasks/tasks.ts';
+import { textClassification } from '../../../tasks/text-classification.ts';
+import { tokenClassification } from '../../../tasks/token-classification.ts';
+import { zeroShotClassification } from '../../../tasks/zero-shot-classification.ts';
 import { type Call, type Route, route } from '../route.ts';
 import { listOf, model, texts } from '../schemas.ts';
 
@@ -43,21 +46,20 @@ const entity = z.object({
 const classify = route({
   method: 'post',
   path: '/v1/classify',
-  summary: 'Labels of texts, by a model for text-classification',
+  summary: 'Labels of texts, by a model that classifies them',
   dialect: 'openai',
   body: z.object({ model, input: texts, top_k: topK, multi_label: multiLabel }),
   example: { model: 'pgembedder/minilm-spam-detector', input: 'You have won' },
   answer: labelled,
   refusals: REFUSALS,
   handle: (call, { model, input, ...options }) =>
-    label(call, { name: model, task: 'text-classification', input, options }),
+    label(call, { name: model, task: textClassification.name, input, options }),
 });
 
 const zeroShot = route({
   method: 'post',
   path: '/v1/zero-shot',
-  summary:
-    'Which of your labels fit texts, by a model for zero-shot-classification or one that gives vectors',
+  summary: 'Which of your labels fit texts, by a model for zero-shot labels or one that gives vectors',
   dialect: 'openai',
   body: z.object({
     model,
@@ -80,13 +82,13 @@ const zeroShot = route({
   answer: labelled,
   refusals: REFUSALS,
   handle: (call, { model, input, ...options }) =>
-    label(call, { name: model, task: 'zero-shot-classification', input, options }),
+    label(call, { name: model, task: zeroShotClassification.name, input, options }),
 });
 
 const tokens = route({
   method: 'post',
   path: '/v1/tokens',
-  summary: 'Entities in texts, by a model for token-classification',
+  summary: 'Entities in texts, by a model that labels tokens',
   dialect: 'openai',
   body: z.object({
     model,
@@ -101,7 +103,7 @@ const tokens = route({
   }),
   refusals: REFUSALS,
   handle: (call, { model, input, ...options }) =>
-    label(call, { name: model, task: 'token-classification', input, options }),
+    label(call, { name: model, task: tokenClassification.name, input, options }),
 });
 
 interface LabelCall {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { featureExtraction } from '../../../tasks/feature-extraction.ts';
 import { type ListedModel, modelNotFound } from '../models.ts';
 import { JsonText, type Route, route } from '../route.ts';
 import { dimensions, inputs, inputsOf, inputTypeOf, model, promptName } from '../schemas.ts';
@@ -46,7 +47,7 @@ const embeddings = route({
   }),
   refusals: [400, 404, 413, 415, 422, 429, 503],
   async handle({ inference, signal }, body) {
-    const found = inference.models.find(body.model, 'feature-extraction');
+    const found = inference.models.find(body.model, featureExtraction.name);
     const { vectors, tokens } = await inference.embed({
       model: found,
       inputs: inputsOf(body.input),

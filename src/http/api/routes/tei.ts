@@ -1,6 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { limits } from '../../../limits.ts';
+import { featureExtraction } from '../../../tasks/feature-extraction.ts';
+import { textClassification } from '../../../tasks/text-classification.ts';
 import { version } from '../../../version.ts';
 import { HttpError } from '../http-error.ts';
 import { ClientGone } from '../line.ts';
@@ -28,7 +30,7 @@ const embedBody = z.object({
 
 async function embed({ inference, signal }: Call, body: z.infer<typeof embedBody>): Promise<JsonText> {
   const { vectors } = await inference.embed({
-    model: inference.models.find(null, 'feature-extraction'),
+    model: inference.models.find(null, featureExtraction.name),
     inputs: inputsOf(body.inputs),
     inputType: inputTypeOf(body.prompt_name),
     dimensions: body.dimensions ?? undefined,
@@ -73,7 +75,7 @@ const similarity = route({
   refusals: REFUSALS,
   async handle({ inference, signal }, { inputs: { source_sentence: source, sentences }, parameters }) {
     const { vectors } = await inference.embed({
-      model: inference.models.find(null, 'feature-extraction'),
+      model: inference.models.find(null, featureExtraction.name),
       inputs: [source, ...sentences],
       inputType: inputTypeOf(parameters?.prompt_name),
       normalize: true,
@@ -110,7 +112,7 @@ const predict = route({
   answer: z.union([predictions, z.array(predictions)]),
   refusals: REFUSALS,
   async handle({ inference, signal }, { inputs: given }) {
-    const model = inference.models.find(null, 'text-classification');
+    const model = inference.models.find(null, textClassification.name);
     const single = typeof given === 'string' || typeof given[0] === 'string';
     const groups =
       typeof given === 'string' ? [[given]] : single ? [given as string[]] : (given as string[][]);
@@ -151,7 +153,7 @@ const tokenize = route({
   answer: z.array(z.array(token)),
   refusals: REFUSALS,
   async handle({ inference, signal }, body) {
-    const model = inference.models.find(null, 'feature-extraction');
+    const model = inference.models.find(null, featureExtraction.name);
     const type = inputTypeOf(body.prompt_name);
     const prompt = type === null ? '' : model.prompts[type];
     const all = [];
@@ -172,7 +174,7 @@ const info: Route = {
   answer: z.looseObject({ model_id: z.string(), max_input_length: z.int(), version: z.string() }),
   refusals: [503],
   handle({ inference }) {
-    const model = inference.models.find(null, 'feature-extraction');
+    const model = inference.models.find(null, featureExtraction.name);
     return {
       model_id: model.name,
       model_sha: null,
