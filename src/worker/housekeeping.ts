@@ -63,7 +63,7 @@ export class Housekeeping {
     this.#indexesDueSince ??= performance.now();
   }
 
-  /** To be called every few seconds. Resolves when the tables were looked at, and goes on. */
+  /** To be called every few seconds. Resolves when the tables were looked at and no job is locked for it any more, and goes on. */
   async tick(): Promise<void> {
     if (this.#under) return;
     await new Promise<void>((looked) => {
@@ -107,10 +107,10 @@ export class Housekeeping {
 
   async #keep(looked: () => void): Promise<void> {
     await this.#try('follow the tables', () => this.#lookAfterTables());
-    looked();
     await this.#try('end backfills', () => this.#endBackfills());
     void this.#count();
     if (this.#pipelines.filling()) await this.#try('note what is filled', () => this.markFilled());
+    looked();
     const now = performance.now();
     if (now - this.#lastFold > FOLD_MS) await this.#try('sum up the counts', () => this.#fold());
     if (now - this.#lastIndexes > INDEXES_MS) this.#indexesDueSince ??= now;

@@ -225,7 +225,7 @@ describe('while the worker runs', () => {
     expect((await claims()).map(({ name }) => name)).not.toContain('c');
     embedder.release();
     await empty('c');
-    expect(await jobCount(database)).toBe(0);
+    await pollUntil(async () => (await jobCount(database)) === 0);
   });
 });
 
