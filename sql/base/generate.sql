@@ -55,3 +55,9 @@ $$;
 create or replace function embedder.lookup_settings() returns text
 language sql immutable
 return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set jit = off';
+
+-- For those of them whose plan costs more than it does: one plan for all calls of a session, which stays one of lookups however few rows
+-- there were when it was made.
+create or replace function embedder.lookup_once_settings() returns text
+language sql immutable
+return ' set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off set enable_hashjoin = off set enable_mergejoin = off';

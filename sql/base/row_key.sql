@@ -121,3 +121,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   from embedder.key_columns(source)
 $$;
 comment on function embedder.key_settings is 'SET clauses that fix the text form of a key''s types; empty where it cannot vary.';
+
+-- Whether a key can be there twice for a moment inside a transaction: that of a deferrable constraint.
+create or replace function embedder.may_double(source regclass) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select not i.indimmediate from pg_index i where i.indrelid = source and i.indisprimary
+$$;

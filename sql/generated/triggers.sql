@@ -17,7 +17,7 @@ declare
   filtered text := embedder.and_filter(p);
   -- A deferrable key can be double for a moment inside a transaction: ON CONFLICT takes each key once, and a job cannot stand for
   -- two new rows. So these are counted at once.
-  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  doubles boolean := embedder.may_double(p.source);
   distinct_rows text := case when doubles then 'distinct' else '' end;
   -- For an input or a filter that cannot be computed any more: all rows are queued, and wait until it can be.
   everything text := format('select %s %s', distinct_rows, new_key);

@@ -34,7 +34,7 @@ declare
   old_key text := embedder.key_expression(p.source, 'old');
   new_key text := embedder.key_expression(p.source, 'new');
   moved text := format('%s operator(pg_catalog.<>) %s', embedder.key_expression(p.source, 'old'), embedder.key_expression(p.source, 'new'));
-  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  doubles boolean := embedder.may_double(p.source);
   forget text := format('perform embedder.%I(array[%s]);', format('pipeline_%s_forget', p.id), old_key);
   arrived text := case when doubles then format('insert into %s (source_rows) values (1);', embedder.book(p, 'tally')) else '' end;
   -- Both keys: a worker finds out which row there is.
@@ -111,7 +111,7 @@ declare
   new_key text := embedder.key_expression(p.source, 'n');
   old_key text := embedder.key_expression(p.source, 'o');
   filtered text := embedder.and_filter(p);
-  doubles boolean := (select not indimmediate from pg_index where indrelid = p.source and indisprimary);
+  doubles boolean := embedder.may_double(p.source);
   distinct_rows text := case when doubles then 'distinct' else '' end;
   both_keys text := format('select %s, false from new_rows n union select %s, false from old_rows o', new_key, old_key);
 begin

@@ -24,10 +24,9 @@ begin
       case when rowwise then '' else ', int[], int[], text[], int[], int[], text[], uuid[]' end,
       (select string_agg(format(', %s[]', c.given_type), '' order by c.place) from unnest(columns) c)),
     embedder.key_settings(p.source) || ' set lock_timeout = ''2s'''
-      -- To plan it with 512 vectors as constants takes three times as long as to run it. So there is one plan for good, of lookups; but
-      -- for chunks, whose number a row has is not known.
-      || case when rowwise then replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off'
-        else embedder.lookup_settings() end,
+      -- To plan it with 512 vectors as constants takes three times as long as to run it. Not so for chunks: there may be thousands,
+      -- and they are joined with their rows by hash.
+      || case when rowwise then embedder.lookup_once_settings() else embedder.lookup_settings() end,
     embedder.fill($f$
 begin{{check}}
   perform set_config('synchronous_commit', 'off', true), set_config('embedder.counted', '{{id}}', true);

@@ -8,9 +8,9 @@
 create or replace function embedder.generate_forget(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  -- One plan of lookups for all calls: it may be called for each row of a large update.
+  -- It may be called for each row of a large update.
   perform embedder.create_function(p, 'forget', '(row_keys text[]) returns void',
-    embedder.key_settings(p.source) || replace(embedder.lookup_settings(), 'custom', 'generic') || ' set enable_hashjoin = off set enable_mergejoin = off',
+    embedder.key_settings(p.source) || embedder.lookup_once_settings(),
     embedder.fill($f$
 declare
   uncounted bigint;
