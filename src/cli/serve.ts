@@ -88,14 +88,7 @@ class ServedModels {
   /** Ends when what was accepted is answered, or the time is over. */
   async stop(limitMs: number): Promise<void> {
     this.state = 'stopping';
-    const asked: Promise<unknown>[] = [];
-    this.events.emit('stopping', (ended) => asked.push(ended));
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, limitMs);
-    });
-    await Promise.race([Promise.allSettled(asked), late]);
-    clearTimeout(timer);
+    await this.events.tellStopping(limitMs);
     await this.#embedder?.stop(0);
     this.state = 'stopped';
   }

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { BatchReport, Phase } from '../inference/backend/events.ts';
 import type { TokenizedReport } from '../inference/text-embedder.ts';
 
@@ -59,4 +60,11 @@ export class WorkerEvents extends EventEmitter<{
   engineStarted: [];
   engineLoaded: [];
   engineDied: [{ signal: string | null; code: number | null; phase: Phase }];
-}> {}
+}> {
+  /** Tells that it stops. Resolves when what listeners wait for has come to its end, or after so long. */
+  async tellStopping(limitMs: number): Promise<void> {
+    const asked: Promise<unknown>[] = [];
+    this.emit('stopping', (ended) => asked.push(ended));
+    await Promise.race([Promise.allSettled(asked), delay(limitMs, null, { ref: false })]);
+  }
+}

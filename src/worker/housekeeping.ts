@@ -24,7 +24,7 @@ const CANCEL_AGAIN_MS = 100;
 
 /**
  * What a worker does beside the queue: follows changes of the tables, notes which pipelines are filled, has indexes built
- * and generations made live. Nobody waits for it: an index can take hours, and new rows must not wait for that.
+ * and generations made live. New rows wait for none of it but the first look at the tables: an index can take hours.
  */
 export class Housekeeping {
   readonly #context: WorkerContext;

@@ -1,5 +1,4 @@
 import { setMaxListeners } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { retrying } from '../database/retry.ts';
 import { messageOf } from '../errors.ts';
@@ -249,10 +248,8 @@ class PipelineWorker implements Worker {
     const parts = this.#parts;
     parts?.loop.stop();
     parts?.requests.stop();
-    const asked: Promise<unknown>[] = [];
-    this.events.emit('stopping', (ended) => asked.push(ended));
     const begin = performance.now();
-    await Promise.race([Promise.allSettled(asked), delay(engineMs / 2, null, { ref: false })]);
+    await this.events.tellStopping(engineMs / 2);
     await this.#embedder?.stop(engineMs - (performance.now() - begin));
     await parts?.housekeeping.stop();
     await this.#running?.catch(() => {});

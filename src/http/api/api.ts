@@ -45,9 +45,10 @@ export class Api {
     app: Hono<{ Bindings: HttpBindings; Variables: RequestVariables }>,
     guard: (context: HttpContext, open: boolean) => void,
   ): void {
-    const document = JSON.stringify(openApiDocument(apiRoutes));
-    const page = docsPage(openApiDocument(apiRoutes));
-    app.get('/openapi.json', (context) => context.body(document, 200, JSON_TYPE));
+    const document = openApiDocument(apiRoutes);
+    const text = JSON.stringify(document);
+    const page = docsPage(document);
+    app.get('/openapi.json', (context) => context.body(text, 200, JSON_TYPE));
     app.get('/docs', (context) => context.body(page, 200, PAGE_HEADERS));
     for (const route of apiRoutes) {
       // A model's name may hold a slash.

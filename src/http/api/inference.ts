@@ -71,7 +71,7 @@ export class Inference {
       );
     }
     const { embedder } = this.models;
-    const prompt = inputType === null ? '' : model.prompts[inputType];
+    const prompt = promptOf(model, inputType);
     const texts = request.inputs.map((input) => this.#textOf(model, input));
     const options = { prompt, dimensions, normalize, priority: 'interactive' } as const;
     let tokens = 0;
@@ -172,6 +172,11 @@ export class Inference {
     }
     return tokens;
   }
+}
+
+/** What is put before each text. */
+export function promptOf(model: VectorModel, inputType: InputType | null): string {
+  return inputType === null ? '' : model.prompts[inputType];
 }
 
 /** English has 4 to 5 characters a token; two special ones are put around. */

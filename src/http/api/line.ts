@@ -11,7 +11,7 @@ export interface LineLimits {
 }
 
 /** On 2 cores with the bundled model that is half a second of work with the engine, and half a minute that waits. */
-const LIMITS: LineLimits = { running: 16_384, waiting: 1_048_576, part: 2_048 };
+export const LIMITS: LineLimits = { running: 16_384, waiting: 1_048_576, part: 2_048 };
 
 /** What of a request goes to the engine together. */
 interface Part {

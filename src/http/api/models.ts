@@ -3,7 +3,7 @@ import { UserError } from '../../errors.ts';
 import type { TextEmbedder } from '../../inference/text-embedder.ts';
 import type { ModelListing, ServedModel } from '../../model-files/description.ts';
 import { type ModelChoice, parseChoice } from '../../models/choice.ts';
-import type { ServedModelOf, TaskName } from '../../tasks/tasks.ts';
+import { modelSetting, type ServedModelOf, type TaskName } from '../../tasks/tasks.ts';
 import { HttpError } from './http-error.ts';
 
 /** Which models requests may have. */
@@ -82,11 +82,11 @@ export class RequestedModels {
     }
     const choice = this.#choices.defaultFor(task);
     if (choice) return choice;
-    const setting = `PGEMBEDDER_MODEL_${task.toUpperCase().replaceAll('-', '_')}`;
-    throw new HttpError(404, `No model is named, and none is set for ${task}: name one, or set ${setting}`, {
-      param: 'model',
-      code: 'model_not_found',
-    });
+    throw new HttpError(
+      404,
+      `No model is named, and none is set for ${task}: name one, or set ${modelSetting(task)}`,
+      { param: 'model', code: 'model_not_found' },
+    );
   }
 
   #look<Task extends TaskName>({ name, variant }: ModelChoice, task: Task): ServedModelOf<Task> {

@@ -32,6 +32,9 @@ export interface Route {
   handle(call: Call, body: never): unknown;
 }
 
+/** How a route that takes texts may refuse a request. */
+export const BODY_REFUSALS: readonly RefusalStatus[] = [400, 404, 413, 415, 422, 429, 503];
+
 /** A route whose handler has the type of its body. */
 export function route<Body extends z.ZodType>(
   definition: Omit<Route, 'handle' | 'body'> & {

@@ -1,19 +1,17 @@
 import { z } from 'zod';
 import { limits } from '../../../limits.ts';
+import { AGGREGATION_STRATEGIES } from '../../../tasks/entities.ts';
+import { topK } from '../../../tasks/option-values.ts';
 import type { LabelResult } from '../../../tasks/results.ts';
 import type { TaskGiving } from '../../../tasks/tasks.ts';
 import { textClassification } from '../../../tasks/text-classification.ts';
 import { tokenClassification } from '../../../tasks/token-classification.ts';
 import { zeroShotClassification } from '../../../tasks/zero-shot-classification.ts';
-import { type Call, type Route, route } from '../route.ts';
+import { BODY_REFUSALS, type Call, type Route, route } from '../route.ts';
 import { listOf, model, texts } from '../schemas.ts';
 
-const REFUSALS = [400, 404, 413, 415, 422, 429, 503] as const;
-
-const topK = z
-  .int()
-  .min(1)
-  .max(99_999)
+const detailSize = topK
+  .unwrap()
   .nullish()
   .describe('How many labels `detail` has, the best first. Default: all.');
 const multiLabel = z
@@ -48,10 +46,10 @@ const classify = route({
   path: '/v1/classify',
   summary: 'Labels of texts, by a model that classifies them',
   dialect: 'openai',
-  body: z.object({ model, input: texts, top_k: topK, multi_label: multiLabel }),
+  body: z.object({ model, input: texts, top_k: detailSize, multi_label: multiLabel }),
   example: { model: 'pgembedder/minilm-spam-detector', input: 'You have won' },
   answer: labelled,
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   handle: (call, { model, input, ...options }) =>
     label(call, { name: model, task: textClassification.name, input, options }),
 });
@@ -72,7 +70,7 @@ const zeroShot = route({
       .nullish()
       .describe('The sentence that is tried for each label, which takes the place of {}.'),
     multi_label: multiLabel,
-    top_k: topK,
+    top_k: detailSize,
   }),
   example: {
     model: 'all-MiniLM-L6-v2',
@@ -80,7 +78,7 @@ const zeroShot = route({
     labels: ['sport', 'politics'],
   },
   answer: labelled,
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   handle: (call, { model, input, ...options }) =>
     label(call, { name: model, task: zeroShotClassification.name, input, options }),
 });
@@ -93,7 +91,7 @@ const tokens = route({
   body: z.object({
     model,
     input: texts,
-    aggregation_strategy: z.enum(['none', 'simple', 'first', 'average', 'max']).nullish(),
+    aggregation_strategy: z.enum(AGGREGATION_STRATEGIES).nullish(),
   }),
   example: { model: 'ORG/NAME', input: 'Ada Lovelace lived in London' },
   answer: z.object({
@@ -101,7 +99,7 @@ const tokens = route({
     model: z.string(),
     data: z.array(z.object({ index: z.int(), detail: z.array(entity) })),
   }),
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   handle: (call, { model, input, ...options }) =>
     label(call, { name: model, task: tokenClassification.name, input, options }),
 });

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { featureExtraction } from '../../../tasks/feature-extraction.ts';
 import { type ListedModel, modelNotFound } from '../models.ts';
-import { JsonText, type Route, route } from '../route.ts';
+import { BODY_REFUSALS, JsonText, type Route, route } from '../route.ts';
 import { dimensions, inputs, inputsOf, inputTypeOf, model, promptName } from '../schemas.ts';
 import { asBase64, asList, vectorsAsJson } from '../vectors-json.ts';
 
@@ -45,7 +45,7 @@ const embeddings = route({
     model: z.string(),
     usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
   }),
-  refusals: [400, 404, 413, 415, 422, 429, 503],
+  refusals: BODY_REFUSALS,
   async handle({ inference, signal }, body) {
     const found = inference.models.find(body.model, featureExtraction.name);
     const { vectors, tokens } = await inference.embed({

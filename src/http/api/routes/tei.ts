@@ -5,13 +5,11 @@ import { featureExtraction } from '../../../tasks/feature-extraction.ts';
 import { textClassification } from '../../../tasks/text-classification.ts';
 import { version } from '../../../version.ts';
 import { HttpError } from '../http-error.ts';
-import { ClientGone } from '../line.ts';
-import { type Call, JsonText, type Route, route } from '../route.ts';
+import { promptOf } from '../inference.ts';
+import { ClientGone, LIMITS } from '../line.ts';
+import { BODY_REFUSALS, type Call, JsonText, type Route, route } from '../route.ts';
 import { dimensions, inputs, inputsOf, inputTypeOf, listOf, promptName, texts } from '../schemas.ts';
 import { asList, vectorsAsJson } from '../vectors-json.ts';
-
-/** The routes of text-embeddings-inference, for its clients. They name no model: it is the one that is set for the task. */
-const REFUSALS = [400, 404, 413, 415, 422, 429, 503] as const;
 
 const truncate = z
   .boolean()
@@ -51,7 +49,7 @@ const embedRoute = (path: string, description: string) =>
     body: embedBody,
     example: { inputs: ['how do I get my money back'], prompt_name: 'query' },
     answer: z.array(z.array(z.number())),
-    refusals: REFUSALS,
+    refusals: BODY_REFUSALS,
     handle: embed,
   });
 
@@ -72,7 +70,7 @@ const similarity = route({
   }),
   example: { inputs: { source_sentence: 'a cat', sentences: ['a kitten', 'a loan'] } },
   answer: z.array(z.number()),
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   async handle({ inference, signal }, { inputs: { source_sentence: source, sentences }, parameters }) {
     const { vectors } = await inference.embed({
       model: inference.models.find(null, featureExtraction.name),
@@ -110,7 +108,7 @@ const predict = route({
   }),
   example: { inputs: 'You have won' },
   answer: z.union([predictions, z.array(predictions)]),
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   async handle({ inference, signal }, { inputs: given }) {
     const model = inference.models.find(null, textClassification.name);
     const single = typeof given === 'string' || typeof given[0] === 'string';
@@ -151,11 +149,10 @@ const tokenize = route({
   }),
   example: { inputs: 'a small cat' },
   answer: z.array(z.array(token)),
-  refusals: REFUSALS,
+  refusals: BODY_REFUSALS,
   async handle({ inference, signal }, body) {
     const model = inference.models.find(null, featureExtraction.name);
-    const type = inputTypeOf(body.prompt_name);
-    const prompt = type === null ? '' : model.prompts[type];
+    const prompt = promptOf(model, inputTypeOf(body.prompt_name));
     const all = [];
     for (const text of listOf(body.inputs)) {
       if (signal.aborted) throw new ClientGone();
@@ -182,7 +179,7 @@ const info: Route = {
       model_type: { embedding: { pooling: 'pooling' in model ? model.pooling : 'mean' } },
       max_concurrent_requests: 1_024,
       max_input_length: model.maxTokens,
-      max_batch_tokens: 16_384,
+      max_batch_tokens: LIMITS.running,
       max_batch_requests: null,
       max_client_batch_size: limits.textsPerCall,
       auto_truncate: true,
@@ -207,6 +204,7 @@ const health: Route = {
   },
 };
 
+/** The routes of text-embeddings-inference, for its clients. They name no model: it is the one that is set for the task. */
 export const teiRoutes: readonly Route[] = [
   embedRoute('/embed', 'As text-embeddings-inference has it.'),
   embedRoute('/', 'The same at the root, where the Hugging Face clients send it.'),
