@@ -15,7 +15,10 @@ begin
     -- These print the same whatever DateStyle, TimeZone, bytea_output and their like are set to.
     a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype,
                    'bpchar'::regtype, 'uuid'::regtype),
-    t.typcategory in ('A', 'C'),
+    -- Of these a jsonb object has a value that casts back. Of others it has their text, or something else: JSON, arrays, composites,
+    -- and types with a cast to JSON, such as hstore.
+    b.base not in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'float4'::regtype, 'float8'::regtype, 'numeric'::regtype,
+                   'bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype),
     -- Values that are equal without being the same have one text, where there is one for them: 1.5 and 1.50, 0 and -0, a day and
     -- 24 hours. Types without such a text (see one_text) can have several keys for one row.
     case b.base
@@ -55,7 +58,6 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     when 1 then min(format('%s::pg_catalog.text%s', format(canonical, format('%s.%I', row_alias, column_name)),
       case when collation_name is not null then ' collate "C"' end))
     else format('jsonb_build_object(%s)::text', string_agg(
-      -- Arrays and composites go in as text: jsonb's form of them does not cast back.
       format('%L, %s%s', column_name, format(canonical, format('%s.%I', row_alias, column_name)), case when composite then '::text' else '' end),
       ', ' order by place))
   end

@@ -32,7 +32,9 @@ begin
   ), retried as (
     update embedder.job j set
       leased_by = null, suspect = null, last_error = f.error,
-      due_at = now() + least(retry_base * power(2, least(f.attempts - 1, 30)), retry_limit) * (0.5 + random() / 2)
+      -- As numbers: an interval does not hold thirty doublings of some hours.
+      due_at = now() + least(extract(epoch from retry_base)::float8 * power(2, least(f.attempts - 1, 30)), extract(epoch from retry_limit)::float8)
+        * (0.5 + random() / 2) * interval '1 s'
     from failed f where j.pipeline_id = pipeline and j.row_key = f.row_key and f.attempts < allowed
   )
   select f.row_key, f.attempts >= allowed from failed f;

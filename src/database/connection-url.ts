@@ -132,7 +132,15 @@ interface Parsed {
 
 /** By `pg` itself, which also looks at PGHOST and its like. */
 function parse(url: string): Parsed {
-  return new pg.Client({ connectionString: url, ssl: false }) as unknown as Parsed;
+  const parsed = new pg.Client({ connectionString: url, ssl: false }) as unknown as Parsed;
+  const database = databaseOf(url);
+  return database ? Object.assign(parsed, { database }) : parsed;
+}
+
+/** The database that the path names. `pg` leaves %2F, %3F and their like in it as they are. */
+function databaseOf(url: string): string | undefined {
+  const [, path] = /^postgres(?:ql)?:\/\/[^/?#]*\/([^?#]*)/.exec(url) ?? [];
+  return path && decodeURIComponent(path);
 }
 
 function readSsl(parameters: URLSearchParams, host: string): pg.ClientConfig['ssl'] {
