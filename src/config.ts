@@ -54,6 +54,12 @@ const schema = z.object({
     ),
   XDG_DATA_HOME: z.string().optional().describe('See PGEMBEDDER_MODELS_DIR.'),
   ...models,
+  PGEMBEDDER_ENDPOINTS: z
+    .string()
+    .optional()
+    .describe(
+      'A JSON file that lists servers elsewhere that run models (OpenAI, text-embeddings-inference, Ollama and what speaks like them): docs/endpoints.md. Texts are sent to these and to no others. Default: none.',
+    ),
   PGEMBEDDER_HUB_URL: z
     .url({ protocol: /^https?$/ })
     .optional()

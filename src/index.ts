@@ -1,6 +1,8 @@
 /** The library: what `import ... from 'pgembedder'` gives. */
 export { type Connection, type Database, openDatabase } from './database/database.ts';
 export type { MigrationResult } from './database/migrate/migrate.ts';
+export type { Endpoint } from './endpoints/endpoint.ts';
+export { readEndpoints } from './endpoints/read-endpoints.ts';
 export { UserError } from './errors.ts';
 export { EngineError } from './inference/backend/engine-error.ts';
 export {

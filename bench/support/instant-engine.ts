@@ -20,6 +20,8 @@ export class InstantEngine implements Backend {
     return true;
   }
 
+  admit(): void {}
+
   tokenizer({ maxTokens }: RunnableModel) {
     const none = () => {
       throw new Error('it gives vectors only');

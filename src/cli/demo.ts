@@ -164,7 +164,8 @@ async function fillAll(stage: Stage): Promise<DemoFilling> {
 
 async function play(stage: Stage, query: string, options: DemoOptions): Promise<void> {
   const { database, environment, embedder, signal } = stage;
-  if (options.databaseUrl) await migrate(database, knownModels(environment.store, environment.logger));
+  if (options.databaseUrl)
+    await migrate(database, knownModels(environment.store, environment.endpoints, environment.logger));
   signal.throwIfAborted();
   await prepareTable(database);
   const rows = options.all ? GLOSS_COUNT : options.rows;

@@ -1,10 +1,12 @@
 import { Command } from 'commander';
+import { modelName } from '../endpoints/endpoint.ts';
 import { defaultModel } from '../models/choice.ts';
 import { usedModels } from '../pipelines/list.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { type Check, fail, type State } from './doctor/check.ts';
 import { checkDatabase } from './doctor/database-checks.ts';
 import { checkDevice } from './doctor/device-checks.ts';
+import { checkEndpoints } from './doctor/endpoint-checks.ts';
 import { checkModels } from './doctor/model-checks.ts';
 import { checkPipelines } from './doctor/pipeline-checks.ts';
 import { addDeviceOption, type DeviceOptions } from './embedder.ts';
@@ -47,8 +49,18 @@ async function run(options: DatabaseOptions & DeviceOptions & { json?: boolean }
     // Whatever ended the checks of the database: the others need no database.
     add(fail('database', reportError(error).text.replace(/^pgembedder: /, '')));
   }
+  const endpoints = checkEndpoints(environment, add);
+  const elsewhere = endpoints.flatMap((endpoint) =>
+    endpoint.models.map((model) => modelName(endpoint, model)),
+  );
   const device = await checkDevice(environment, options, add);
-  await checkModels(environment, device, models, add);
+  const { config, logger, store } = environment;
+  await checkModels(
+    { config, logger, store, endpoints },
+    device,
+    [...new Set([...models, ...elsewhere])],
+    add,
+  );
   const failed = checks.filter(({ state }) => state === 'fail').length;
   const warned = checks.filter(({ state }) => state === 'warn').length;
   if (options.json) printJson(checks);

@@ -39,8 +39,10 @@ export function engineOptions(config: Config): EngineSettings {
 }
 
 /** Embeds as the settings have it. Its processes start with the first text; it is the caller's to stop. */
-export function createEmbedder({ config, logger }: Environment, device: Device): Embedder {
+export function createEmbedder(environment: Environment, device: Device): Embedder {
+  const { config, logger, endpoints } = environment;
   return openEmbedder({
+    endpoints,
     logger,
     device,
     directories: [modelsDirectory(config)],

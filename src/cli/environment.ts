@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import { type Config, readConfig } from '../config.ts';
+import type { Endpoint } from '../endpoints/endpoint.ts';
+import { readEndpoints } from '../endpoints/read-endpoints.ts';
 import type { Variant } from '../model-files/variants.ts';
 import { pinnedVariants } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
@@ -11,6 +13,8 @@ export interface Environment {
   readonly config: Config;
   readonly logger: Logger;
   readonly store: ModelStore;
+  /** Servers elsewhere that run models. Read at the first use: most commands need none. @throws UserError */
+  readonly endpoints: readonly Endpoint[];
 }
 
 /**
@@ -20,7 +24,16 @@ export interface Environment {
 export function readEnvironment(service = false): Environment {
   const config = readConfig(process.env);
   const level = service || process.env.PGEMBEDDER_LOG_LEVEL ? config.PGEMBEDDER_LOG_LEVEL : 'warn';
-  return { config, logger: createLogger(level), store: openStore(config) };
+  let endpoints: readonly Endpoint[] | undefined;
+  return {
+    config,
+    logger: createLogger(level),
+    store: openStore(config),
+    get endpoints() {
+      endpoints ??= readEndpoints(config.PGEMBEDDER_ENDPOINTS);
+      return endpoints;
+    },
+  };
 }
 
 /** The models that the settings name. @param variants in the order of preference; by default the order for a CPU */

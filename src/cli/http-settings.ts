@@ -1,7 +1,10 @@
 import { type Config, SCOPES, type ScopedToken } from '../config.ts';
-import { httpAddress, isLoopback } from '../http/address.ts';
+import { modelName } from '../endpoints/endpoint.ts';
+import { httpAddress } from '../http/address.ts';
 import type { HttpServerOptions } from '../http/server.ts';
+import { isLoopback } from '../loopback.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice } from '../models/choice.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { zeroShotClassification } from '../tasks/zero-shot-classification.ts';
 import type { Environment } from './environment.ts';
 
@@ -12,7 +15,8 @@ type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'orig
  * @param api whether it runs models for requests, where the settings leave it open
  * @throws UserError where others could reach it and no token keeps them out
  */
-export function httpSettings({ config, store }: Environment, api?: true): HttpSettings | null {
+export function httpSettings(environment: Environment, api?: true): HttpSettings | null {
+  const { config } = environment;
   const tokens = tokensOf(config);
   const address = httpAddress(config.PGEMBEDDER_HTTP, { tokens, open: config.PGEMBEDDER_HTTP_OPEN });
   if (!address) return null;
@@ -22,13 +26,23 @@ export function httpSettings({ config, store }: Environment, api?: true): HttpSe
   return {
     address,
     tokens,
-    api: wanted ? { defaultFor: (task) => modelFor(config, task), list: () => store.list() } : null,
+    api: wanted ? { defaultFor: (task) => modelFor(config, task), list: () => modelsOf(environment) } : null,
     origins: config.PGEMBEDDER_HTTP_CORS,
   };
 }
 
 function tokensOf({ PGEMBEDDER_HTTP_TOKEN: all, PGEMBEDDER_HTTP_TOKENS: some }: Config): ScopedToken[] {
   return [...(all === undefined ? [] : [{ token: all, scopes: SCOPES }]), ...some];
+}
+
+function modelsOf({ store, endpoints }: Environment) {
+  const elsewhere = endpoints.flatMap((endpoint) =>
+    endpoint.models.map((model) => ({
+      ...{ name: modelName(endpoint, model), task: featureExtraction.name },
+      ...{ variants: [], directory: null },
+    })),
+  );
+  return [...store.list(), ...elsewhere];
 }
 
 /** A model that gives vectors finds the nearest of labels as well. */

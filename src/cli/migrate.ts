@@ -19,7 +19,8 @@ export function migrateCommand(): Command {
 async function run(options: DatabaseOptions & { json?: boolean }): Promise<void> {
   const environment = readEnvironment();
   await withDatabase(options, environment, async ({ database }) => {
-    const models = knownModels(environment.store, environment.logger);
+    const { store, endpoints, logger } = environment;
+    const models = knownModels(store, endpoints, logger);
     const { migrations, functions, mended, other, failed } = await migrate(database, models);
     if (options.json) return printJson({ migrations, functions, mended, other, failed });
     for (const name of migrations) print(`${colours.green('applied')}  ${name}`);

@@ -1,7 +1,9 @@
 import { Command } from 'commander';
+import { type Endpoint, modelName } from '../endpoints/endpoint.ts';
 import { dimensionsOf, type ModelListing } from '../model-files/description.ts';
 import { catalog } from '../models/catalog.ts';
 import type { ModelStore } from '../models/store.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { readEnvironment } from './environment.ts';
 import { formatBytes } from './format.ts';
 import { colours, print, printJson } from './output.ts';
@@ -16,27 +18,30 @@ interface Listed {
   /** For a model that is not here: about the size of its int8 variant. */
   bytes: number | null;
   licence: string | null;
-  /** The folder it lies in; null for a model of the catalog that is not here. */
+  /** The folder it lies in; null for a model that is not here. */
   directory: string | null;
+  /** The address of the server that runs it; null for a model on this machine and one of the catalog. */
+  endpoint: string | null;
   bundled: boolean;
 }
 
 /** `pgembedder models list` */
 export function modelsListCommand(): Command {
   return new Command('list')
-    .description('list the models that are here, and those of the catalog that can be pulled')
+    .description('list the models that are here, at endpoints, and in the catalog to be pulled')
     .option('--json', 'print them as JSON')
     .addHelpText('after', '\nExample:\n  $ pgembedder models list')
     .action(run);
 }
 
 function run(options: { json?: boolean }): void {
-  const models = listModels(readEnvironment().store);
+  const { store, endpoints } = readEnvironment();
+  const models = listModels(store, endpoints);
   if (options.json) printJson(models);
   else for (const line of formatModels(models)) print(line);
 }
 
-function listModels(store: ModelStore): Listed[] {
+function listModels(store: ModelStore, endpoints: readonly Endpoint[]): Listed[] {
   const here = store.list().map((model) => ({
     name: model.name,
     task: model.task,
@@ -46,7 +51,21 @@ function listModels(store: ModelStore): Listed[] {
     licence: model.licence,
     directory: model.directory,
     bundled: model.bundled,
+    endpoint: null,
   }));
+  const elsewhere = endpoints.flatMap((endpoint) =>
+    endpoint.models.map((model) => ({
+      name: modelName(endpoint, model),
+      task: featureExtraction.name,
+      dimensions: model.dimensions,
+      variants: [],
+      bytes: null,
+      licence: null,
+      directory: null,
+      bundled: false,
+      endpoint: endpoint.url,
+    })),
+  );
   const others = catalog()
     .filter((entry) => !here.some(({ name }) => name === entry.name))
     .map((entry) => ({
@@ -58,8 +77,9 @@ function listModels(store: ModelStore): Listed[] {
       licence: entry.licence,
       directory: null,
       bundled: false,
+      endpoint: null,
     }));
-  return [...here, ...others];
+  return [...here, ...elsewhere, ...others];
 }
 
 /** Null also for a model that cannot be used; `models check` says why. */
@@ -77,7 +97,7 @@ export function formatModels(models: readonly Listed[]): string[] {
     {
       title: 'model',
       text: ({ name }) => name,
-      paint: (text, { directory }) => (directory === null ? colours.dim(text) : colours.bold(text)),
+      paint: (text, model) => (isUsable(model) ? colours.bold(text) : colours.dim(text)),
     },
     { title: 'task', text: ({ task }) => task ?? '?' },
     { title: 'dims', align: 'right', text: ({ dimensions }) => dimensions?.toString() ?? '' },
@@ -86,11 +106,20 @@ export function formatModels(models: readonly Listed[]): string[] {
     { title: 'licence', text: ({ licence }) => licence ?? '?' },
     {
       title: 'where',
-      text: ({ directory, bundled }) =>
-        directory === null ? 'to be pulled' : bundled ? 'comes with pgembedder' : directory,
-      paint: (text, { directory }) => (directory === null ? colours.dim(text) : text),
+      text: whereOf,
+      paint: (text, model) => (isUsable(model) ? text : colours.dim(text)),
     },
   ]);
+}
+
+function isUsable({ directory, endpoint }: Listed): boolean {
+  return directory !== null || endpoint !== null;
+}
+
+function whereOf({ directory, bundled, endpoint }: Listed): string {
+  if (endpoint !== null) return endpoint;
+  if (directory === null) return 'to be pulled';
+  return bundled ? 'comes with pgembedder' : directory;
 }
 
 /** For a model that is not here it is known to the million bytes. */

@@ -70,9 +70,10 @@ class ServedModels {
   }
 
   /** @throws UserError when the device does not work */
-  async open({ config, logger }: Environment, { device }: DeviceOptions): Promise<void> {
+  async open({ config, logger, endpoints }: Environment, { device }: DeviceOptions): Promise<void> {
     const options = {
       logger,
+      endpoints,
       device: device ?? config.PGEMBEDDER_DEVICE,
       modelDirectories: [modelsDirectory(config)],
       pinnedVariants: pinnedVariants(config),

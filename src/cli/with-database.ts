@@ -93,7 +93,7 @@ async function withEmbedded<Result>(
   const ended = embedded.ended.then(() => new EmbeddedEnded(directory, !owner));
   const database = openDatabase(connection);
   try {
-    await migrate(database, knownModels(environment.store, environment.logger));
+    await migrate(database, knownModels(environment.store, environment.endpoints, environment.logger));
     return await use({ connection, database, ended });
   } catch (error) {
     if (!owner && isConnectionError(error)) throw new EmbeddedEnded(directory, true);

@@ -76,13 +76,17 @@ async function work(
   signals: StopSignals,
   options: WorkOptions,
 ): Promise<void> {
-  const { config, logger, store } = environment;
-  const worker = createWorker({ connection: open.connection, logger, ...workerSettings(config, options) });
+  const { config, logger, store, endpoints } = environment;
+  const worker = createWorker({
+    ...{ connection: open.connection, logger, endpoints },
+    ...workerSettings(config, options),
+  });
   // The worker waits for a server that is away, and says what to do about a missing schema: so only when both are there.
   let saved = Promise.resolve();
   worker.events.once('started', () => {
-    saved = saveFoundModels(open.database, foundModels(store, logger), logger).catch((error: unknown) =>
-      logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model'),
+    saved = saveFoundModels(open.database, foundModels(store, endpoints, logger), logger).catch(
+      (error: unknown) =>
+        logger.warn({ reason: messageOf(error) }, 'models found are not written to embedder.model'),
     );
   });
   signals.signal.addEventListener('abort', () => {

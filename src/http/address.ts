@@ -1,6 +1,6 @@
-import { BlockList, isIP } from 'node:net';
 import { DEFAULT_HTTP_ADDRESS, type ScopedToken } from '../config.ts';
 import { UserError } from '../errors.ts';
+import { isLoopback } from '../loopback.ts';
 
 /** Where the HTTP server listens. */
 export interface HttpAddress {
@@ -15,10 +15,6 @@ export interface Access {
   /** Listen for other machines even so. */
   readonly open: boolean;
 }
-
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
-LOOPBACK.addAddress('::1', 'ipv6');
 
 /**
  * The address of the setting PGEMBEDDER_HTTP; null for 'off'.
@@ -42,9 +38,4 @@ export function httpAddress(setting: string, { tokens, open }: Access): HttpAddr
 /** Whether it is the default address: a second worker of the machine finds it in use. */
 export function isDefaultAddress({ host, port }: HttpAddress): boolean {
   return `${host}:${port}` === DEFAULT_HTTP_ADDRESS;
-}
-
-export function isLoopback(host: string): boolean {
-  const kind = isIP(host);
-  return kind === 0 ? host === 'localhost' : LOOPBACK.check(host, kind === 4 ? 'ipv4' : 'ipv6');
 }

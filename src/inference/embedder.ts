@@ -13,7 +13,7 @@ import type { LabelResult } from '../tasks/results.ts';
 import { labelTask } from '../tasks/task-options.ts';
 import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
 import type { TextTokenizer, Tokenizer } from '../tasks/text-tokenizer.ts';
-import type { Backend } from './backend/backend.ts';
+import type { Backend, PipelineUse } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import { batchKey, type SessionOptions, type SessionState } from './backend/session.ts';
@@ -25,11 +25,11 @@ import { vectorCutter } from './results/cut-vector.ts';
 import type { EmbedOptions, LabelOptions, TextEmbedder, TokenizedReport } from './text-embedder.ts';
 
 export interface EmbedderOptions {
-  /** What runs models. */
+  /** The engine of this machine. */
   readonly engine: Backend;
   /** Others that are asked for a model before it is. */
   readonly others?: readonly Backend[];
-  /** Most tokens of a batch, padding included. Default: what the backend plans. */
+  /** Most tokens of a batch of the engine, padding included. Default: what it plans. */
   readonly tokenBudget?: number | undefined;
   /** Called when the texts of one call are tokenized. */
   readonly onTokenized?: ((report: TokenizedReport) => void) | undefined;
@@ -55,7 +55,10 @@ export class Embedder implements TextEmbedder {
 
   constructor({ engine, others = [], tokenBudget, onTokenized }: EmbedderOptions) {
     this.#backends = new Map(
-      [...others, engine].map((backend) => [backend, new SequenceRunner(backend, tokenBudget)]),
+      [...others, engine].map((backend) => [
+        backend,
+        new SequenceRunner(backend, backend === engine ? tokenBudget : undefined),
+      ]),
     );
     this.#onTokenized = onTokenized;
   }
@@ -78,6 +81,11 @@ export class Embedder implements TextEmbedder {
     throw new UserError(`There is no model '${name}'`, {
       hint: 'pgembedder models list shows what there is',
     });
+  }
+
+  admit(model: ServedModel, use: PipelineUse): void {
+    const runnable = runnableOf(model);
+    this.#backendOf(runnable).admit(runnable, use);
   }
 
   tokenizer(model: ServedModel): Tokenizer {

@@ -3,6 +3,7 @@ import type { LabelResult } from '../tasks/results.ts';
 import type { LabelTaskOptions } from '../tasks/task-options.ts';
 import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
 import type { Tokenizer } from '../tasks/text-tokenizer.ts';
+import type { PipelineUse } from './backend/backend.ts';
 import type { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import type { SessionOptions } from './backend/session.ts';
@@ -46,6 +47,8 @@ export interface TextEmbedder {
    */
   find(name: string, task?: undefined, options?: FindOptions): ServedModel;
   find<Task extends TaskName>(name: string, task: Task, options?: FindOptions): ServedModelOf<Task>;
+  /** Whether a pipeline may use a model, and as it wants to. @throws UserError when not */
+  admit(model: ServedModel, use: PipelineUse): void;
   /** The tokenizer of a model, loaded once. @throws UserError when it cannot be loaded */
   tokenizer(model: ServedModel): Tokenizer;
   /** Texts of pipelines may be given in one call, and so share batches, where this is the same. */

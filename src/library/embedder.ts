@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Endpoint } from '../endpoints/endpoint.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import type { Embedder } from '../inference/embedder.ts';
@@ -20,6 +21,8 @@ export interface EmbedderSettings {
   readonly device?: string;
   /** Engine processes, their memory and their end. */
   readonly engine?: EngineSettings;
+  /** Servers elsewhere that run models, as `readEndpoints` gives them. Default: none. */
+  readonly endpoints?: readonly Endpoint[];
   /** A pino logger. Default: what is wrong, on stderr. */
   readonly logger?: Logger;
 }
@@ -69,7 +72,10 @@ export async function createEmbedder(settings: EmbedderSettings = {}): Promise<T
   const logger = settings.logger ?? standardLogger();
   const device = await chooseDevice(wanted, { logger });
   return new EmbedderModels(
-    openEmbedder({ logger, device, directories: modelDirectories, engine: settings.engine }),
+    openEmbedder({
+      ...{ logger, device, directories: modelDirectories },
+      ...{ engine: settings.engine, endpoints: settings.endpoints },
+    }),
   );
 }
 
@@ -85,7 +91,7 @@ class EmbedderModels implements TextModels {
     texts: readonly string[],
     { inputType = 'passage', prompt, ...settings }: EmbedSettings = {},
   ): Promise<Float32Array[]> {
-    const choice = parseChoice(name, 'the model');
+    const choice = parseChoice(name);
     const model = this.#embedder.find(choice.name, featureExtraction.name, choice);
     return withoutErrors(
       await this.#embedder.embedTexts(model, texts, {
@@ -101,7 +107,7 @@ class EmbedderModels implements TextModels {
     texts: readonly string[],
     options: LabelTaskOptions = {},
   ): Promise<LabelResult[]> {
-    const choice = parseChoice(name, 'the model');
+    const choice = parseChoice(name);
     const found = this.#embedder.find(choice.name, undefined, choice);
     const model = givesVectors(found)
       ? this.#embedder.find(choice.name, labelTaskFor(found.task), choice)
@@ -110,7 +116,7 @@ class EmbedderModels implements TextModels {
   }
 
   countTokens(name: string, texts: readonly string[]): number[] {
-    const choice = parseChoice(name, 'the model');
+    const choice = parseChoice(name);
     const tokenizer = this.#embedder.tokenizer(this.#embedder.find(choice.name, undefined, choice));
     return texts.map((text) => tokenizer.count(text));
   }

@@ -1,6 +1,5 @@
 import type { Config } from '../config.ts';
-import { UserError } from '../errors.ts';
-import { CPU_VARIANTS, isVariant, type Variant } from '../model-files/variants.ts';
+import { isVariant, type Variant } from '../model-files/variants.ts';
 import { DEFAULT_TASK, modelSetting, taskNamed, tasks } from '../tasks/tasks.ts';
 
 /** The model of a pipeline or a call that names none, and for which nothing else is set. */
@@ -12,31 +11,20 @@ export interface ModelChoice {
   readonly variant?: Variant;
 }
 
-/**
- * Reads `NAME` or `NAME:variant`.
- * @param by the flag or setting that gave it, for the error
- * @throws UserError for an unknown variant
- */
-export function parseChoice(text: string, by = '--model'): ModelChoice {
+/** Reads `NAME`, `NAME:variant` or `ENDPOINT:MODEL`, whose MODEL is no name of a variant. */
+export function parseChoice(text: string): ModelChoice {
   const [name = '', variant, ...rest] = text.split(':');
-  if (variant === undefined) return { name };
-  if (rest.length > 0 || !isVariant(variant)) {
-    throw new UserError(`${by} '${text}' names no variant that there is`, {
-      hint: `Write NAME or NAME:variant, with one of ${CPU_VARIANTS.join(', ')}`,
-    });
-  }
-  return { name, variant };
+  return variant !== undefined && rest.length === 0 && isVariant(variant)
+    ? { name, variant }
+    : { name: text };
 }
 
-/**
- * The model for a task where a call or a pipeline names none: the task's setting, else its default; null where it has none.
- * @throws UserError for a setting that cannot be read
- */
+/** The model for a task where a call or a pipeline names none: the task's setting, else its default; null where it has none. */
 export function defaultModel(config: Config, task: string): ModelChoice | null {
   const { defaultModel: name } = taskNamed(task);
   const setting = modelSetting(task);
   const set = config[setting];
-  if (set !== undefined) return parseChoice(set, setting);
+  if (set !== undefined) return parseChoice(set);
   return name === null ? null : { name };
 }
 

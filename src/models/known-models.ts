@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
+import { type Endpoint, modelName } from '../endpoints/endpoint.ts';
 import { messageOf } from '../errors.ts';
 import { dimensionsOf } from '../model-files/description.ts';
+import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { catalogModels } from './catalog.ts';
 import type { ModelStore } from './store.ts';
 
@@ -12,15 +14,34 @@ export interface KnownModel {
   max_tokens: number;
 }
 
-/** The catalog's models, and those that lie in the user's own folders. */
-export function knownModels(store: ModelStore, logger?: Logger): KnownModel[] {
+/** The catalog's models, and those that are found. */
+export function knownModels(
+  store: ModelStore,
+  endpoints: readonly Endpoint[] = [],
+  logger?: Logger,
+): KnownModel[] {
   const known = new Map<string, KnownModel>(catalogModels().map((model) => [model.name, model]));
-  for (const model of foundModels(store, logger)) known.set(model.name, model);
+  for (const model of foundModels(store, endpoints, logger)) known.set(model.name, model);
   return [...known.values()];
 }
 
-/** The models that lie in the user's own folders; broken ones are left out, and named in the log. */
-export function foundModels(store: ModelStore, logger?: Logger): KnownModel[] {
+/** The models that lie in the user's own folders, and those of endpoints; broken ones are left out, and named in the log. */
+export function foundModels(
+  store: ModelStore,
+  endpoints: readonly Endpoint[],
+  logger?: Logger,
+): KnownModel[] {
+  return [...ownModels(store, logger), ...endpoints.flatMap(modelsThere)];
+}
+
+function modelsThere(endpoint: Endpoint): KnownModel[] {
+  return endpoint.models.map((model) => ({
+    ...{ name: modelName(endpoint, model), task: featureExtraction.name },
+    ...{ dimensions: model.dimensions, max_tokens: model.max_tokens },
+  }));
+}
+
+function ownModels(store: ModelStore, logger?: Logger): KnownModel[] {
   return store
     .list()
     .filter(({ bundled }) => !bundled)

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { BatchReport, Phase } from '../inference/backend/events.ts';
+import type { BackendEvents, BatchReport, Phase } from '../inference/backend/events.ts';
 import type { TokenizedReport } from '../inference/text-embedder.ts';
 
 /** What a worker did since it started. Rows are counted once for each time they were worked on. */
@@ -59,6 +59,10 @@ export class WorkerEvents extends EventEmitter<{
   /** An engine process was started; has loaded its model; has ended without being asked to. */
   engineStarted: [];
   engineLoaded: [];
+  /** A request was sent to an endpoint; it has counted tokens; it takes nothing for a while. */
+  endpointRequest: BackendEvents['request'];
+  endpointTokens: BackendEvents['counted'];
+  endpointWait: BackendEvents['wait'];
   engineDied: [{ signal: string | null; code: number | null; phase: Phase }];
 }> {
   /** Tells that it stops. Resolves when what listeners wait for has come to its end, or after so long. */

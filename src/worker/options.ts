@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Connection } from '../database/database.ts';
+import type { Endpoint } from '../endpoints/endpoint.ts';
 import type { EngineSettings } from '../inference/open-embedder.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Variant } from '../model-files/variants.ts';
@@ -20,6 +21,8 @@ export interface WorkerOptions {
   readonly device?: string;
   /** Engine processes, their memory and their end; see `EngineOptions`. */
   readonly engine?: EngineSettings;
+  /** Servers elsewhere that run models, as `readEndpoints` gives them. Default: none. */
+  readonly endpoints?: readonly Endpoint[] | undefined;
   /** Most tokens of a batch, padding included. Default: 1,024 on a CPU. */
   readonly tokenBudget?: number | undefined;
   /** Rows claimed at once and sorted by length. Default: 2,048. */

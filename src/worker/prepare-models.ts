@@ -9,7 +9,14 @@ import type { WorkerOptions } from './options.ts';
 /** The options of a worker that concern its models. */
 export type ModelOptions = Pick<
   WorkerOptions,
-  'modelDirectories' | 'pinnedVariants' | 'device' | 'engine' | 'tokenBudget' | 'embedder' | 'logger'
+  | 'modelDirectories'
+  | 'pinnedVariants'
+  | 'device'
+  | 'engine'
+  | 'endpoints'
+  | 'tokenBudget'
+  | 'embedder'
+  | 'logger'
 >;
 
 /**
@@ -22,7 +29,8 @@ export async function prepareModels(
   events: WorkerEvents,
   onOpen: (embedder: Embedder) => void,
 ): Promise<TextEmbedder> {
-  const { device: setting = 'auto', modelDirectories, pinnedVariants, engine, tokenBudget, logger } = options;
+  const { device: setting = 'auto', modelDirectories, pinnedVariants, engine, endpoints } = options;
+  const { tokenBudget, logger } = options;
   if (options.embedder) return options.embedder;
   const embedder = openEmbedder({
     logger,
@@ -30,6 +38,7 @@ export async function prepareModels(
     directories: modelDirectories ?? [modelsDirectory()],
     pinned: pinnedVariants,
     engine,
+    endpoints,
     tokenBudget,
     onTokenized: (report: TokenizedReport) => events.emit('tokenized', report),
   });
@@ -38,6 +47,9 @@ export async function prepareModels(
     backend.on('started', () => events.emit('engineStarted'));
     backend.on('loaded', () => events.emit('engineLoaded'));
     backend.on('batch', (report) => events.emit('batch', report));
+    backend.on('request', (request) => events.emit('endpointRequest', request));
+    backend.on('counted', (counted) => events.emit('endpointTokens', counted));
+    backend.on('wait', (wait) => events.emit('endpointWait', wait));
     backend.on('died', ({ signal, code, phase }) => events.emit('engineDied', { signal, code, phase }));
   }
   return embedder;

@@ -232,8 +232,11 @@ export class ServedPipelines {
     } catch (error) {
       throw error instanceof UserError ? error : new UserError(messageOf(error), { cause: error });
     }
+    const chunking = pipeline.chunking && chunkingOf(pipeline.chunking);
+    const { pooling } = pipeline.options;
+    this.#embedder.admit(model, { pipeline: pipeline.name, pooling, chunking: chunking?.strategy });
     const prompt = givesVectors(model) ? (pipeline.options.prompt ?? model.prompts.passage) : '';
-    return { pipeline, model, prompt, chunking: pipeline.chunking && chunkingOf(pipeline.chunking) };
+    return { pipeline, model, prompt, chunking };
   }
 }
 

@@ -212,6 +212,8 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     return texts;
   }
 
+  admit(): void {}
+
   async embedTexts(
     model: VectorModel,
     texts: readonly string[],

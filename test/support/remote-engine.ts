@@ -55,6 +55,8 @@ export class RemoteEngine
     return 'server' in model;
   }
 
+  admit(): void {}
+
   tokenizer({ maxTokens }: RemoteModel): TextTokenizer<SentText> {
     const vectorsOnly = () => {
       throw new Error('it gives vectors only');

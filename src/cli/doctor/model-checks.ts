@@ -1,3 +1,4 @@
+import type { Endpoint } from '../../endpoints/endpoint.ts';
 import { UserError } from '../../errors.ts';
 import { EngineError } from '../../inference/backend/engine-error.ts';
 import type { Device } from '../../inference/devices/device.ts';
@@ -20,12 +21,13 @@ export async function checkModels(
     for (const name of names) {
       try {
         const model = embedder.find(name);
-        add(ok('model', `${name}: ${'onnxPath' in model ? model.onnxPath : model.task}`));
+        add(ok('model', `${name}: ${whereOf(model)}`));
         const begin = performance.now();
         // The engine compares checksum and what the model gives when it loads the file.
         const given = await tryModel(embedder, model);
         const time = formatMilliseconds(performance.now() - begin);
-        add(ok('engine', `${name}: ${checksumOf(model)}${given}, loaded and run in ${time}`));
+        const did = 'endpoint' in model ? 'answered' : 'loaded and run';
+        add(ok('engine', `${name}: ${checksumOf(model)}${given}, ${did} in ${time}`));
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
         const point = error instanceof EngineError ? 'engine' : 'model';
@@ -33,6 +35,11 @@ export async function checkModels(
       }
     }
   });
+}
+
+function whereOf(model: ServedModel): string {
+  if ('onnxPath' in model) return String(model.onnxPath);
+  return 'endpoint' in model ? (model.endpoint as Endpoint).url : model.task;
 }
 
 /** What the engine has compared, of a model with files on this machine. */

@@ -184,6 +184,11 @@ function estimate(characters: number, maxTokens: number): number {
   return Math.min(Math.ceil(characters / 4) + 2, maxTokens);
 }
 
+/** Whole seconds from now; at least one. @param until in ms since 1970 */
+function secondsUntil(until = 0): number {
+  return Math.max(1, Math.ceil((until - Date.now()) / 1_000));
+}
+
 /** @param place of the text that is at fault, among several */
 function refusalOf(error: unknown, place: number | null = null): unknown {
   if (!(error instanceof UserError)) return error;
@@ -201,6 +206,6 @@ function refusalOf(error: unknown, place: number | null = null): unknown {
   return new HttpError(status, which + error.line, {
     code,
     cause: error,
-    retryAfter: status === 422 ? undefined : 1,
+    retryAfter: status === 422 ? undefined : secondsUntil(error.until),
   });
 }

@@ -6,12 +6,18 @@ import { type ModelChoice, parseChoice } from '../../models/choice.ts';
 import { modelSetting, type ServedModelOf, type TaskName } from '../../tasks/tasks.ts';
 import { HttpError } from './http-error.ts';
 
+/** A model that requests may have. */
+export interface ChoosableModel extends Pick<ModelListing, 'name' | 'task' | 'variants'> {
+  /** Its folder on this machine; null for one that an endpoint runs. */
+  readonly directory: string | null;
+}
+
 /** Which models requests may have. */
 export interface ModelChoices {
   /** The one for a task where a request names none; null where none is set. */
   defaultFor(task: TaskName): ModelChoice | null;
   /** Those that are here. */
-  list(): readonly ModelListing[];
+  list(): readonly ChoosableModel[];
 }
 
 /** What was found is kept for so long: looking reads several files, and a model may be pulled meanwhile. */
@@ -20,8 +26,8 @@ const KEPT_MS = 2_000;
 const KEPT = 256;
 
 /** A model as `/v1/models` lists it. */
-export interface ListedModel extends ModelListing {
-  /** When its folder was changed last; in seconds since 1970. */
+export interface ListedModel extends ChoosableModel {
+  /** When its folder was changed last, in seconds since 1970; 0 where it has none. */
   readonly created: number;
 }
 
@@ -73,13 +79,7 @@ export class RequestedModels {
   }
 
   #choose(name: string | null | undefined, task: TaskName): ModelChoice {
-    if (name) {
-      try {
-        return parseChoice(name, 'model');
-      } catch (error) {
-        throw modelNotFound(name, error);
-      }
-    }
+    if (name) return parseChoice(name);
     const choice = this.#choices.defaultFor(task);
     if (choice) return choice;
     throw new HttpError(
@@ -97,7 +97,7 @@ export class RequestedModels {
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       // Its message names folders of this machine. It is for the log.
-      if (!this.list().some((model) => model.name === name || model.directory.endsWith(`/${name}`))) {
+      if (!this.list().some((model) => model.name === name || model.directory?.endsWith(`/${name}`))) {
         throw modelNotFound(name, error);
       }
       throw new HttpError(503, `The model '${name}' cannot be used: the server's log says why`, {
@@ -126,6 +126,7 @@ export function modelNotFound(name: string, cause?: unknown): HttpError {
   });
 }
 
-function changedAt(directory: string): number {
+function changedAt(directory: string | null): number {
+  if (directory === null) return 0;
   return Math.floor((statSync(directory, { throwIfNoEntry: false })?.mtimeMs ?? 0) / 1_000);
 }

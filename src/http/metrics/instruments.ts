@@ -126,6 +126,32 @@ export function createInstruments(registry: Registry) {
     ),
     sessions: gauge('sessions', 'Sessions that are loaded or being loaded.', 'model', 'device', 'state'),
 
+    // Models that servers elsewhere run.
+    endpointRequests: counter(
+      'endpoint_requests_total',
+      'Requests sent to endpoints; the outcome is a status, timeout, broken or unreachable.',
+      'endpoint',
+      'outcome',
+    ),
+    endpointTokens: counter(
+      'endpoint_tokens_total',
+      'Tokens that endpoints have counted; where one does not say, a fourth of the bytes of the texts.',
+      'endpoint',
+      'model',
+    ),
+    endpointWaits: counter(
+      'endpoint_waits_total',
+      'How often an endpoint took nothing for a while: by its status 429 or 503, or since the limit that was set (limit) was used up.',
+      'endpoint',
+      'reason',
+    ),
+    endpointWaitSeconds: counter(
+      'endpoint_wait_seconds_total',
+      'How long these waits were told to be.',
+      'endpoint',
+      'reason',
+    ),
+
     // Requests over HTTP.
     requests: counter('http_requests_total', 'Requests over HTTP, by route and status.', 'route', 'status'),
     waitingTokens: gauge(

@@ -48,6 +48,16 @@ export function countEvents(events: WorkerEvents, instruments: Instruments): voi
   });
   events.on('rescued', (rows) => instruments.rowsRescued.inc(rows));
   events.on('registeredAnew', () => instruments.registrations.inc());
+  events.on('endpointRequest', ({ endpoint, outcome }) =>
+    instruments.endpointRequests.inc({ endpoint, outcome }),
+  );
+  events.on('endpointTokens', ({ endpoint, model, tokens }) =>
+    instruments.endpointTokens.inc({ endpoint, model }, tokens),
+  );
+  events.on('endpointWait', ({ endpoint, reason, ms }) => {
+    instruments.endpointWaits.inc({ endpoint, reason });
+    instruments.endpointWaitSeconds.inc({ endpoint, reason }, ms / 1_000);
+  });
   events.on('engineStarted', () => instruments.engineStarts.inc());
   events.on('engineDied', ({ signal, code }) =>
     instruments.engineDeaths.inc({ cause: signal ?? `exit ${code}` }),

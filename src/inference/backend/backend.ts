@@ -12,6 +12,13 @@ export interface BatchPlan {
   readonly mostSequences: number;
 }
 
+/** What a pipeline asks of a model, as far as a backend may have to refuse it. */
+export interface PipelineUse extends SessionOptions {
+  readonly pipeline: string;
+  /** The strategy by which its texts are cut; undefined where rows are taken whole. */
+  readonly chunking?: string | undefined;
+}
+
 /**
  * What runs models: the engine of this machine, or a server elsewhere. It finds the models that it has, makes sequences of
  * their texts, says how these are to be cut into batches, and runs the batches.
@@ -31,6 +38,8 @@ export interface Backend<
   find(name: string, task: string | undefined, options?: FindOptions): ServedModel | undefined;
   /** Whether a model is one that this backend has found. */
   runs(model: RunnableModel): model is Model;
+  /** Whether a pipeline may use a model, and as it wants to. @throws UserError when not */
+  admit(model: Model, use: PipelineUse): void;
 
   /** Counts tokens, and makes sequences. Loaded once for each model. @throws UserError when it cannot be loaded */
   tokenizer(model: Model): TextTokenizer<Sequence>;
@@ -57,6 +66,9 @@ export interface Backend<
   on(name: 'started', listener: (...args: BackendEvents['started']) => void): unknown;
   on(name: 'loaded', listener: (...args: BackendEvents['loaded']) => void): unknown;
   on(name: 'died', listener: (...args: BackendEvents['died']) => void): unknown;
+  on(name: 'request', listener: (...args: BackendEvents['request']) => void): unknown;
+  on(name: 'counted', listener: (...args: BackendEvents['counted']) => void): unknown;
+  on(name: 'wait', listener: (...args: BackendEvents['wait']) => void): unknown;
   /** Ends it for good. What waits is rejected with `stopped`; what runs may end within `graceMs`. */
   stop(graceMs?: number): Promise<void>;
 }

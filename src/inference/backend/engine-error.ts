@@ -4,13 +4,14 @@ import { UserError } from '../../errors.ts';
  * What went wrong in the engine, and so whom it concerns.
  *
  * The model, so every row of the pipeline alike:
- * - `load`: it cannot be loaded (missing, damaged, wrong checksum, wrong dimensions).
- * - `start`: the engine process does not come up, or ended each time before the model was loaded.
+ * - `load`: it cannot be loaded (missing, damaged, wrong checksum, wrong dimensions), or a server elsewhere does not give it.
+ * - `start`: the engine process does not come up, or ended each time before the model was loaded; a server elsewhere cannot
+ *   be reached, or answers nothing that could be used.
  *
  * The batch that was running, so at last one of its sequences:
- * - `run`: ONNX Runtime refused it, or the places of a text's tokens could not be told.
- * - `died`: the process ended while it ran.
- * - `timeout`: it ran for too long and the process was killed.
+ * - `run`: ONNX Runtime or the server refused it, or the places of a text's tokens could not be told.
+ * - `died`: the process ended while it ran; or the server failed, and works for other texts.
+ * - `timeout`: it ran for too long and the process was killed; or the server did not answer in time.
  * - `memory`: there was not enough memory for it.
  *
  * One sequence:
@@ -19,7 +20,7 @@ import { UserError } from '../../errors.ts';
  * Nobody:
  * - `stopped`: the engine was stopped before the batch ran.
  * - `busy`: too many callers wait already.
- * - `later`: the backend takes nothing before a certain time (`until`): a limit of calls a minute is used up.
+ * - `later`: the backend takes nothing before a certain time (`until`): a limit of calls a minute is used up, or a server says so.
  */
 export type EngineErrorKind =
   | 'load'

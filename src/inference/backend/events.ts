@@ -28,7 +28,7 @@ export interface ProcessDeath {
   readonly phase: Phase;
 }
 
-/** What a backend tells. One without processes of its own only tells of batches. */
+/** What a backend tells: all of batches, one with processes of those, one that asks servers elsewhere of its requests. */
 export interface BackendEvents {
   /** A batch was run. */
   batch: [BatchReport];
@@ -38,4 +38,10 @@ export interface BackendEvents {
   loaded: [{ pid: number | undefined; model: string; loadMs: number }];
   /** A process ended that nobody asked to end. */
   died: [ProcessDeath];
+  /** A request was sent to an endpoint; its status, or `timeout`, `broken`, `unreachable`. */
+  request: [{ endpoint: string; outcome: string }];
+  /** An endpoint has counted the tokens of a request; where it does not say, about as many as there were. */
+  counted: [{ endpoint: string; model: string; tokens: number }];
+  /** An endpoint takes nothing for a while: by its own status, or since the limit that was set is used up. */
+  wait: [{ endpoint: string; reason: 'limit' | '429' | '503'; ms: number }];
 }

@@ -105,6 +105,9 @@ export class Engine
     return 'onnxPath' in model;
   }
 
+  /** Models of this machine are for every pipeline. */
+  admit(): void {}
+
   tokenizer(model: LocalModel): TextTokenizer<TokenSequence> {
     const key = `${model.directory}#${model.maxTokens}#${model.expectedSha256}`;
     const tokenizer = this.#tokenizers.get(key) ?? loadTokenizer(model);

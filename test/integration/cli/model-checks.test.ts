@@ -9,7 +9,7 @@ import { tinyModelsFolder } from '../../support/tiny-models.ts';
 
 it('doctor runs models of every task, and names those that are not there', async () => {
   const config = readConfig({ PGEMBEDDER_MODELS_DIR: tinyModelsFolder() });
-  const environment = { config, logger: createLogger('silent'), store: openStore(config) };
+  const environment = { config, logger: createLogger('silent'), store: openStore(config), endpoints: [] };
   const kinds = ['nli', 'ner', 'multilabel'].map((kind) => `pgembedder/tiny-random-${kind}`);
   const checks: Check[] = [];
   await checkModels(environment, cpu, ['all-MiniLM-L6-v2', ...kinds, 'none/such'], (check) => {

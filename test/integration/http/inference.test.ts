@@ -247,6 +247,7 @@ it('prompts come before texts as input_type or prompt_name says', async () => {
   };
   const own = await serveModels({
     find: () => model as never,
+    admit: () => {},
     tokenizer: (each) => embedder.tokenizer(each),
     callKey: () => '',
     labelTexts: () => Promise.reject(new Error('not asked')),

@@ -93,7 +93,7 @@ const oneModel: Route = {
 };
 
 function asListed({ name, task, variants, created, directory }: ListedModel) {
-  const owner = directory.split('/').at(-2) ?? '';
+  const owner = directory === null ? name.split(':')[0]! : (directory.split('/').at(-2) ?? '');
   return { id: name, object: 'model', created, owned_by: owner, task, variants };
 }
 
