@@ -20,6 +20,8 @@ export type Misdeed =
     }
   | { readonly raw: string }
   | 'cut'
+  /** As a crash: nobody listens any more, until `restart`. */
+  | 'end'
   | 'half'
   | 'hang';
 
@@ -31,6 +33,7 @@ export class EmbeddingServer {
   dimensions = 384;
   /** Whether OpenAI's answers are in base64 where that was asked for. */
   knowsBase64 = true;
+  #port = 0;
   readonly #server = createServer((request, response) => {
     let text = '';
     request.on('data', (part) => {
@@ -47,12 +50,18 @@ export class EmbeddingServer {
 
   static async start(): Promise<EmbeddingServer> {
     const server = new EmbeddingServer();
-    await new Promise<void>((resolve) => server.#server.listen(0, '127.0.0.1', resolve));
+    await server.#listen(0);
+    server.#port = (server.#server.address() as AddressInfo).port;
     return server;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Listens again, at the same address, if it has ended. */
+  async restart(): Promise<void> {
+    if (!this.#server.listening) await this.#listen(this.#port);
   }
 
   /** Texts of all requests that were answered well or not. */
@@ -65,9 +74,18 @@ export class EmbeddingServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  async #listen(port: number): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+  }
+
   #answer(request: Received, response: ServerResponse): void {
     const misdeed = this.misbehave(request, this.received.length - 1);
     if (misdeed === 'hang') return;
+    if (misdeed === 'end') {
+      this.#server.close();
+      this.#server.closeAllConnections();
+      return;
+    }
     if (misdeed === 'cut') {
       response.socket?.destroy();
       return;

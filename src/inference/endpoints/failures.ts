@@ -10,12 +10,22 @@ export class Passing extends Error {
   readonly kind: EngineErrorKind;
   /** Whether it is worth to try again at once: not what took all the time there was. */
   readonly again: boolean;
+  /** Whether the connection broke: the server may have ended. */
+  readonly broken: boolean;
 
-  constructor(message: string, options: { kind?: EngineErrorKind; again?: boolean; cause?: unknown } = {}) {
+  constructor(message: string, options: PassingOptions = {}) {
     super(message, { cause: options.cause });
     this.kind = options.kind ?? 'run';
     this.again = options.again ?? true;
+    this.broken = options.broken ?? false;
   }
+}
+
+interface PassingOptions {
+  readonly kind?: EngineErrorKind;
+  readonly again?: boolean;
+  readonly broken?: boolean;
+  readonly cause?: unknown;
 }
 
 /** The server has read the request and refuses the texts in it: 400, 413, 422. */
@@ -31,12 +41,11 @@ export class Unreachable extends Error {
 /** The server takes nothing before a certain time. */
 export class TooMany extends Error {
   override readonly name = 'TooMany';
-  /** Its status, 429 or 503. */
-  readonly status: number;
+  readonly status: 429 | 503;
   /** What `Retry-After` says, in ms; null where it says nothing. */
   readonly waitMs: number | null;
 
-  constructor(status: number, waitMs: number | null) {
+  constructor(status: 429 | 503, waitMs: number | null) {
     super(`it answers with status ${status}`);
     this.status = status;
     this.waitMs = waitMs;

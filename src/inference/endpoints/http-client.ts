@@ -95,7 +95,9 @@ export class HttpClient {
       if (NOT_CONNECTED.has(codeOf(cause))) {
         throw new Unreachable(`${this.#base.origin} cannot be reached: ${reason}`, { cause });
       }
-      throw new Passing(`the connection to ${this.#base.origin} broke: ${reason}`, { cause });
+      throw new Passing(`the connection to ${this.#base.origin} broke: ${reason}`, {
+        ...{ kind: 'died', broken: true, cause },
+      });
     }
   }
 

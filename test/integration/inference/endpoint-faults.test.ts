@@ -94,7 +94,7 @@ describe('one bad text costs no others', () => {
     ['that is too long for it', 'run', { status: 413 }],
     ['that it calls a bad request', 'run', { status: 400 }],
     ['over which it breaks', 'died', { status: 500 }],
-    ['over which the connection is cut', 'run', 'cut'],
+    ['over which the connection is cut', 'died', 'cut'],
   ])('%s', async (_, kind, misdeed) => {
     server.misbehave = ({ texts }) => (texts.includes('three') ? misdeed : undefined);
     const results = await embed();
@@ -212,6 +212,40 @@ describe('what concerns the model costs no text', () => {
       expect(error.line).toMatch(/the key \*\*\* is not right/);
       expect(JSON.stringify([error, error.cause, error.stack])).not.toMatch(/sk-secret/);
     }
+  });
+});
+
+describe('a server that ends over a text', () => {
+  /** What comes of some calls, with the server started again after each. */
+  async function embedAgain(texts: readonly string[], runs: number): Promise<string[]> {
+    const outcomes: string[] = [];
+    for (let run = 0; run < runs; run++) {
+      const results = await embed(texts).catch((error: unknown) => (error as EngineError).kind);
+      outcomes.push(
+        typeof results === 'string'
+          ? results
+          : results.map((each) => (each instanceof EngineError ? each.kind : 'vector')).join(' '),
+      );
+      await server.restart();
+    }
+    return outcomes;
+  }
+
+  it('is the model’s error at first; then the text stands alone', async () => {
+    server.misbehave = ({ texts }) => (texts.includes('three') ? 'end' : undefined);
+    const [first, ...others] = await embedAgain(['one', 'two', 'three', 'four'], 6);
+    expect(first).toBe('start');
+    expect(others).toContain('vector vector died vector');
+    // Mended. What was found out in the last run is told once more.
+    server.misbehave = () => undefined;
+    await embed();
+    await expectVectors();
+  });
+
+  it('a text that is not to blame for its end is found innocent', async () => {
+    let ends = 1;
+    server.misbehave = () => (ends-- > 0 ? 'end' : undefined);
+    expect(await embedAgain(TEXTS, 2)).toEqual(['start', TEXTS.map(() => 'vector').join(' ')]);
   });
 });
 
