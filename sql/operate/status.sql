@@ -76,6 +76,16 @@ language sql stable security definer set search_path = pg_catalog, pg_temp set j
 $$;
 comment on function embedder.queue_metrics is 'The queue, as a worker''s /metrics has it.';
 
+-- Rows of each pipeline that workers have done in the last minute.
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.recent_rows() returns table (pipeline text, done bigint)
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select p.name, coalesce(embedder.bounded(sum(t.done) filter (where t.at > now() - interval '1 minute')), 0)
+  from embedder.pipeline p left join embedder.tally t on t.pipeline_id = p.id
+  group by p.name
+$$;
+comment on function embedder.recent_rows is 'What a worker keeps of the last hour for its dashboard.';
+
 -- A barrier: no function in a reader's query sees the rows that it leaves out.
 create or replace view embedder.status with (security_barrier) as
 select

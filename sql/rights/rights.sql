@@ -102,7 +102,7 @@ begin
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
         and proname in ('claim_jobs', 'claim_suspects', 'suspects_wait', 'backfills_due', 'build_waits', 'note_worker', 'claim_backfill', 'begin_batch', 'deregister', 'leased_elsewhere', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
           'set_pipeline_error', 'mark_filled', 'end_backfills', 'follow_unseen', 'uncounted_pipelines', 'count_pipeline', 'clear_books', 'gone_pipelines', 'missing_indexes', 'begin_build', 'end_build', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
-          'queue_metrics', 'claim_requests', 'answer_requests', 'refuse_requests', 'release_requests', 'tidy_requests')
+          'queue_metrics', 'recent_rows', 'claim_requests', 'answer_requests', 'refuse_requests', 'release_requests', 'tidy_requests')
     loop
       execute format('alter function %s security definer', f);
       execute format('grant execute on function %s to embedder_worker', f);

@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
-import { type PipelineStatus, readStatus } from '../pipelines/status.ts';
+import { intervalSeconds, type PipelineStatus, readStatus } from '../pipelines/status.ts';
 import { readEnvironment } from './environment.ts';
 import { formatCount, formatSeconds, formatShare, oneLine } from './format.ts';
 import { colours, print, printJson, width } from './output.ts';
@@ -170,11 +170,4 @@ export function formatStatus(
           ),
         ]),
   ]);
-}
-
-/** Seconds of an interval as PostgreSQL prints it: `3 days 02:03:04.5`. */
-export function intervalSeconds(interval: string): number {
-  const [, days = '0', hours = '0', minutes = '0', seconds = '0'] =
-    /^(?:(\d+) days? ?)?(?:(\d+):(\d+):([\d.]+))?$/.exec(interval) ?? [];
-  return ((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60 + Number(seconds);
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { HttpBindings } from '@hono/node-server';
-import { type Context, Hono } from 'hono';
+import { Hono } from 'hono';
 import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
 import type { Scope } from '../config.ts';
@@ -10,6 +10,7 @@ import { type Api, apiRoutes, type HttpContext, type RequestVariables } from './
 import { HttpError, openaiError, teiError } from './api/http-error.ts';
 import { ClientGone } from './api/line.ts';
 import type { Metrics } from './metrics/metrics.ts';
+import { type Operate, operateRoutes } from './operate/operate.ts';
 import type { Readiness } from './readiness.ts';
 import type { Served } from './served.ts';
 
@@ -20,6 +21,7 @@ export interface AppParts {
   readonly metrics: Metrics;
   /** Null where no models are run for requests. */
   readonly api: Api | null;
+  readonly operate: Operate;
   readonly tokens: Tokens;
   /** It listens for this machine alone. */
   readonly local: boolean;
@@ -30,7 +32,7 @@ export interface AppParts {
 
 /** The routes of a worker, or of a server of models alone. */
 export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Variables: RequestVariables }> {
-  const { served, readiness, metrics, api, tokens, local, origins, logger } = parts;
+  const { served, readiness, metrics, api, operate, tokens, local, origins, logger } = parts;
   const app = new Hono<{ Bindings: HttpBindings; Variables: RequestVariables }>();
 
   app.use(async (context, next) => {
@@ -39,7 +41,7 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
     context.set('requestId', requestId);
     context.header('x-request-id', requestId);
     await next();
-    metrics.countRequest(routeOf(context), context.res.status, performance.now() - begin);
+    metrics.countRequest(routeOf(context.req.path), context.res.status, performance.now() - begin);
   });
   if (origins.length > 0) app.use(cors({ origin: origins.includes('*') ? '*' : [...origins] }));
 
@@ -55,10 +57,16 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
     return context.json(report, report.ready ? 200 : 503);
   });
 
-  const guard = (context: Context, scope: Scope | null) => {
+  const guard = (context: HttpContext, scope: Scope | null) => {
     // DNS rebinding: a web page whose host name now resolves to this machine could read the answers in a browser here.
     if (!tokens.any && local && !isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, ''))) {
       throw new HttpError(403, 'Ask for it by localhost, or set PGEMBEDDER_HTTP_TOKEN');
+    }
+    if (!tokens.any && !local && scope === 'operate') {
+      throw new HttpError(
+        403,
+        'From other machines pipelines are steered with a token only: set PGEMBEDDER_HTTP_TOKEN',
+      );
     }
     tokens.check(context.req.header('authorization'), scope);
   };
@@ -69,6 +77,7 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
     return context.body(text, 200, { 'content-type': contentType });
   });
 
+  operate.addTo(app, guard);
   api?.addTo(app, (context, open) => {
     if (!open) guard(context, 'infer');
   });
@@ -76,7 +85,7 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
   // A route like the others: what it throws goes through the handlers above.
   app.all('*', (context) => {
     guard(context, null);
-    const allowed = api ? methodsOf(context.req.path) : [];
+    const allowed = methodsOf(context.req.path, api !== null);
     if (allowed.length === 0) throw new HttpError(404, 'There is nothing at this path');
     context.header('allow', allowed.join(', '));
     throw new HttpError(405, `This path takes ${allowed.join(' and ')}`);
@@ -110,23 +119,22 @@ function requestIdOf(given: string | undefined): string {
     : `req_${randomUUID().replaceAll('-', '')}`;
 }
 
-const PATHS = new Set([
-  ...apiRoutes.map(({ path }) => path),
-  '/healthz',
-  '/readyz',
-  '/metrics',
-  '/openapi.json',
-  '/docs',
-]);
+/** Paths without parameters, and patterns of those with some. */
+const routes = [...apiRoutes, ...operateRoutes].map(({ method, path }) => ({
+  method: method.toUpperCase(),
+  path,
+  // A model's name may hold a slash.
+  pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, path.startsWith('/v1/models') ? '.+' : '[^/]+')}$`),
+}));
+const others = new Set(['/', '/healthz', '/readyz', '/metrics', '/openapi.json', '/docs']);
 
 /** The route of a request, for metrics: never more than there are. */
-function routeOf(context: HttpContext): string {
-  const { path } = context.req;
-  if (PATHS.has(path)) return path;
-  return path.startsWith('/v1/models/') ? '/v1/models/{model}' : 'other';
+function routeOf(path: string): string {
+  return others.has(path) ? path : (routes.find(({ pattern }) => pattern.test(path))?.path ?? 'other');
 }
 
-/** The methods that a path of the API has. */
-function methodsOf(path: string): string[] {
-  return apiRoutes.filter((route) => route.path === path).map(({ method }) => method.toUpperCase());
+/** The methods that a path has. @param api whether it may be one of the API */
+function methodsOf(path: string, api: boolean): string[] {
+  const here = api ? routes : routes.slice(apiRoutes.length);
+  return here.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
 }

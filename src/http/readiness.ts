@@ -1,9 +1,9 @@
 import type { Database } from '../database/database.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { codeOf, messageOf } from '../errors.ts';
+import { withinTime } from '../within-time.ts';
 import type { WorkerState } from '../worker/worker.ts';
 import type { Served } from './served.ts';
-import { withinTime } from './within-time.ts';
 
 /** What a worker needs for its work; each is 'ok' or says what is wrong. */
 export interface ReadinessReport {

@@ -14,6 +14,7 @@ import { Inference } from './api/inference.ts';
 import { type ModelChoices, RequestedModels } from './api/models.ts';
 import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
+import { Operate } from './operate/operate.ts';
 import { Readiness } from './readiness.ts';
 import type { Served } from './served.ts';
 import { limitSockets, serverOptions } from './socket-limits.ts';
@@ -61,9 +62,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const inference = options.api && new Inference(new RequestedModels(() => served.embedder, options.api));
   const api = inference ? new Api(inference) : null;
   const metrics = createMetrics(served, database, inference?.line);
+  const operate = new Operate(served, database);
   const tokens = new Tokens(options.tokens ?? []);
   const local = isLoopback(address.host);
-  const app = createApp({ served, readiness, metrics, api, tokens, local, origins, logger });
+  const app = createApp({ served, readiness, metrics, api, operate, tokens, local, origins, logger });
   const server = createAdaptorServer({ fetch: app.fetch, serverOptions }) as Server;
   limitSockets(server);
   if (api) served.events.on('stopping', (waitFor) => waitFor(api.close()));
@@ -71,6 +73,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   return {
     url,
     async close() {
+      operate.close();
       await api?.close();
       if (url !== null) await end(server);
       await database?.destroy();

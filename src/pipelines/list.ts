@@ -58,3 +58,22 @@ export async function usedModels(database: Database): Promise<string[]> {
     .execute();
   return rows.map(({ model }) => model);
 }
+
+/** A generation of a pipeline as it was declared: what create_pipeline takes, by its names. */
+export interface DeclaredGeneration {
+  readonly generation: number;
+  readonly live: boolean;
+  readonly declaration: Record<string, string | number | boolean | null>;
+}
+
+/** The generations of a pipeline, the live one first; none where there is no such pipeline, or none that this role may see. */
+export async function readGenerations(database: Database, name: string): Promise<DeclaredGeneration[]> {
+  const { rows } = await sql<DeclaredGeneration>`
+    select p.generation, p.live, json_build_object('source', p.source::text, 'input', p.input, 'filter', p.filter, 'task', p.task,
+      'model', p.model, 'dimensions', p.dimensions, 'options', nullif(p.options::text, '{}'), 'chunking', p.chunking::text,
+      'target', case when p.sidecar then p.target_table::text else format('%s.%I', p.target_table, p.target_column) end,
+      'index', p.index, 'priority', p.priority, 'max_attempts', p.max_attempts, 'created_at', p.created_at) as declaration
+    from embedder.pipeline p join embedder.status s on s.pipeline = p.name
+    where p.name = ${name} order by p.live desc, p.generation`.execute(database);
+  return rows;
+}

@@ -15,3 +15,10 @@ export function readStatus(database: Database): Promise<PipelineStatus[]> {
     return transaction.selectFrom('embedder.status').selectAll().orderBy('pipeline').execute();
   });
 }
+
+/** Seconds of an interval as PostgreSQL prints it: `3 days 02:03:04.5`. */
+export function intervalSeconds(interval: string): number {
+  const [, days = '0', hours = '0', minutes = '0', seconds = '0'] =
+    /^(?:(\d+) days? ?)?(?:(\d+):(\d+):([\d.]+))?$/.exec(interval) ?? [];
+  return ((Number(days) * 24 + Number(hours)) * 60 + Number(minutes)) * 60 + Number(seconds);
+}

@@ -16,3 +16,10 @@ export async function countJobs(database: Database, pipeline: string): Promise<J
     where p.name = ${pipeline}`.execute(database);
   return rows[0]!;
 }
+
+/** Rows of each pipeline that workers have done in the last minute. */
+export async function recentRows(database: Database): Promise<{ pipeline: string; done: number }[]> {
+  const { rows } = await sql<{ pipeline: string; done: number }>`
+    select pipeline, done from embedder.recent_rows()`.execute(database);
+  return rows;
+}

@@ -61,3 +61,28 @@ export async function liveWorkers(database: Database): Promise<{ alive: number; 
     from embedder.worker where alive`.execute(database);
   return rows[0]!;
 }
+
+/** A worker on the register, as embedder.worker shows it. */
+export interface RegisteredWorker {
+  readonly id: number;
+  readonly hostname: string;
+  readonly pid: number;
+  readonly version: string;
+  /** Whether notifications arrive. */
+  readonly listening: boolean;
+  readonly idle: boolean;
+  /** Whether its heartbeat is in time. */
+  readonly alive: boolean;
+  readonly started_at: Date;
+  /** Why it claims nothing. */
+  readonly note: string | null;
+}
+
+/** The workers on the register, the oldest first. */
+export async function registeredWorkers(database: Database): Promise<RegisteredWorker[]> {
+  const { rows } = await sql<RegisteredWorker>`
+    select id, hostname, pid, version, listening, idle, alive, started_at, note from embedder.worker order by id`.execute(
+    database,
+  );
+  return rows;
+}

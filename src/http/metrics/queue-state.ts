@@ -1,6 +1,6 @@
 import type { Database } from '../../database/database.ts';
 import { type QueueMetrics, readQueueMetrics } from '../../queue/metrics.ts';
-import { withinTime } from '../within-time.ts';
+import { withinTime } from '../../within-time.ts';
 import type { Instruments } from './instruments.ts';
 
 /** What was read is kept for at least this long, and for this many times as long as reading took. */

@@ -153,6 +153,7 @@ it('liveness ends with the worker’s loop', async () => {
     readiness: undefined as never,
     metrics: { countRequest: () => {} } as never,
     api: null,
+    operate: { addTo: () => {} } as never,
     tokens: new Tokens([]),
     origins: [],
     local: true,

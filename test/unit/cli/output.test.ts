@@ -3,8 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { formatAnswers } from '../../../src/cli/demo/answer.ts';
 import { takesColours } from '../../../src/cli/output.ts';
 import { formatMatches, parseCount } from '../../../src/cli/search.ts';
-import { formatStatus, intervalSeconds } from '../../../src/cli/status.ts';
+import { formatStatus } from '../../../src/cli/status.ts';
 import { formatTable } from '../../../src/cli/table.ts';
+import { intervalSeconds } from '../../../src/pipelines/status.ts';
 
 const plain = (lines: string[]) => lines.map(stripVTControlCharacters);
 
