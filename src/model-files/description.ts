@@ -82,6 +82,11 @@ export type LocalModel = FeatureExtractionModel | (LogitsModel & ModelFiles);
 /** A model on this machine and how its results are made. */
 export type ModelDescription = LocalModel | (SimilarityModel & { readonly vectors: FeatureExtractionModel });
 
+/** Whether a model runs on this machine, from its files. */
+export function isOnThisMachine(model: ServedModel): boolean {
+  return 'directory' in ('vectors' in model ? model.vectors : model);
+}
+
 /** Whether a model gives vectors. */
 export function givesVectors<Model extends ServedModel>(model: Model): model is Extract<Model, VectorModel> {
   return 'dimensions' in model;

@@ -12,12 +12,14 @@ export class TooSlowError extends UserError {}
 
 /**
  * Statements on the tables of pipelines, two at a time of each: a filter, a trigger or an index that takes long holds up its
- * own pipeline and no other.
+ * own pipeline and no other. So does a server elsewhere that runs its model.
  */
 export class Lanes {
   /** When the work under way of each pipeline began. */
   readonly #running = new Map<number, Set<number>>();
   readonly #waiting = new Map<number, (() => void)[]>();
+  /** When each wait for something elsewhere began, and for which pipelines it is. */
+  readonly #elsewhere = new Set<{ readonly begin: number; readonly pipelines: Iterable<number> }>();
 
   /** Runs work when the pipeline has a lane free. @throws TooSlowError when its statement was ended for its time */
   async run<Result>(pipelineId: number, work: () => Promise<Result>): Promise<Result> {
@@ -37,10 +39,23 @@ export class Lanes {
     }
   }
 
-  /** The pipelines that have been at the same statement for seconds: no more of their jobs are to be claimed. */
+  /** Waits for something elsewhere that pipelines need; as often at once as it likes. */
+  async waiting<Result>(pipelines: Iterable<number>, work: () => Promise<Result>): Promise<Result> {
+    const wait = { begin: performance.now(), pipelines };
+    this.#elsewhere.add(wait);
+    try {
+      return await work();
+    } finally {
+      this.#elsewhere.delete(wait);
+    }
+  }
+
+  /** The pipelines that have been at the same statement or wait for seconds: no more of their jobs are to be claimed. */
   slow(): Set<number> {
     const since = performance.now() - SLOW_MS;
     const slow = new Set<number>();
+    for (const { begin, pipelines } of this.#elsewhere)
+      if (begin < since) for (const id of pipelines) slow.add(id);
     for (const [id, running] of this.#running) if (Math.min(...running) < since) slow.add(id);
     return slow;
   }

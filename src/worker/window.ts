@@ -5,6 +5,7 @@ import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { limits } from '../limits.ts';
+import { isOnThisMachine } from '../model-files/description.ts';
 import { type Result, type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
 import { computeTexts, sharedBatchKey } from './compute.ts';
@@ -191,13 +192,16 @@ export class WindowRunner {
     try {
       // A row whose chunks are all in the target already has nothing to compute, but its chunks may have moved.
       settle(items.filter((item) => item.done));
-      await computeTexts(
-        this.#embedder,
-        served,
-        [...left].flatMap((item) => item.texts),
-        items[0]!.job.priority,
-        (texts) => settle([...new Set(texts.map(({ item }) => item))].filter((item) => item.done)),
-      );
+      const compute = () =>
+        computeTexts(
+          this.#embedder,
+          served,
+          [...left].flatMap((item) => item.texts),
+          items[0]!.job.priority,
+          (texts) => settle([...new Set(texts.map(({ item }) => item))].filter((item) => item.done)),
+        );
+      if (isOnThisMachine(served.model)) await compute();
+      else await this.#context.lanes.waiting(new Set(items.map(({ job }) => job.pipelineId)), compute);
     } catch (error) {
       if (!(error instanceof EngineError || error instanceof UserError)) throw error;
       for (const [of, group] of groupBy(left, (item) => item.served)) {

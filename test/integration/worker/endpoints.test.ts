@@ -14,6 +14,7 @@ import {
   workerOn,
   wrongKeys,
 } from '../../support/pgembedder.ts';
+import { pollUntil } from '../../support/poll-until.ts';
 
 const ROWS = 40;
 
@@ -173,6 +174,27 @@ it('a limit of requests a minute is kept to: the rest waits, without an attempt'
   await database.query('update embedder.job set due_at = now()');
   expect(await worker().drain()).toMatchObject({ embedded: ROWS - 16 });
   await expectVectors();
+});
+
+it('a server that hangs holds up no pipeline of another model', async () => {
+  // Rows that are queued: a backfill has windows of its own.
+  await create(', enqueue_existing => false');
+  await database.query(`drop table if exists other; create table other (id int primary key, body text);
+    select embedder.create_pipeline('other', 'body', index => 'none')`);
+  server.misbehave = () => 'hang';
+  const own = workerOn(database, { endpoints: [endpointAt(server.url)], window: 4, stopSeconds: 0.1 });
+  const asked = server.received;
+  await own.start();
+  try {
+    await database.query('update doc set body = body || $$!$$');
+    await pollUntil(() => asked.length > 1);
+    await database.query(`insert into other select i, 'text ' || i from generate_series(1, 5) i`);
+    await pollUntil(async () => (await database.query('select from other_embedding')).rowCount === 5);
+    expect((await database.query('select from doc_embedding')).rowCount).toBe(0);
+  } finally {
+    await own.stop();
+    await database.query(`select embedder.drop_pipeline('other', true)`);
+  }
 });
 
 it('a pipeline that may not use an endpoint says so', async () => {
