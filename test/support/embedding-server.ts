@@ -1,4 +1,11 @@
-import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { fakeVector } from './pgembedder.ts';
 
@@ -34,29 +41,29 @@ export class EmbeddingServer {
   /** Whether OpenAI's answers are in base64 where that was asked for. */
   knowsBase64 = true;
   #port = 0;
-  readonly #server = createServer((request, response) => {
-    let text = '';
-    request.on('data', (part) => {
-      text += part;
-    });
-    request.on('end', () => {
-      const body = JSON.parse(text);
-      const texts: string[] = body.input ?? body.inputs;
-      const received = { path: request.url!, headers: request.headers, body, texts };
-      this.received.push(received);
-      this.#answer(received, response);
-    });
-  });
+  readonly #scheme: 'http' | 'https';
+  readonly #server: Server;
 
-  static async start(): Promise<EmbeddingServer> {
-    const server = new EmbeddingServer();
+  private constructor(certificate: { key: Buffer; cert: Buffer } | undefined) {
+    this.#scheme = certificate ? 'https' : 'http';
+    const take = (request: IncomingMessage, response: ServerResponse) => this.#take(request, response);
+    this.#server = certificate ? createSecureServer(certificate, take) : createServer(take);
+  }
+
+  /** @param certificate to speak TLS with */
+  static async start(certificate?: { key: Buffer; cert: Buffer }): Promise<EmbeddingServer> {
+    const server = new EmbeddingServer(certificate);
     await server.#listen(0);
     server.#port = (server.#server.address() as AddressInfo).port;
     return server;
   }
 
+  get port(): number {
+    return this.#port;
+  }
+
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `${this.#scheme}://${this.#scheme === 'https' ? 'localhost' : '127.0.0.1'}:${this.#port}`;
   }
 
   /** Listens again, at the same address, if it has ended. */
@@ -75,7 +82,23 @@ export class EmbeddingServer {
   }
 
   async #listen(port: number): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+    // 'localhost' where there is TLS: the certificate has that name, and it may be ::1.
+    const host = this.#scheme === 'https' ? 'localhost' : '127.0.0.1';
+    await new Promise<void>((resolve) => this.#server.listen(port, host, resolve));
+  }
+
+  #take(request: IncomingMessage, response: ServerResponse): void {
+    let text = '';
+    request.on('data', (part) => {
+      text += part;
+    });
+    request.on('end', () => {
+      const body = JSON.parse(text);
+      const texts: string[] = body.input ?? body.inputs;
+      const received = { path: request.url!, headers: request.headers, body, texts };
+      this.received.push(received);
+      this.#answer(received, response);
+    });
   }
 
   #answer(request: Received, response: ServerResponse): void {
