@@ -5,6 +5,7 @@ import { cors } from 'hono/cors';
 import type { Logger } from 'pino';
 import type { Scope } from '../config.ts';
 import { isLoopback } from '../loopback.ts';
+import { tracedRequest } from '../tracing.ts';
 import type { Tokens } from './access/tokens.ts';
 import { type Api, apiRoutes, type HttpContext, type RequestVariables } from './api/api.ts';
 import { HttpError, openaiError, teiError } from './api/http-error.ts';
@@ -40,8 +41,13 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
     const requestId = requestIdOf(context.req.header('x-request-id'));
     context.set('requestId', requestId);
     context.header('x-request-id', requestId);
-    await next();
-    metrics.countRequest(routeOf(context.req.path), context.res.status, performance.now() - begin);
+    const { method, path } = context.req;
+    const route = routeOf(path);
+    await tracedRequest(method, route, context.req.header(), async (answered) => {
+      await next();
+      answered(context.res.status);
+    });
+    metrics.countRequest(route, context.res.status, performance.now() - begin);
   });
   if (origins.length > 0) app.use(cors({ origin: origins.includes('*') ? '*' : [...origins] }));
 

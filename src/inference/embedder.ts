@@ -13,6 +13,7 @@ import type { LabelResult } from '../tasks/results.ts';
 import { labelTask } from '../tasks/task-options.ts';
 import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
 import type { TextTokenizer, Tokenizer } from '../tasks/text-tokenizer.ts';
+import { traced } from '../tracing.ts';
 import type { Backend, PipelineUse } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
@@ -195,7 +196,8 @@ export class Embedder implements TextEmbedder {
     each: (text: string, place: number) => Result,
   ): Promise<Result[]> {
     const begin = performance.now();
-    const results = await inSlices(texts, each);
+    const attributes = { 'pgembedder.model': name, 'pgembedder.texts': texts.length };
+    const results = await traced('tokenize', attributes, () => inSlices(texts, each));
     this.#onTokenized?.({ model: name, texts: texts.length, ms: performance.now() - begin });
     return results;
   }

@@ -52,7 +52,7 @@ export class ClaimLoop {
   readonly #holdings: Holdings;
   readonly #housekeeping: Housekeeping;
   readonly #window: number;
-  readonly #take: (jobs: Job[]) => void;
+  readonly #take: (jobs: Job[], ms: number) => void;
   readonly #listening: () => boolean;
   readonly #signal = new Signal();
   readonly #idleMark: IdleMark;
@@ -72,7 +72,7 @@ export class ClaimLoop {
     pipelines: ServedPipelines,
     holdings: Holdings,
     housekeeping: Housekeeping,
-    options: { window: number; take: (jobs: Job[]) => void; listening: () => boolean },
+    options: { window: number; take: (jobs: Job[], ms: number) => void; listening: () => boolean },
   ) {
     this.#context = context;
     this.#pipelines = pipelines;
@@ -218,7 +218,7 @@ export class ClaimLoop {
     this.#housekeeping.claimed();
     this.#holdings.add(jobs);
     this.#context.events.emit('claimed', jobs.length, { ms, backfill: jobs[0]!.priority === 'backfill' });
-    this.#take(jobs);
+    this.#take(jobs, ms);
   }
 
   async #sleep(): Promise<void> {

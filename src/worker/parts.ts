@@ -34,8 +34,8 @@ export function makeParts(
     stats: WorkerStats;
     /** Rows claimed at once. */
     window: number;
-    /** Has claimed jobs worked on. */
-    take: (runner: WindowRunner, jobs: Job[]) => void;
+    /** Has jobs worked on whose claim took `ms`. */
+    take: (runner: WindowRunner, jobs: Job[], ms: number) => void;
     listening: () => boolean;
   },
 ): Parts {
@@ -48,7 +48,7 @@ export function makeParts(
   const housekeeping = new Housekeeping(context, pipelines, new IndexBuilder(context));
   const loop = new ClaimLoop(context, pipelines, holdings, housekeeping, {
     window,
-    take: (jobs) => take(runner, jobs),
+    take: (jobs, ms) => take(runner, jobs, ms),
     listening,
   });
   const requests = new Requests(context, embedder, listening, () => !pipelines.outdated);

@@ -15,6 +15,7 @@ import {
   releaseRequests,
 } from '../queue/requests.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
+import { traced } from '../tracing.ts';
 import type { WorkerContext } from './context.ts';
 import { Signal } from './signal.ts';
 
@@ -114,9 +115,9 @@ export class Requests {
     );
     await Promise.all(
       [...groups.values()].map((group) =>
-        this.#embed(group).catch((error: unknown) =>
-          logger.warn({ reason: messageOf(error) }, 'requests were not answered'),
-        ),
+        traced('answer', { 'pgembedder.requests': group.length, 'pgembedder.model': group[0]!.model }, () =>
+          this.#embed(group),
+        ).catch((error: unknown) => logger.warn({ reason: messageOf(error) }, 'requests were not answered')),
       ),
     );
   }

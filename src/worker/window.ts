@@ -8,6 +8,7 @@ import { limits } from '../limits.ts';
 import { isOnThisMachine } from '../model-files/description.ts';
 import { type Result, type RowInput, readInputs } from '../queue/batch.ts';
 import type { Job } from '../queue/jobs.ts';
+import { traced } from '../tracing.ts';
 import { computeTexts, sharedBatchKey } from './compute.ts';
 import { persist, type WorkerContext } from './context.ts';
 import { inTime } from './lanes.ts';
@@ -117,10 +118,15 @@ export class WindowRunner {
       : served.model.maxTokens * limits.charactersPerToken;
     const read = async (part: readonly Job[]) => {
       const begin = performance.now();
-      const inputs = await this.#context.lanes.run(pipelineId, () =>
-        persist(this.#context, () =>
-          inTime('reading its rows', () => readInputs(this.#context.tables, part, most)),
-        ),
+      const inputs = await traced(
+        'read',
+        { 'pgembedder.pipeline': served.pipeline.name, 'pgembedder.rows': part.length },
+        () =>
+          this.#context.lanes.run(pipelineId, () =>
+            persist(this.#context, () =>
+              inTime('reading its rows', () => readInputs(this.#context.tables, part, most)),
+            ),
+          ),
       );
       this.#context.events.emit('fetched', {
         pipeline: served.pipeline.name,

@@ -6,6 +6,7 @@ import type { SessionState } from '../inference/backend/session.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Job } from '../queue/jobs.ts';
+import { tracedSince } from '../tracing.ts';
 import { Connections } from './connections.ts';
 import { sayAway, type WorkerContext } from './context.ts';
 import { WorkerEvents, type WorkerStats } from './events.ts';
@@ -156,7 +157,7 @@ class PipelineWorker implements Worker {
       holdings: this.#holdings,
       stats: this.stats,
       window: this.#options.window ?? 2048,
-      take: (runner, jobs) => this.#work(runner, jobs),
+      take: (runner, jobs, ms) => this.#work(runner, jobs, ms),
       listening: () => this.#connections.listener !== null,
     });
     this.#parts = parts;
@@ -209,9 +210,9 @@ class PipelineWorker implements Worker {
   }
 
   /** Works on claimed jobs beside the loop, which claims the next ones meanwhile. */
-  #work(runner: WindowRunner, jobs: Job[]): void {
-    const work = runner
-      .run(jobs)
+  #work(runner: WindowRunner, jobs: Job[], ms: number): void {
+    const claim = { name: 'claim', ms };
+    const work = tracedSince('window', claim, { 'pgembedder.rows': jobs.length }, () => runner.run(jobs))
       .catch((error: unknown) => {
         this.#logger.error({ err: error }, 'a window of jobs failed, their leases will run out');
         this.#holdings.remove(jobs);

@@ -5,6 +5,7 @@ import { codeOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
+import { traced } from '../tracing.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
@@ -164,10 +165,15 @@ export class Writer {
     let left = own;
     for (let attempt = 0; left.length > 0; attempt++) {
       const begin = performance.now();
-      const done = await persist(this.#context, () =>
-        inTime('writing to its target', () =>
-          completeJobs(tables, target, left, served.pipeline.model, vectorOid),
-        ),
+      const done = await traced(
+        'write',
+        { 'pgembedder.pipeline': served.pipeline.name, 'pgembedder.rows': left.length },
+        () =>
+          persist(this.#context, () =>
+            inTime('writing to its target', () =>
+              completeJobs(tables, target, left, served.pipeline.model, vectorOid),
+            ),
+          ),
       ).catch((error: unknown) => this.#waitForTable(served, error));
       if (!done) continue;
       const ms = performance.now() - begin;

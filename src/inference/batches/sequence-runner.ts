@@ -1,4 +1,5 @@
 import { groupBy } from '../../group-by.ts';
+import { traced } from '../../tracing.ts';
 import type { Backend } from '../backend/backend.ts';
 import type { RunOptions, SequenceResult } from '../backend/run.ts';
 import { type BackendSession, batchKey } from '../backend/session.ts';
@@ -85,10 +86,13 @@ export class SequenceRunner {
     batch: readonly Group<Item>[],
     options: RunOptions & { budget: number },
   ): Promise<ReadonlyMap<string, SequenceResult>> {
-    const results = await runIsolated(this.#backend, session, batch.map(sequenceOf), {
-      ...options,
-      onMemory: (tokens) => this.#budgets.lower(this.#backend.planOf(session), session, tokens),
-    });
+    const attributes = { 'pgembedder.model': session.model, 'pgembedder.sequences': batch.length };
+    const results = await traced('run', attributes, () =>
+      runIsolated(this.#backend, session, batch.map(sequenceOf), {
+        ...options,
+        onMemory: (tokens) => this.#budgets.lower(this.#backend.planOf(session), session, tokens),
+      }),
+    );
     return new Map(batch.map(({ identity }, place) => [identity, results[place]!]));
   }
 }
