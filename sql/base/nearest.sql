@@ -22,18 +22,29 @@ begin
 end
 $$;
 
--- 'Did you mean "title"? ', or nothing where no name is near: a third of its letters may be wrong, or it is the beginning.
+-- 'Did you mean "title"? ', or nothing where no name is near: a third of its letters may be wrong, or it is a part of one. What
+-- stands before the first / or : of a name may be left out, as people do with models. Those that are equally near are all named,
+-- three at most. src/nearest.ts does the same, and test/sql/nearest.test.ts runs one list of cases against both.
 -- Callable by: everybody.
 create or replace function embedder.did_you_mean(wanted text, names text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select coalesce((
-    select format('Did you mean "%s"? ', name) from (
-      select name, embedder.distance(lower(left(wanted, 63)), lower(left(name, 63))) as far
-      from unnest(names) name where abs(length(name) - length(wanted)) <= 3 or wanted <> '' and lower(name) like lower(replace(wanted, '_', '\_')) || '%'
-      limit 200) near
-    where far <= greatest(1, length(wanted) / 3) and far < length(wanted) order by far, name limit 1), '')
+  with part as (
+    select name, lower(left(own.part, 63)) as part, own.cut, lower(left(wanted, 63)) as typed
+    from unnest(names) name, lateral (values (name, 0), (substring(name from '[/:](.+)$'), 1)) own(part, cut) where own.part <> ''
+  ), near as (
+    (select name, cut, typed, embedder.distance(typed, part) as far from part where abs(length(part) - length(typed)) <= 3 limit 200)
+  ), ranked as (
+    select name, 2 * far + cut as rank from near where far <= greatest(1, length(typed) / 3) and far < length(typed)
+    union all
+    -- A beginning is nearer than two wrong letters.
+    select name, case when strpos(part, typed) = 1 then 3 + cut else 1000 end from part where length(typed) >= 3 and strpos(part, typed) > 0
+  ), best as (
+    select name, min(rank) as rank from ranked group by name order by rank, length(name), name collate "C" limit 3
+  )
+  select coalesce('Did you mean ' || string_agg(format('"%s"', name), ' or ' order by length(name), name collate "C") || '? ', '')
+  from best where rank = (select min(rank) from best)
 $$;
-comment on function embedder.did_you_mean is 'The beginning of a hint: the name that is nearest to one that is not there.';
+comment on function embedder.did_you_mean is 'The beginning of a hint: the names that are nearest to one that is not there.';
 
 -- The table of this name, as the caller's search_path finds it. @throws undefined_table, with the nearest name
 -- Callable by: everybody.

@@ -227,7 +227,7 @@ begin
       hint = embedder.did_you_mean(unknown, '{strategy,size,overlap,separators,template}') || 'It has strategy, size, overlap, separators, template.';
   elsif coalesce(chunking ->> 'strategy', '') not in ('tokens', 'recursive', 'markdown') then
     raise exception 'chunking has no strategy "%"', chunking ->> 'strategy' using errcode = 'invalid_parameter_value',
-      hint = 'Use tokens, recursive or markdown.';
+      hint = embedder.did_you_mean(chunking ->> 'strategy', '{tokens,recursive,markdown}') || 'Use tokens, recursive or markdown.';
   elsif exists (select from jsonb_each(chunking) where key in ('size', 'overlap') and value::text !~ '^[0-9]{1,4}$') then
     raise exception 'size and overlap of chunking are whole numbers of tokens' using errcode = 'invalid_parameter_value';
   elsif chunking ? 'separators' and (chunking ->> 'strategy' = 'tokens' or not case jsonb_typeof(chunking -> 'separators')
@@ -314,13 +314,16 @@ begin
   for option in select key, value, value #>> '{}' as text from jsonb_each(coalesce(p.index_options, '{}')) loop
     if not option.key = any (allowed) then
       raise exception 'index % has no option "%"', p.index, option.key using errcode = 'invalid_parameter_value',
-        hint = case when p.index = 'none' then null
+        hint = case when p.index = 'none' then 'Leave index_options out.'
           else format('%sIts options: %s.', embedder.did_you_mean(option.key, allowed), array_to_string(allowed, ', ')) end;
     elsif option.key = 'operator_class' then
       if not exists (select from pg_opclass o join pg_am a on a.oid = o.opcmethod join pg_type t on t.oid = o.opcintype
           where o.opcname = option.text and a.amname = p.index and t.typname = embedder.vector_kind(p)) then
         raise exception '% has no operator class "%" for %', p.index, option.text, embedder.vector_kind(p)
-          using errcode = 'undefined_object', hint = 'For example vector_cosine_ops, vector_l2_ops, vector_ip_ops, halfvec_cosine_ops.';
+          using errcode = 'undefined_object', hint = embedder.did_you_mean(option.text, array(
+            select o.opcname::text from pg_opclass o join pg_am a on a.oid = o.opcmethod join pg_type t on t.oid = o.opcintype
+            where a.amname = p.index and t.typname = embedder.vector_kind(p)))
+            || 'For example vector_cosine_ops, vector_l2_ops, vector_ip_ops, halfvec_cosine_ops.';
       end if;
     elsif option.text !~ '^[1-9][0-9]{0,5}$' then
       raise exception 'index option "%" is %, and must be a whole number', option.key, option.value using errcode = 'invalid_parameter_value';

@@ -223,7 +223,9 @@ declare
 begin
   if $3 - '{pooling,normalize,dimensions}'::text[] <> '{}' then
     raise exception 'embed has no option "%%"', (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1)
-      using errcode = 'invalid_parameter_value', hint = 'Its options: pooling, normalize, dimensions.';
+      using errcode = 'invalid_parameter_value', hint = embedder.did_you_mean(
+        (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1), '{pooling,normalize,dimensions}')
+        || 'Its options: pooling, normalize, dimensions.';
   end if;
   if options <> '{}' then
     perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);

@@ -12,7 +12,8 @@ declare
   wanted text;
 begin
   if not exists (select from pg_roles r where r.rolname = search_grants.role) then
-    raise exception 'there is no role "%"', role using errcode = 'undefined_object';
+    raise exception 'there is no role "%"', role using errcode = 'undefined_object',
+      hint = embedder.did_you_mean(role, array(select r.rolname::text from pg_roles r)) || 'create role makes one.';
   end if;
   foreach wanted in array coalesce(pipelines, '{}') loop
     perform embedder.find_searchable((embedder.own_pipeline(wanted)).name);

@@ -1,28 +1,30 @@
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
+import { didYouMean } from '../nearest.ts';
 import { isLonger, isStorable } from '../text-length.ts';
 import type { Chunking } from './types.ts';
 
 const STRATEGIES = ['tokens', 'recursive', 'markdown'] as const;
 
-const schema = z
-  .strictObject({
-    strategy: z.enum(STRATEGIES),
-    size: z.int().min(8).max(8192).default(256),
-    overlap: z.int().min(0).optional(),
-    separators: z
-      .array(
-        z
-          .string()
-          .min(1)
-          .refine((separator) => !isLonger(separator, 100), 'has at most 100 characters')
-          // A lone surrogate would cut a character in two.
-          .refine(isStorable, 'must be well-formed text without NUL'),
-      )
-      .min(1)
-      .max(20)
-      .optional(),
-  })
+const fields = z.strictObject({
+  strategy: z.enum(STRATEGIES),
+  size: z.int().min(8).max(8192).default(256),
+  overlap: z.int().min(0).optional(),
+  separators: z
+    .array(
+      z
+        .string()
+        .min(1)
+        .refine((separator) => !isLonger(separator, 100), 'has at most 100 characters')
+        // A lone surrogate would cut a character in two.
+        .refine(isStorable, 'must be well-formed text without NUL'),
+    )
+    .min(1)
+    .max(20)
+    .optional(),
+});
+
+const schema = fields
   .transform(({ overlap, ...given }) => ({
     ...given,
     overlap: overlap ?? Math.min(32, Math.floor(given.size / 8)),
@@ -50,7 +52,17 @@ export function parseChunking(value: unknown): Chunking {
   const problems = result.error.issues.map(({ path, message }) => [...path, message].join(': '));
   throw new UserError(`The chunking is not right: ${problems.join('; ')}`, {
     hint:
+      meant(value) +
       'It looks like {"strategy": "recursive", "size": 256, "overlap": 32}; strategies: ' +
       `${STRATEGIES.join(', ')}`,
   });
+}
+
+/** What was meant by a field or a strategy that there is not. */
+function meant(value: unknown): string {
+  const names = Object.keys(fields.shape);
+  const unknown = Object.keys(Object(value)).find((name) => !names.includes(name));
+  return unknown === undefined
+    ? didYouMean(String(Object(value).strategy), STRATEGIES)
+    : didYouMean(unknown, names);
 }

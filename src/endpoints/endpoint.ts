@@ -26,6 +26,14 @@ const model = z.strictObject({
   tokenizer: z.string().min(1).optional(),
 });
 
+const limitsOfEndpoint = z.strictObject({
+  requests_per_minute: z.int().min(1).optional(),
+  tokens_per_minute: z.int().min(1).optional(),
+  inputs_per_request: z.int().min(1).max(2_048).default(32),
+  concurrent_requests: z.int().min(1).max(256).default(4),
+  timeout_seconds: z.number().min(0.1).max(3_600).default(60),
+});
+
 const endpoint = z.strictObject({
   name: z.string().regex(/^[A-Za-z0-9][\w.-]{0,62}$/, 'is letters, digits and ._- (at most 63)'),
   url: z
@@ -48,15 +56,7 @@ const endpoint = z.strictObject({
     .array(model)
     .min(1)
     .refine((models) => unique(models.map(({ name }) => name)), 'has a name twice'),
-  limits: z
-    .strictObject({
-      requests_per_minute: z.int().min(1).optional(),
-      tokens_per_minute: z.int().min(1).optional(),
-      inputs_per_request: z.int().min(1).max(2_048).default(32),
-      concurrent_requests: z.int().min(1).max(256).default(4),
-      timeout_seconds: z.number().min(0.1).max(3_600).default(60),
-    })
-    .prefault({}),
+  limits: limitsOfEndpoint.prefault({}),
   encoding: z.enum(['base64', 'float']).default('base64'),
   pipelines: z.array(z.string().min(1)).optional(),
 });
@@ -67,6 +67,11 @@ export const endpointsFile = z.strictObject({
     .array(endpoint)
     .refine((endpoints) => unique(endpoints.map(({ name }) => name)), 'has a name twice'),
 });
+
+/** The names of all fields. */
+export const FIELDS = [endpointsFile, endpoint, model, limitsOfEndpoint].flatMap(({ shape }) =>
+  Object.keys(shape),
+);
 
 export type EndpointSettings = z.infer<typeof endpoint>;
 export type EndpointLimits = EndpointSettings['limits'];

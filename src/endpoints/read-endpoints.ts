@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { messageOf, UserError } from '../errors.ts';
-import { type Endpoint, type EndpointSettings, endpointsFile } from './endpoint.ts';
+import { didYouMean } from '../nearest.ts';
+import { type Endpoint, type EndpointSettings, endpointsFile, FIELDS } from './endpoint.ts';
 
 /**
  * The endpoints that a file lists; paths in it are seen from its own folder.
@@ -16,7 +17,7 @@ export function readEndpoints(path: string | undefined, environment = process.en
   if (!result.success) {
     const problems = result.error.issues.map((issue) => problemOf(issue));
     throw new UserError(`${path} is not right: ${problems.join('; ')}`, {
-      hint: 'docs/endpoints.md says what it may hold',
+      hint: `${meant(result.error.issues)}docs/endpoints.md says what it may hold`,
     });
   }
   return result.data.endpoints.map(({ key, ...settings }) => {
@@ -47,6 +48,12 @@ function readJson(path: string): unknown {
 
 function problemOf({ path, message }: z.core.$ZodIssue): string {
   return path.length === 0 ? message : `${path.join('.')}: ${message}`;
+}
+
+/** What was meant by the first field that there is not. */
+function meant(issues: readonly z.core.$ZodIssue[]): string {
+  const unknown = issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? issue.keys : []))[0];
+  return unknown === undefined ? '' : didYouMean(unknown, FIELDS);
 }
 
 function headerOf(

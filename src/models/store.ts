@@ -4,8 +4,9 @@ import { UserError } from '../errors.ts';
 import type { FindOptions, LocalModel, ModelDescription, ModelListing } from '../model-files/description.ts';
 import { readModelConfig } from '../model-files/model-folder.ts';
 import { CPU_VARIANTS, isExternalDataOf, type Variant } from '../model-files/variants.ts';
+import { didYouMean } from '../nearest.ts';
 import { type ModelOf, type TaskName, taskOf } from '../tasks/tasks.ts';
-import { bundledModelsDirectory, type CatalogEntry, catalogEntryOf } from './catalog.ts';
+import { bundledModelsDirectory, type CatalogEntry, catalog, catalogEntryOf } from './catalog.ts';
 import { describeModel, forTask, requireTask } from './describe.ts';
 import { readLock } from './lock.ts';
 import { requireModelName } from './name.ts';
@@ -86,8 +87,9 @@ function findFolder(
   const relative = entry?.directory ?? name;
   const parent = directories.find((each) => existsSync(join(each, relative)));
   if (parent === undefined) {
+    const known = [...new Set([...catalog().map((each) => each.name), ...directories.flatMap(namesIn)])];
     throw new UserError(`Model '${name}' is not in ${directories.join(' or ')}`, {
-      hint: `Fetch it: pgembedder models pull ${name}; or put its files into your folder, which PGEMBEDDER_MODELS_DIR names. pgembedder models list shows what there is`,
+      hint: `${didYouMean(name, known)}Fetch it: pgembedder models pull ${name}; or put its files into your folder, which PGEMBEDDER_MODELS_DIR names. pgembedder models list shows what there is`,
     });
   }
   return { directory: join(parent, relative), parent, entry };
@@ -149,6 +151,11 @@ function modelFolders(parent: string): string[] {
           .filter((child) => existsSync(join(parent, name, child, 'config.json')))
           .map((child) => `${name}/${child}`),
   );
+}
+
+/** The names of the models in a folder. */
+function namesIn(parent: string): string[] {
+  return modelFolders(parent).map((relative) => catalogEntryOf(relative)?.name ?? relative);
 }
 
 function subfolders(parent: string): string[] {

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { UserError } from '../errors.ts';
 import type { LogitsModel } from '../model-files/description.ts';
+import { didYouMean } from '../nearest.ts';
 import type { LabelTask } from './task.ts';
 import { type TaskGiving, type TaskName, type TaskNamed, taskNamed } from './tasks.ts';
 import type { TextTokenizer } from './text-tokenizer.ts';
@@ -47,8 +48,10 @@ export function checkTaskOptions(task: string, options: object): Record<string, 
     const problems = result.error.issues.map((issue) =>
       [...(issue.path.length > 0 ? [issue.path.join('.')] : []), issue.message].join(': '),
     );
+    const names = optionNames(task);
+    const unknown = Object.keys(given).find((name) => !names.includes(name)) ?? '';
     throw new UserError(`The options do not fit ${task}: ${problems.join('; ')}`, {
-      hint: `It takes ${optionNames(task).join(', ')}`,
+      hint: `${didYouMean(unknown, names)}It takes ${names.join(', ')}`,
     });
   }
   return result.data;

@@ -7,6 +7,7 @@ import type {
   VectorModel,
 } from '../model-files/description.ts';
 import type { ModelConfig } from '../model-files/model-folder.ts';
+import { didYouMean } from '../nearest.ts';
 import { table } from './table.ts';
 import type { ResultKind, Task } from './task.ts';
 
@@ -37,8 +38,9 @@ export function isTask(text: string): text is TaskName {
 export function taskNamed(name: string): Task {
   const task = tasks.find((each) => each.name === name);
   if (task) return task;
+  const names = tasks.map((each) => each.name);
   throw new UserError(`There is no task '${name}'`, {
-    hint: `Use one of ${tasks.map((each) => each.name).join(', ')}`,
+    hint: `${didYouMean(name, names)}Use one of ${names.join(', ')}`,
   });
 }
 

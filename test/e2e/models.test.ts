@@ -92,6 +92,7 @@ it('a model is pulled, listed, checked, used and removed, without a database', a
     licence: null,
     directory: join(folder, NLI),
     bundled: false,
+    endpoint: null,
   });
   expect(listed.find(({ name }) => name === 'Xenova/bge-small-en-v1.5')).toMatchObject({ directory: null });
   const table = await run(['models', 'list'], { env });
@@ -281,8 +282,10 @@ describe('PGEMBEDDER_MODEL_<TASK>', () => {
     });
     // Also for who names the model alone.
     expect(await run(['classify', 'x', '--model', NER], { env: wrong })).toMatchObject({ code: 1 });
-    const odd = await run(zeroShot, { env: { ...settings, PGEMBEDDER_MODEL_FEATURE_EXTRACTION: 'x:y' } });
-    expect(odd.stderr).toMatch(/^pgembedder: PGEMBEDDER_MODEL_FEATURE_EXTRACTION 'x:y' names no variant/);
+    const odd = { ...settings, PGEMBEDDER_MODEL_FEATURE_EXTRACTION: 'x:y' };
+    expect((await run(['embed', 'x'], { env: odd })).stderr).toMatch(
+      /^pgembedder: There is no model 'x:y': 'x' is no endpoint, and 'y' no variant/,
+    );
   });
 
   it('is the model of embed', async () => {

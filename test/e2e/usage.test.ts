@@ -71,7 +71,7 @@ describe('an error is one line that says what to do', () => {
       2,
       /Allowed choices are q8/,
     ],
-    ['a variant that there is not', ['embed', 'x', '--model', 'a/b:q9'], 1, /names no variant.*q8, fp32/],
+    ['a variant that there is not', ['embed', 'x', '--model', 'a/b:q9'], 1, /'q9' no variant.*q8, fp32/],
     [
       'a model that is bundled',
       ['models', 'remove', 'all-MiniLM-L6-v2'],

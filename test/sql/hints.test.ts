@@ -57,10 +57,28 @@ describe('a name that is not there', () => {
       `select embedder.create_pipeline('articles', 'body', name => 'x', index_options => '{"ef_constructon": "64"}')`,
       'ef_construction',
     ],
+    [
+      `select embedder.create_pipeline('articles', 'body', name => 'x', chunking => '{"strategy": "recursiv"}')`,
+      'recursive',
+    ],
+    [
+      `select embedder.create_pipeline('articles', 'body', name => 'x', index_options => '{"operator_class": "vector_cosin_ops"}')`,
+      'vector_cosine_ops',
+    ],
+    [`select embedder.embed('a cat', 'all-MiniLM-L6-v2', '{"poolin": "cls"}')`, 'pooling'],
+    [`select embedder.grant_search('postgers')`, 'postgres'],
     [`select embedder.pause_pipeline('artciles')`, 'articles'],
     [`select * from embedder.search('Article', ${vector})`, 'articles'],
   ])('is told with the one that was meant: %s', async (statement, meant) => {
     expect((await failure(statement)).hint).toMatch(new RegExp(`^Did you mean "${meant}"\\? `));
+  });
+
+  it('index_options without an index are refused', async () => {
+    const statement = `select embedder.create_pipeline('articles', 'body', name => 'x', index => 'none', index_options => '{"m": 8}')`;
+    expect(await failure(statement)).toMatchObject({
+      message: 'index none has no option "m"',
+      hint: 'Leave index_options out.',
+    });
   });
 
   it('is told without where nothing is near', async () => {

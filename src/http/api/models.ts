@@ -3,6 +3,7 @@ import { UserError } from '../../errors.ts';
 import type { TextEmbedder } from '../../inference/text-embedder.ts';
 import type { ModelListing, ServedModel } from '../../model-files/description.ts';
 import { type ModelChoice, parseChoice } from '../../models/choice.ts';
+import { didYouMean } from '../../nearest.ts';
 import { modelSetting, type ServedModelOf, type TaskName } from '../../tasks/tasks.ts';
 import { HttpError } from './http-error.ts';
 
@@ -98,7 +99,8 @@ export class RequestedModels {
       if (!(error instanceof UserError)) throw error;
       // Its message names folders of this machine. It is for the log.
       if (!this.list().some((model) => model.name === name || model.directory?.endsWith(`/${name}`))) {
-        throw modelNotFound(name, error);
+        const names = this.list().map((model) => model.name);
+        throw modelNotFound(name, names, error);
       }
       throw new HttpError(503, `The model '${name}' cannot be used: the server's log says why`, {
         param: 'model',
@@ -117,13 +119,19 @@ export class RequestedModels {
   }
 }
 
-export function modelNotFound(name: string, cause?: unknown): HttpError {
+/** @param names of the models that there are */
+export function modelNotFound(name: string, names: readonly string[], cause?: unknown): HttpError {
   const shown = name.length > 200 ? `${name.slice(0, 200)}...` : name;
-  return new HttpError(404, `There is no model '${shown}': GET /v1/models lists those that there are`, {
-    param: 'model',
-    code: 'model_not_found',
-    cause,
-  });
+  const meant = didYouMean(name, names);
+  return new HttpError(
+    404,
+    `There is no model '${shown}'. ${meant}GET /v1/models lists those that there are`,
+    {
+      param: 'model',
+      code: 'model_not_found',
+      cause,
+    },
+  );
 }
 
 function changedAt(directory: string | null): number {

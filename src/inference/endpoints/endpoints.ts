@@ -3,6 +3,7 @@ import type { Endpoint } from '../../endpoints/endpoint.ts';
 import { UserError } from '../../errors.ts';
 import type { RunnableModel, ServedModel } from '../../model-files/description.ts';
 import { CPU_VARIANTS } from '../../model-files/variants.ts';
+import { didYouMean } from '../../nearest.ts';
 import { taskNamed } from '../../tasks/tasks.ts';
 import type { TextTokenizer } from '../../tasks/text-tokenizer.ts';
 import type { Backend, PipelineUse } from '../backend/backend.ts';
@@ -49,8 +50,9 @@ export class Endpoints
     if (!endpoint) throw noEndpoint(name, before, after, [...this.#endpoints.keys()]);
     const listed = endpoint.models.find((model) => model.name === after);
     if (!listed) {
+      const names = endpoint.models.map((model) => model.name);
       throw new UserError(`Endpoint '${before}' has no model '${after}'`, {
-        hint: `It is listed with ${endpoint.models.map((model) => model.name).join(', ')}`,
+        hint: `${didYouMean(after, names)}It is listed with ${names.join(', ')}`,
       });
     }
     const model = describeModel(endpoint, listed);
@@ -169,6 +171,6 @@ function noEndpoint(name: string, before: string, after: string, endpoints: read
   const listed =
     endpoints.length === 0 ? 'PGEMBEDDER_ENDPOINTS lists none' : `There are ${endpoints.join(', ')}`;
   return new UserError(`There is no model '${name}': '${before}' is no endpoint, and '${after}' no variant`, {
-    hint: `${listed}; the variants are ${CPU_VARIANTS.join(', ')}`,
+    hint: `${didYouMean(before, endpoints)}${listed}; the variants are ${CPU_VARIANTS.join(', ')}`,
   });
 }

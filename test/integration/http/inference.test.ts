@@ -90,7 +90,7 @@ describe("OpenAI's client", () => {
     expect(missing).toMatchObject({ status: 404, code: 'model_not_found', param: 'model' });
     expect(missing!.requestID).toMatch(/^req_[0-9a-f]{32}$/);
     expect(missing!.message).toBe(
-      "404 There is no model 'text-embedding-3-small': GET /v1/models lists those that there are",
+      "404 There is no model 'text-embedding-3-small'. GET /v1/models lists those that there are",
     );
     expect(await refused({ input: '' })).toBeInstanceOf(OpenAI.BadRequestError);
     expect(await refused({ dimensions: 385 })).toMatchObject({ status: 400, param: 'dimensions' });

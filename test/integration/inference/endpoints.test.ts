@@ -145,9 +145,11 @@ it('names that are none are refused in one sentence', () => {
     }
   };
   expect(lineOf('here:words')).toBe(
-    "There is no model 'here:words': 'here' is no endpoint, and 'words' no variant. There are there; the variants are q8, fp32, fp16, q4, q4f16, bnb4",
+    "There is no model 'here:words': 'here' is no endpoint, and 'words' no variant. Did you mean \"there\"? There are there; the variants are q8, fp32, fp16, q4, q4f16, bnb4",
   );
-  expect(lineOf('there:word')).toBe("Endpoint 'there' has no model 'word'. It is listed with words");
+  expect(lineOf('there:word')).toBe(
+    "Endpoint 'there' has no model 'word'. Did you mean \"words\"? It is listed with words",
+  );
   expect(lineOf('there:words', 'text-classification')).toMatch(/is for feature-extraction, not for text-/);
 });
 

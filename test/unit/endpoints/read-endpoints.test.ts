@@ -81,6 +81,12 @@ it.each([
   expect(line).not.toMatch(/sk-secret|\n/);
 });
 
+it('a misspelt field is told with the one that was meant', () => {
+  expect(() => read({ limits: { request_per_minute: 3 } })).toThrow(
+    expect.objectContaining({ hint: expect.stringMatching(/^Did you mean "requests_per_minute"\? docs/) }),
+  );
+});
+
 it('a file that is not there, or no JSON, is refused without what it holds', () => {
   expect(() => readEndpoints(join(folder, 'none.json'))).toThrow(
     /PGEMBEDDER_ENDPOINTS: the file cannot be read/,

@@ -86,8 +86,13 @@ const oneModel: Route = {
   answer: listedModel,
   refusals: [404, 503],
   handle({ inference, params }) {
-    const found = inference.models.list().find(({ name }) => name === params.model);
-    if (!found) throw modelNotFound(params.model!);
+    const models = inference.models.list();
+    const found = models.find(({ name }) => name === params.model);
+    if (!found)
+      throw modelNotFound(
+        params.model!,
+        models.map(({ name }) => name),
+      );
     return asListed(found);
   },
 };
