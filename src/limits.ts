@@ -30,6 +30,8 @@ export const limits = {
    * of short texts with the bundled model on 2 cores.
    */
   waitingSequences: 16_384,
+  /** Most connections to the HTTP server at a time; further ones are closed at once. */
+  httpConnections: 1_024,
 } as const;
 
 /**

@@ -1,6 +1,7 @@
 import type { Server, ServerOptions } from 'node:http';
 import type { Socket } from 'node:net';
 import { codeOf } from '../errors.ts';
+import { limits } from '../limits.ts';
 import { HttpError, openaiError } from './api/http-error.ts';
 
 /** A connection has this long for the headers of a request, and for the whole of it. */
@@ -8,8 +9,6 @@ const HEADERS_MS = 10_000;
 const REQUEST_MS = 30_000;
 /** A client that takes nothing of its answer for so long is cut off. */
 const STALLED_MS = 30_000;
-/** Most connections at a time; further ones are closed at once. */
-const CONNECTIONS = 1_024;
 
 /** How much of the server one client may have. */
 export const serverOptions: ServerOptions = {
@@ -23,7 +22,7 @@ export const serverOptions: ServerOptions = {
 
 /** Keeps slow and broken clients within their limits. */
 export function limitSockets(server: Server): void {
-  server.maxConnections = CONNECTIONS;
+  server.maxConnections = limits.httpConnections;
   server.timeout = STALLED_MS;
   server.on('timeout', (socket: Socket) => {
     // One that waits for its answer is as silent, and is not to blame.

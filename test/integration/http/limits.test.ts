@@ -213,6 +213,30 @@ describe('a client', () => {
     expect((await server.post('/v1/embeddings', INPUT)).status).toBe(200);
   });
 
+  it('that comes when all connections are taken, as many as /info says, is cut off alone', async () => {
+    await serveFake();
+    const info = await server.get('/info', { connection: 'close' });
+    const { max_concurrent_requests: most } = (await info.json()) as { max_concurrent_requests: number };
+    const open: Socket[] = [];
+    try {
+      while (open.length < most) {
+        const socket = rawConnection();
+        open.push(socket);
+        await once(socket, 'connect');
+      }
+      const further = rawConnection().resume();
+      await once(further, 'close');
+      // Those that are open have to be answered still.
+      const first = open[0]!;
+      first.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      const [answer] = await once(first, 'data');
+      expect(String(answer)).toMatch(/^HTTP\/1\.1 200/);
+      expect(open.filter(({ destroyed }) => destroyed)).toEqual([]);
+    } finally {
+      for (const socket of open) socket.destroy();
+    }
+  });
+
   it('has its answer when the server stops, and another is refused', async () => {
     const embedder = await serveFake();
     embedder.hold();

@@ -177,7 +177,8 @@ const info: Route = {
       model_sha: null,
       model_dtype: 'variant' in model ? model.variant : null,
       model_type: { embedding: { pooling: 'pooling' in model ? model.pooling : 'mean' } },
-      max_concurrent_requests: 1_024,
+      // HTTP/1.1: a connection has one request at a time, unless its client pipelines.
+      max_concurrent_requests: limits.httpConnections,
       max_input_length: model.maxTokens,
       max_batch_tokens: LIMITS.running,
       max_batch_requests: null,
