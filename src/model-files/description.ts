@@ -69,9 +69,27 @@ export type RunnableModel = VectorModel | LogitsModel;
 /** A model with its task, whatever runs it. */
 export type ServedModel = VectorModel | LabelModel;
 
+/** Activations of a Dense module, by the names of their classes in torch. */
+export const ACTIVATIONS = ['Identity', 'Tanh', 'ReLU', 'Sigmoid', 'SiLU'] as const;
+
+/** What is done with a vector behind the pooling, as sentence-transformers' modules of these names do it. */
+export type VectorStep =
+  | {
+      readonly kind: 'dense';
+      /** Absolute path of the weights. */
+      readonly path: string;
+      readonly input: number;
+      readonly output: number;
+      readonly activation: (typeof ACTIVATIONS)[number];
+    }
+  | { readonly kind: 'layer_norm'; readonly path: string; readonly size: number }
+  | { readonly kind: 'normalize' };
+
 /** A model on this machine that gives a vector for a text. */
 export interface FeatureExtractionModel extends VectorModel, ModelFiles {
   readonly pooling: Pooling;
+  /** Behind the pooling, in their order; before the scaling. */
+  readonly steps: readonly VectorStep[];
   /** Whether vectors are scaled to length 1. */
   readonly normalize: boolean;
 }

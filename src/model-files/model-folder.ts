@@ -24,7 +24,10 @@ const poolingSchema = z.looseObject({
   pooling_mode: z.union([z.string(), z.array(z.string())]).optional(),
   include_prompt: z.boolean().optional(),
 });
-const sentenceSchema = z.looseObject({ max_seq_length: z.int().positive().nullish() });
+const sentenceSchema = z.looseObject({
+  max_seq_length: z.int().positive().nullish(),
+  do_lower_case: z.boolean().nullish(),
+});
 const tokenizerConfigSchema = z.looseObject({ model_max_length: z.number().positive().nullish() });
 const tokenizerSchema = z.looseObject({ padding: z.looseObject({ pad_id: z.int() }).nullish() });
 
@@ -126,6 +129,11 @@ export function readMaxTokens(directory: string, config: ModelConfig): number {
     });
   }
   return maxTokens;
+}
+
+/** Whether sentence-transformers makes texts lower case before they are tokenized. */
+export function readLowerCase(directory: string): boolean {
+  return readJson(join(directory, 'sentence_bert_config.json'), sentenceSchema)?.do_lower_case ?? false;
 }
 
 /** The id of the padding token; 0 where no file says it, which is right for BERT and harmless under an attention mask. */

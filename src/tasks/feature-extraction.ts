@@ -4,7 +4,7 @@ import { UserError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { POOLINGS } from '../model-files/description.ts';
 import { readPooling } from '../model-files/model-folder.ts';
-import { readModules, readPrompts } from '../model-files/sentence-transformers.ts';
+import { readAfterPooling, readPrompts } from '../model-files/sentence-transformers.ts';
 import { storableText } from './option-values.ts';
 import { defineTask } from './task.ts';
 
@@ -36,7 +36,8 @@ export const featureExtraction = defineTask({
   claims: null,
   describe({ directory, config, stated }) {
     const own = stated ? null : readPooling(directory);
-    const dimensions = stated?.dimensions ?? own?.dimensions ?? config.hidden_size;
+    const after = stated ? null : readAfterPooling(directory);
+    const dimensions = stated?.dimensions ?? after?.dimensions ?? own?.dimensions ?? config.hidden_size;
     if (!dimensions) {
       throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
         hint: 'Add hidden_size to it, or a 1_Pooling/config.json with word_embedding_dimension',
@@ -45,8 +46,8 @@ export const featureExtraction = defineTask({
     return {
       dimensions,
       pooling: stated?.pooling ?? own?.pooling ?? 'mean',
-      normalize:
-        stated?.normalize ?? readModules(join(directory, 'modules.json'))?.includes('Normalize') ?? false,
+      steps: after?.steps ?? [],
+      normalize: stated?.normalize ?? after?.normalize ?? false,
       prompts: stated?.prompts ?? readPrompts(directory),
     };
   },

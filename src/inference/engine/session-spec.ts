@@ -28,6 +28,7 @@ export function sessionSpec(description: FeatureExtractionModel, options: Sessio
     padTokenId: description.padTokenId,
     output: 'vector',
     pooling,
+    steps: description.steps,
     usePooledOutput,
     normalize,
     dimensions: description.dimensions,

@@ -7,6 +7,8 @@ export interface GraphPlan {
   readonly appendix: Uint8Array | null;
   /** The output to fetch; float32. */
   readonly output: string;
+  /** Whether the output is the model's own end: what its folder says of further steps is done in it. */
+  readonly finished: boolean;
   /** What the numbers of a row of so many tokens are still to be divided by: a sum leaves the graph, not a mean. */
   readonly divisor: (tokens: number) => number;
 }

@@ -18,5 +18,5 @@ export function planLogits({ outputs }: OnnxOutline, wanted: 'sequence-logits' |
   const [output, nodes] = toFloat(logits, 'logits');
   const shape = logits.shape ?? new Array<null>(rank).fill(null);
   const appendix = nodes.length > 0 ? appendixOf(...nodes, floatOutput(output, shape)) : null;
-  return { appendix, output, divisor: noDivisor };
+  return { appendix, output, finished: true, divisor: noDivisor };
 }

@@ -24,13 +24,21 @@ export const pooledOutput = name('pooled');
  * It is added to the graph (see `appendixOf`), so that only [batch, dim] numbers leave the session instead of
  * [batch, sequence, dim].
  *
- * `usePooledOutput` allows the file's own [batch, dim] output to be taken. @throws Error when the file has no output
- * of the kind that is needed.
+ * `usePooledOutput` allows the file's own [batch, dim] output to be taken; `hasSteps`: the model has modules behind its pooling, so that
+ * such an output is its end only if its name says so. @throws Error when the file has no output of the kind that is needed.
  */
-export function planPooling(outline: OnnxOutline, pooling: Pooling, usePooledOutput: boolean): GraphPlan {
-  const sentence = usePooledOutput ? sentenceOutput(outline) : undefined;
+export function planPooling(
+  outline: OnnxOutline,
+  pooling: Pooling,
+  usePooledOutput: boolean,
+  hasSteps = false,
+): GraphPlan {
+  const sentence = usePooledOutput ? sentenceOutput(outline, hasSteps) : undefined;
   if (sentence) {
-    return { appendix: null, output: sentence.name, divisor: noDivisor };
+    const [output, nodes] = toFloat(sentence, 'sentence');
+    const appendix =
+      nodes.length > 0 ? appendixOf(...nodes, floatOutput(output, sentence.shape ?? [null, null])) : null;
+    return { appendix, output, finished: true, divisor: noDivisor };
   }
   const tokens = tokenOutput(outline);
   if (!tokens) {
@@ -50,7 +58,7 @@ export function planPooling(outline: OnnxOutline, pooling: Pooling, usePooledOut
   const [vectors, cast] = toFloat(tokens, 'vectors');
   const nodes = [...cast, ...method.nodes(vectors, outline.opset)];
   const appendix = appendixOf(...nodes, floatOutput(pooledOutput, shape));
-  return { appendix, output: pooledOutput, divisor: method.divisor ?? noDivisor };
+  return { appendix, output: pooledOutput, finished: false, divisor: method.divisor ?? noDivisor };
 }
 
 /** How a pooling is done. */
@@ -82,9 +90,15 @@ const methods: Record<Pooling, Method> = {
  * The output that is the finished vector: sentence-transformers' name for it, or the only output when it is
  * [batch, dim]. Not any output of that shape: BERT's `pooler_output` has it too and is something else.
  */
-function sentenceOutput({ outputs }: OnnxOutline): GraphValue | undefined {
+function sentenceOutput({ outputs }: OnnxOutline, byNameOnly: boolean): GraphValue | undefined {
   const named = outputs.find((output) => output.name === 'sentence_embedding');
-  return named ?? (outputs.length === 1 && outputs[0]?.shape?.length === 2 ? outputs[0] : undefined);
+  if (named || byNameOnly) return named;
+  return outputs.length === 1 && outputs[0]?.shape?.length === 2 ? outputs[0] : undefined;
+}
+
+/** Whether the only output may be that of a masked language model: [batch, sequence, vocabulary]. */
+export function mayBeVocabulary({ outputs }: OnnxOutline): boolean {
+  return outputs.length === 1 && outputs[0]!.name === 'logits';
 }
 
 /** The output [batch, sequence, dim]: by its usual names, else the first of that shape. */

@@ -92,3 +92,12 @@ function fillPlaces({ words, stride }: IntegerTensor, lengths: Int32Array, longe
     }
   });
 }
+
+/**
+ * The memory of a decoder (keys and values of the tokens before), of which there is none: [rows, heads, 0, size] each.
+ * @param shape as the model states it; sizes that it leaves open are names
+ */
+export function emptyMemory(type: Tensor.Type, shape: readonly (number | string)[], rows: number): Tensor {
+  const [, heads, , size] = shape;
+  return new Tensor(type, [], [rows, Number(heads), 0, Number(size)]);
+}

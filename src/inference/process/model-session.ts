@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { InferenceSession } from 'onnxruntime-node';
+import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { messageOf } from '../../errors.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import { type Device, deviceFor } from '../devices/device.ts';
@@ -9,33 +9,52 @@ import { endIfLost } from '../devices/lost-device.ts';
 import type { RunSettings } from '../devices/run-settings.ts';
 import { sessionOptions } from '../devices/session-options.ts';
 import { checkExternalFiles } from '../onnx/external-data.ts';
-import type { GraphPlan } from '../onnx/graph-appendix.ts';
+import { type GraphPlan, noDivisor } from '../onnx/graph-appendix.ts';
 import { planLogits } from '../onnx/logits-graph.ts';
-import { readOutline } from '../onnx/onnx-outline.ts';
-import { planPooling } from '../onnx/pooled-graph.ts';
+import { type OnnxOutline, readOutline } from '../onnx/onnx-outline.ts';
+import { mayBeVocabulary, planPooling } from '../onnx/pooled-graph.ts';
 import { finishLogits } from '../results/finish-logits.ts';
 import { type BatchValues, finishVectors } from '../results/finish-vectors.ts';
+import { applySteps, loadSteps, type Step } from '../results/vector-steps.ts';
 import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
 import type { SessionSpec } from '../wire/session-spec.ts';
-import { feedsFor, KNOWN_INPUTS, type KnownInput } from './feeds.ts';
+import { emptyMemory, feedsFor, KNOWN_INPUTS, type KnownInput } from './feeds.ts';
+
+/** An input of a decoder's memory. */
+interface Memory {
+  readonly name: string;
+  readonly type: Tensor.Type;
+  readonly shape: readonly (number | string)[];
+}
 
 /** One model, loaded. Lives in the engine process only: `run` blocks the thread. */
 export class ModelSession {
   readonly #session: InferenceSession;
   readonly #graph: GraphPlan;
+  /** What is done with its vectors; none where it gives finished ones. */
+  readonly #steps: readonly Step[];
   readonly #output: SessionSpec['output'];
   readonly #padTokenId: number;
   readonly #device: Device;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
   readonly #inputs: ReadonlyMap<KnownInput, boolean>;
+  readonly #memory: readonly Memory[];
 
-  private constructor(session: InferenceSession, graph: GraphPlan, spec: SessionSpec, device: Device) {
+  private constructor(
+    session: InferenceSession,
+    graph: GraphPlan,
+    steps: readonly Step[],
+    spec: SessionSpec,
+    device: Device,
+  ) {
     this.#session = session;
     this.#graph = graph;
+    this.#steps = steps;
     this.#output = spec.output;
     this.#padTokenId = spec.padTokenId;
     this.#device = device;
     this.#inputs = inputsOf(session, spec);
+    this.#memory = memoryOf(session, spec);
   }
 
   /**
@@ -47,21 +66,24 @@ export class ModelSession {
     let session: InferenceSession;
     let graph: GraphPlan;
     let device: Device;
+    let outline: OnnxOutline;
+    let steps: readonly Step[] = [];
     try {
-      const outline = readOutline(bytes);
+      outline = readOutline(bytes);
       checkExternalFiles(outline.externalFiles, dirname(spec.onnxPath));
       device = deviceFor(outline, settings.device);
       graph =
         spec.output === 'vector'
-          ? planPooling(outline, spec.pooling, spec.usePooledOutput)
+          ? planPooling(outline, spec.pooling, spec.usePooledOutput, spec.steps.length > 0)
           : planLogits(outline, spec.output);
+      if (spec.output === 'vector' && !graph.finished) steps = loadSteps(spec.steps);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
       session = await InferenceSession.create(model, sessionOptions(spec.onnxPath, { ...settings, device }));
     } catch (error) {
       throw loadError(spec, `cannot be loaded: ${messageOf(error)}`, error);
     }
-    const loaded = new ModelSession(session, graph, spec, device);
-    await loaded.#checkOutput(spec);
+    const loaded = new ModelSession(session, graph, steps, spec, device);
+    await loaded.#checkOutput(spec, mayBeVocabulary(outline));
     return loaded;
   }
 
@@ -77,18 +99,33 @@ export class ModelSession {
       throw error;
     });
     return this.#output === 'vector'
-      ? finishVectors(output, lengths, { normalize, divisor: this.#graph.divisor })
+      ? this.#finishVectors(output, lengths, normalize)
       : finishLogits(output, lengths, longestOf(lengths), this.#output === 'token-logits');
+  }
+
+  #finishVectors(output: Float32Array, lengths: Int32Array, normalize: boolean): BatchValues {
+    const { divisor } = this.#graph;
+    if (this.#steps.length === 0) return finishVectors(output, lengths, { normalize, divisor });
+    const pooled = finishVectors(output, lengths, { normalize: false, divisor }).values;
+    const changed = applySteps(pooled, lengths.length, this.#steps);
+    return finishVectors(changed, lengths, { normalize, divisor: noDivisor });
   }
 
   async #runGraph(batch: BatchTokens): Promise<Float32Array> {
     const feeds = feedsFor(batch, this.#inputs, this.#padTokenId);
+    for (const { name, type, shape } of this.#memory)
+      feeds[name] = emptyMemory(type, shape, batch.lengths.length);
     const results = await this.#session.run(feeds, [this.#graph.output]);
     const data = results[this.#graph.output]?.data;
     if (!(data instanceof Float32Array)) {
       throw new Error(`its output ${this.#graph.output} is not float32`);
     }
     return data;
+  }
+
+  /** How many numbers come of an output of so many rows. */
+  #lengthOf(output: Float32Array, rows: number): number {
+    return this.#steps.length === 0 ? output.length : applySteps(output, rows, this.#steps).length;
   }
 
   /** Runs rows of two padding tokens. */
@@ -102,12 +139,12 @@ export class ModelSession {
    * The cheapest way to learn what the model really gives, and its first warm-up. One row and two, since an output that
    * does not grow with the batch would be cut into pieces that are not vectors.
    */
-  async #checkOutput(spec: SessionSpec): Promise<void> {
+  async #checkOutput(spec: SessionSpec, vocabulary: boolean): Promise<void> {
     let one: number;
     let two: number;
     try {
-      one = (await this.#runPadding(1)).length;
-      two = (await this.#runPadding(2)).length;
+      one = this.#lengthOf(await this.#runPadding(1), 1);
+      two = this.#lengthOf(await this.#runPadding(2), 2);
     } catch (error) {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
@@ -115,7 +152,10 @@ export class ModelSession {
     const [what, expected] =
       spec.output === 'vector' ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
     if (size !== expected) {
-      throw loadError(spec, `gives ${size} ${what} where ${expected} are expected`);
+      const why = vocabulary
+        ? ': its output logits is a number for each token of the vocabulary, as masked language models and SPLADE give it'
+        : '';
+      throw loadError(spec, `gives ${size} ${what} where ${expected} are expected${why}`);
     }
     if (two !== 2 * one) {
       throw loadError(spec, `gives ${one} numbers for one row and ${two} for two`);
@@ -140,13 +180,7 @@ async function readModel(spec: SessionSpec): Promise<Buffer> {
 }
 
 function inputsOf(session: InferenceSession, spec: SessionSpec): Map<KnownInput, boolean> {
-  if (session.inputNames.some((name) => name.startsWith('past_key_values'))) {
-    throw loadError(
-      spec,
-      'is a decoder with a memory (past_key_values); pgembedder runs exports without one',
-    );
-  }
-  const unknown = session.inputNames.filter((name) => !isKnownInput(name));
+  const unknown = session.inputNames.filter((name) => !isKnownInput(name) && !isMemory(name));
   const missing = ['input_ids', 'attention_mask'].filter((name) => !session.inputNames.includes(name));
   if (unknown.length > 0 || missing.length > 0) {
     const wanted =
@@ -158,6 +192,24 @@ function inputsOf(session: InferenceSession, spec: SessionSpec): Map<KnownInput,
       isKnownInput(input.name) ? [[input.name, input.isTensor && input.type === 'int32'] as const] : [],
     ),
   );
+}
+
+/** What a decoder is given of the tokens before: keys and values for each of its layers, empty here. */
+function memoryOf(session: InferenceSession, spec: SessionSpec): Memory[] {
+  return session.inputMetadata.flatMap((input) => {
+    if (!isMemory(input.name)) return [];
+    if (
+      !input.isTensor ||
+      input.shape.length !== 4 ||
+      [1, 3].some((axis) => typeof input.shape[axis] !== 'number')
+    )
+      throw loadError(spec, `has the input ${input.name} in a shape that pgembedder does not know`);
+    return [{ name: input.name, type: input.type, shape: input.shape }];
+  });
+}
+
+function isMemory(name: string): boolean {
+  return /^past_key_values\./.test(name);
 }
 
 function isKnownInput(name: string): name is KnownInput {

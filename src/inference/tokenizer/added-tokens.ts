@@ -1,7 +1,7 @@
 /** A token that is found in a text as it is written. */
 interface AddedToken {
   readonly content: string;
-  /** Whether the white space before or after it belongs to no token. */
+  /** Whether the white space before or after it belongs to it. */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
 }
@@ -10,8 +10,13 @@ interface AddedToken {
 export interface Section {
   readonly from: number;
   readonly to: number;
-  readonly isAdded: boolean;
+  /** The token that it is; null for what is between such tokens. */
+  readonly token: string | null;
 }
+
+/** White space as the reference tokenizer knows it. */
+const SPACES_AT_BEGINNING = /^\p{White_Space}+/u;
+const SPACES_AT_END = /\p{White_Space}+$/u;
 
 /** The tokens that are cut out of a text before the rest of it becomes tokens, such as "[MASK]". */
 export class AddedTokens {
@@ -31,14 +36,15 @@ export class AddedTokens {
     const sections: Section[] = [];
     let at = 0;
     for (const match of this.#pattern ? text.matchAll(this.#pattern) : []) {
-      const { lstrip, rstrip } = this.#tokens.get(match[0])!;
-      const before = text.slice(at, match.index);
-      sections.push({ from: at, to: at + (lstrip ? before.trimEnd() : before).length, isAdded: false });
-      const end = match.index + match[0].length;
-      sections.push({ from: match.index, to: end, isAdded: true });
-      at = rstrip ? text.length - text.slice(end).trimStart().length : end;
+      const [token] = match;
+      const { lstrip, rstrip } = this.#tokens.get(token)!;
+      const end = match.index + token.length;
+      const from = lstrip ? at + text.slice(at, match.index).replace(SPACES_AT_END, '').length : match.index;
+      const to = rstrip ? text.length - text.slice(end).replace(SPACES_AT_BEGINNING, '').length : end;
+      sections.push({ from: at, to: from, token: null }, { from, to, token });
+      at = to;
     }
-    sections.push({ from: at, to: text.length, isAdded: false });
+    sections.push({ from: at, to: text.length, token: null });
     return sections.filter(({ from, to }) => to > from);
   }
 }

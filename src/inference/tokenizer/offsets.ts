@@ -17,6 +17,7 @@ export class TokenOffsets {
   /** Added tokens that are looked for before and after the text is normalized. */
   readonly #inText: AddedTokens;
   readonly #inNormalized: AddedTokens;
+  readonly #trimsSpaces: boolean;
   /** Whether tokens that continue a word have a prefix. */
   readonly #hasPrefix: boolean;
 
@@ -29,6 +30,7 @@ export class TokenOffsets {
     this.#normalize = rememberingCharacters(normalizer ? (text) => normalizer.normalize(mend(text)) : mend);
     this.#cut = cutterFor(tokenizer, definition);
     this.#hasPrefix = Object(Object(definition).model).type === 'WordPiece';
+    this.#trimsSpaces = trimsSpaces(definition);
     const added = [...tokenizer.get_added_tokens_decoder().values()];
     const isNormalized = (token: { normalized: boolean }) => token.normalized && normalizer !== null;
     this.#inText = new AddedTokens(added.filter((token) => !isNormalized(token)));
@@ -44,8 +46,12 @@ export class TokenOffsets {
     const places = this.#inText.split(text).flatMap((section, index) => {
       const before = codePoints(text.slice(0, section.from));
       const original = text.slice(section.from, section.to);
-      if (section.isAdded) {
-        return [{ token: original, start: before, end: before + codePoints(original), unknown: false }];
+      const { token } = section;
+      if (token !== null) {
+        // Byte-level tokenizers that leave spaces out of places do so here, too.
+        const spaces = this.#trimsSpaces ? original.length - original.trimStart().length : 0;
+        const end = before + codePoints(original);
+        return [{ token, start: before + spaces, end, unknown: false }];
       }
       return this.#placesIn(sourceText(original, this.#normalize, before), index);
     });
@@ -57,9 +63,10 @@ export class TokenOffsets {
   #placesIn({ text, starts, ends }: SourceText, index: number): Omit<TokenPlace, 'continues'>[] {
     return this.#inNormalized.split(text).flatMap((section) => {
       const part = text.slice(section.from, section.to);
-      const cuts = section.isAdded
-        ? [{ token: part, from: 0, to: part.length, unknown: false }]
-        : this.#cut(part, index);
+      const cuts =
+        section.token === null
+          ? this.#cut(part, index)
+          : [{ token: section.token, from: 0, to: part.length, unknown: false }];
       return cuts.map(({ token, from, to, unknown }) => {
         const start = starts[section.from + from] ?? ends.at(-1)!;
         const end = to > from ? ends[section.from + to - 1]! : start;
@@ -80,19 +87,24 @@ export class TokenOffsets {
 }
 
 function cutterFor(tokenizer: HubTokenizer, definition: unknown): TokenCutter {
-  const { model, pre_tokenizer: splitter, post_processor: finisher } = Object(definition);
+  const { model, pre_tokenizer: splitter } = Object(definition);
   const { type, continuing_subword_prefix: prefix, unk_token: unknown } = Object(model);
   const steps = JSON.stringify(splitter ?? null);
   if (type === 'WordPiece') {
     return wordPieceCutter(tokenizer, prefix, unknown);
   }
   if (type === 'BPE' && steps.includes('"ByteLevel"')) {
-    return byteLevelCutter(tokenizer, JSON.stringify(finisher ?? null).includes('"trim_offsets":true'));
+    return byteLevelCutter(tokenizer, trimsSpaces(definition));
   }
   if (type === 'Unigram' && steps.includes('"Metaspace"')) {
     return unigramCutter(tokenizer, steps.includes('"WhitespaceSplit"'));
   }
   throw new Error(`where the tokens of its kind (${type}) stand in a text is not known`);
+}
+
+/** Whether the places of tokens are without the spaces around them. */
+function trimsSpaces(definition: unknown): boolean {
+  return JSON.stringify(Object(definition).post_processor ?? null).includes('"trim_offsets":true');
 }
 
 /** Remembers what becomes of single characters: nearly all that is asked for, and a call costs a microsecond. */

@@ -59,7 +59,7 @@ export function unigramCutter(tokenizer: HubTokenizer, wordsAreSplit: boolean): 
       for (const [index, character] of Array.from(token).entries()) {
         if (character === '▁' && wordsAreSplit) {
           // What stands between words belongs to no token.
-          at += leading(text, /\s/, at);
+          at += leading(text, /\p{White_Space}/u, at);
           from = index === 0 ? at : from;
         }
         // A mark that was put before a word is no character of the text.

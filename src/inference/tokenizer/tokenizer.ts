@@ -3,6 +3,7 @@ import { Tokenizer as HubTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../../errors.ts';
 import { seenPart } from '../../limits.ts';
 import type { LocalModel } from '../../model-files/description.ts';
+import { readLowerCase } from '../../model-files/model-folder.ts';
 import type { TextTokenizer, TokenIds } from '../../tasks/text-tokenizer.ts';
 import { EngineError } from '../backend/engine-error.ts';
 import { menderFor } from './bert-text.ts';
@@ -30,7 +31,12 @@ export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTo
   const path = join(description.directory, 'tokenizer.json');
   const file = readObject(path);
   // The library ignores these two today; without them it stays so.
-  const definition: Record<string, unknown> = { ...file, truncation: null, padding: null };
+  const definition: Record<string, unknown> = {
+    ...file,
+    ...(readLowerCase(description.directory) && { normalizer: lowerCaseBefore(Object(file).normalizer) }),
+    truncation: null,
+    padding: null,
+  };
   let tokenizer: HubTokenizer;
   try {
     tokenizer = new HubTokenizer(
@@ -47,6 +53,28 @@ export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTo
   }
 }
 
+/**
+ * What a token is to be for the library's byte-level decoder, which takes each of its characters for a byte. A token that is text
+ * already, such as a word that was joined before, has others: the reference decoder (in Rust) takes it as it is, the library would
+ * make NUL of them.
+ */
+function bytesForDecoder(decoder: unknown): (token: string) => string {
+  const bytes: unknown = Object(decoder).byte_decoder;
+  if (!bytes) return (token) => token;
+  const byteOf = new Map(Object.entries(bytes));
+  const characterOf = new Map([...byteOf].map(([character, byte]) => [Number(byte), character]));
+  return (token) =>
+    Array.from(token).every((character) => byteOf.has(character))
+      ? token
+      : Array.from(Buffer.from(token), (byte) => characterOf.get(byte)).join('');
+}
+
+/** As sentence-transformers does it: special tokens that stand in a text are found as they are. */
+function lowerCaseBefore(normalizer: unknown) {
+  const normalizers = [{ type: 'Lowercase' }, ...(normalizer ? [normalizer] : [])];
+  return { type: 'Sequence', normalizers };
+}
+
 /** Keeps the first tokens of a text that has too many. */
 class HeadTokenizer implements TextTokenizer<TokenSequence> {
   readonly maxTokens: number;
@@ -55,6 +83,7 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
   readonly #mend: (text: string) => string;
   readonly #safeCut: ReturnType<typeof safeCutOf>;
   readonly #isWordPiece: boolean;
+  readonly #asBytes: (token: string) => string;
   /** Special tokens before and after a text. */
   readonly #opening: number;
   readonly #closing: number;
@@ -65,6 +94,7 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
     this.#mend = menderFor(definition);
     this.#safeCut = safeCutOf(definition);
     this.#isWordPiece = Object(Object(definition).model).type === 'WordPiece';
+    this.#asBytes = bytesForDecoder(tokenizer.decoder);
     this.maxTokens = maxTokens;
     const known = knownText(tokenizer);
     const plain = idsIn(tokenizer, known, false);
@@ -143,7 +173,7 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
   }
 
   join(tokens: readonly string[]): string {
-    return this.#tokenizer.decoder?.decode([...tokens]) ?? tokens.join(' ');
+    return this.#tokenizer.decoder?.decode(tokens.map(this.#asBytes)) ?? tokens.join(' ');
   }
 
   count(text: string): number {

@@ -1,4 +1,4 @@
-import type { Pooling } from '../../model-files/description.ts';
+import type { Pooling, VectorStep } from '../../model-files/description.ts';
 import type { Variant } from '../../model-files/variants.ts';
 import type { BackendSession } from '../backend/session.ts';
 
@@ -18,6 +18,8 @@ interface SessionFile extends BackendSession {
 export interface VectorSpec extends SessionFile {
   readonly output: 'vector';
   readonly pooling: Pooling;
+  /** What is done with a pooled vector, unless the file gives finished ones. */
+  readonly steps: readonly VectorStep[];
   /**
    * Whether an output of the file that is one vector a sequence may be taken as the result. False when the pooling or
    * the scaling asked for is not the model's own: such an output would be the wrong one.

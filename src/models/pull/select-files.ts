@@ -18,8 +18,8 @@ const COMPANIONS = [
   'sentence_bert_config.json',
   'config_sentence_transformers.json',
 ];
-/** `1_Pooling/config.json` and its like: one folder for each of sentence-transformers' steps. */
-const STEP_CONFIG = /^\d+_\w+\/config\.json$/;
+/** `1_Pooling/config.json`, `2_Dense/model.safetensors`: one folder for each of sentence-transformers' modules. */
+const MODULE_FILE = /^\d+_\w+\/(config\.json|model\.safetensors)$/;
 
 /** What is to be pulled. */
 export interface Selection {
@@ -56,7 +56,7 @@ export function selectFiles(
   const chosen = chooseVariants(name, there, variants);
   const wanted = (path: string) =>
     COMPANIONS.includes(path) ||
-    STEP_CONFIG.test(path) ||
+    MODULE_FILE.test(path) ||
     chosen.some((onnx) => path === onnx.path || isExternalDataOf(onnx.path, path));
   // An ONNX file comes after its weights: so where it is, they are too.
   const rank = (path: string) =>

@@ -501,8 +501,8 @@ describe('a model that cannot be run', () => {
   it.each<[string, Record<string, Buffer | object | null>, RegExp]>([
     [
       'has a step that is not done',
-      { 'modules.json': [{ type: 'st.models.Dense' }] },
-      /modules\.json of org\/model asks for the module Dense/,
+      { 'modules.json': [{ type: 'st.models.WordWeights' }] },
+      /modules\.json of org\/model asks for the module WordWeights/,
     ],
     ['has no tokenizer.json', { 'tokenizer.json': null }, /has no tokenizer\.json/],
     [

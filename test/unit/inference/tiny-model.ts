@@ -76,6 +76,7 @@ export function tinySpec(options: TinyModel = {}, spec: Partial<VectorSpec> = {}
     onnxPath,
     expectedSha256: null,
     output: 'vector',
+    steps: [],
     pooling: 'mean',
     usePooledOutput: true,
     normalize: false,

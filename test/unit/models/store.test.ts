@@ -51,6 +51,7 @@ describe('a model of the catalog', () => {
       dimensions: 384,
       maxTokens: 256,
       pooling: 'mean',
+      steps: [],
       normalize: true,
       prompts: { query: '', passage: '' },
       padTokenId: 0,
@@ -114,6 +115,7 @@ describe('a plain folder', () => {
       dimensions: 32,
       maxTokens: 64,
       pooling: 'mean',
+      steps: [],
       normalize: false,
       prompts: { query: '', passage: '' },
       padTokenId: 5,
@@ -252,8 +254,8 @@ describe('a model that is not as it should be', () => {
     [
       'a module that is not done',
       'org/plain',
-      { 'org/plain/modules.json': [{ type: 'sentence_transformers.models.Dense' }] },
-      /modules\.json asks for the module Dense/,
+      { 'org/plain/modules.json': [{ type: 'sentence_transformers.models.WordWeights' }] },
+      /modules\.json asks for the module WordWeights/,
     ],
     [
       'no labels',

@@ -13,6 +13,7 @@ describe('the logits of a model', () => {
     expect(planLogits(readOutline(tinyModel()), 'token-logits')).toEqual({
       appendix: null,
       output: 'last_hidden_state',
+      finished: true,
       divisor: noDivisor,
     });
   });

@@ -61,6 +61,7 @@ describe('planPooling', () => {
     expect(planPooling(outline, 'mean', true)).toEqual({
       appendix: null,
       output: 'sentence_embedding',
+      finished: true,
       divisor: noDivisor,
     });
     const { output, divisor } = planPooling(outline, 'mean', false);
@@ -218,10 +219,10 @@ describe('a model that cannot be loaded', () => {
       /asks for the input pixels/,
     ],
     [
-      'is a decoder with a memory',
+      'is a decoder with a memory of another shape',
       { inputs: ['input_ids', 'attention_mask', 'position_ids', 'past_key_values.0.key'] },
       {},
-      /is a decoder with a memory \(past_key_values\)/,
+      /has the input past_key_values.0.key in a shape that pgembedder does not know/,
     ],
     ['takes no mask', { inputs: ['input_ids'], finished: true }, {}, /takes no attention_mask/],
     ['is not there', {}, { onnxPath: '/nowhere/model.onnx' }, /nowhere\/model.onnx cannot be read/],

@@ -74,6 +74,7 @@ async function compare(onnxPath: string, output: string, pooling: Pooling): Prom
     output: 'vector',
     pooling,
     usePooledOutput: true,
+    steps: [],
     normalize: false,
     dimensions,
     padTokenId: 0,

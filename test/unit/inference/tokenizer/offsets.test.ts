@@ -159,7 +159,7 @@ describe('added tokens', () => {
   it('may take the white space beside them', () => {
     expect(placesWith(added('<x>', { lstrip: true, rstrip: true }), 'a  <x> \n b<x>')).toEqual([
       ['a', 0, 1],
-      ['<x>', 3, 6],
+      ['<x>', 1, 9],
       ['b', 9, 10],
       ['<x>', 10, 13],
     ]);

@@ -1,0 +1,105 @@
+import { afterAll, expect, it } from 'vitest';
+import { EngineError } from '../../../src/inference/backend/engine-error.ts';
+import { Embedder } from '../../../src/inference/embedder.ts';
+import { Engine } from '../../../src/inference/engine/engine.ts';
+import type { LabelModel, VectorModel } from '../../../src/model-files/description.ts';
+import { createModelStore } from '../../../src/models/store.ts';
+import type { Entity, LabelResult } from '../../../src/tasks/results.ts';
+import { checkTaskOptions } from '../../../src/tasks/task-options.ts';
+import { type MatrixCase, unpackMatrix } from '../../support/matrix.ts';
+import { cosine, silent } from '../../support/pgembedder.ts';
+import { hasVnni } from '../../unit/inference/golden.ts';
+
+const { directory, cases } = unpackMatrix();
+const store = createModelStore({ directories: [directory] });
+const engine = new Engine({ logger: silent, engines: 1, threads: 1 });
+const embedder = new Embedder({ engine });
+afterAll(() => engine.stop());
+
+const TASKS = { embed: 'feature-extraction', 'zero-shot': 'zero-shot-classification' } as const;
+
+it.each(cases)('$name is as its reference has it, or refused by its name', async (given) => {
+  const refusal = /^refused: (.*)$/.exec(given.expect ?? '')?.[1];
+  const found = await problems(given).catch((error: Error) => {
+    if (refusal === undefined) throw error;
+    return error.message.match(new RegExp(refusal, 'i')) ? [] : [error.message];
+  });
+  expect(found).toEqual([]);
+});
+
+/** What is not as the reference has it, in a line each. */
+async function problems(given: MatrixCase): Promise<string[]> {
+  const task = given.task === 'classify' || given.task === 'token' ? undefined : TASKS[given.task];
+  const model = store.find(given.model, task, { variant: given.variant });
+  return given.task === 'embed'
+    ? vectorProblems(given, model as VectorModel)
+    : labelProblems(given, model as LabelModel);
+}
+
+async function vectorProblems(given: MatrixCase, model: VectorModel): Promise<string[]> {
+  // Without VNNI, int8 products saturate (docs/engine.md).
+  const least = given.variant === 'q8' && !hasVnni ? 0.99 : (given.tolerance ?? 0.9999);
+  const found: string[] = [];
+  for (const role of ['passage', 'query'] as const) {
+    const rows = given.rows.filter((row) => row[role]);
+    // Dynamic int8 scales by the largest number of a batch: the reference has one text a run.
+    const calls = given.variant === 'q8' ? rows.map((row) => [row]) : [rows];
+    const options = { prompt: model.prompts[role] };
+    for (const call of calls) {
+      const texts = call.map(({ text }) => text);
+      for (const [place, result] of (await embedder.embedTexts(model, texts, options)).entries()) {
+        if (result instanceof EngineError) throw result;
+        const wanted = Float32Array.from(call[place]![role]!);
+        const lengths = Math.hypot(...result) / Math.hypot(...wanted);
+        if (cosine(result, wanted) > least && Math.abs(lengths - 1) < (least < 0.9999 ? 0.01 : 1e-3))
+          continue;
+        found.push(
+          `${role} ${texts[place]}: cosine ${cosine(result, wanted)}, length ${lengths} of the reference's`,
+        );
+      }
+    }
+  }
+  return found;
+}
+
+async function labelProblems({ calls = [{}], rows }: MatrixCase, model: LabelModel): Promise<string[]> {
+  const texts = rows.map(({ text }) => text);
+  const found: string[] = [];
+  for (const [number, call] of calls.entries()) {
+    const results = await embedder.labelTexts(model, texts, checkTaskOptions(model.task, call));
+    for (const [place, result] of results.entries()) {
+      if (result instanceof EngineError) throw result;
+      const { text, scores, entities } = rows[place]!;
+      const good = entities
+        ? sameEntities(text, result.detail as Entity[], entities[number]!)
+        : sameScores(result, scores![number]!);
+      if (!good) found.push(`${JSON.stringify(call)} ${text}: ${JSON.stringify(result.detail)}`);
+    }
+  }
+  return found;
+}
+
+const TOLERANCE = 1e-4;
+
+function sameScores({ detail }: LabelResult, wanted: Readonly<Record<string, number>>): boolean {
+  const scores = detail as Record<string, number>;
+  return Object.entries(wanted).every(([label, score]) => Math.abs(scores[label]! - score) <= TOLERANCE);
+}
+
+function sameEntities(text: string, found: readonly Entity[], wanted: readonly Entity[]): boolean {
+  const scores = found.every(
+    ({ score }, place) => Math.abs(score - (wanted[place]?.score ?? 9)) <= TOLERANCE,
+  );
+  const shown = (entities: readonly Entity[]) =>
+    JSON.stringify(entities.map((entity) => comparable(text, entity)));
+  return scores && shown(found) === shown(wanted);
+}
+
+/** A combining mark behind a place counts as part of it (the reference leaves it out), and marks are not compared. */
+function comparable(text: string, entity: Entity) {
+  const characters = Array.from(text);
+  let { end } = entity;
+  while (/^\p{M}/u.test(characters[end] ?? '')) end++;
+  const word = entity.word.normalize('NFD').replaceAll(/\p{M}/gu, '');
+  return ['entity' in entity ? entity.entity : entity.entity_group, entity.start, end, word];
+}
