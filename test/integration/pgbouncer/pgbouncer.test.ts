@@ -171,7 +171,9 @@ describe.skipIf(program === null)('through PgBouncer in transaction mode', () =>
       text === 'text 2' ? new EngineError('not-finite', 'nothing finite') : undefined;
     await open();
     await pollUntil(
-      async () => (await database.query('select from embedder.job where attempts = 1')).rowCount === 1,
+      async () =>
+        (await database.query('select from embedder.job where attempts = 1 and leased_by is null'))
+          .rowCount === 1,
     );
     await database.query('update embedder.job set attempts = 4, due_at = now()');
     await pollUntil(async () => (await pooled.query('select from embedder.failed_job')).rowCount === 1);
