@@ -79,7 +79,7 @@ const schema = z.object({
     .stringbool()
     .optional()
     .describe(
-      'true: `models pull` refuses to fetch anything. Nothing else ever fetches. Default: HF_HUB_OFFLINE, else false.',
+      'true: `models pull` refuses to fetch anything. Nothing else fetches models; endpoints are asked even so. Default: HF_HUB_OFFLINE, else false.',
     ),
   HF_HUB_OFFLINE: z.stringbool().optional().describe('See PGEMBEDDER_OFFLINE.'),
   PGEMBEDDER_HTTP: z

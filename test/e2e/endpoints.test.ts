@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { EmbeddingServer } from '../support/embedding-server.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
-import { run as runCli } from './cli.ts';
+import { Cli, run as runCli } from './cli.ts';
 
 const KEY = 'sk-secret-of-the-test';
 const folder = mkdtempSync(join(tmpdir(), 'pgembedder-endpoints-'));
@@ -26,6 +26,12 @@ beforeEach(() => {
   server.misbehave = () => undefined;
   list({ url: server.url });
 });
+
+/** The URL that a command has said it serves at. */
+function urlOf({ stderr }: Cli): string {
+  const line = stderr.split('\n').find((text) => text.includes('serving health and metrics'))!;
+  return (JSON.parse(line) as { url: string }).url;
+}
 
 /** Writes the file of endpoints. */
 function list(...endpoints: object[]): void {
@@ -155,6 +161,46 @@ describe('TLS', () => {
     list({ url: `https://127.0.0.1:${secure.port}` });
     const { stderr } = await embed({ NODE_EXTRA_CA_CERTS: certificate });
     expect(stderr).toMatch(/cannot be reached/);
+  });
+});
+
+describe.each([
+  ['openai', '/v1'],
+  ['tei', ''],
+])('pgembedder serve, as %s', (api, path) => {
+  let database: TestDatabase;
+  let serving: Cli;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    const env = { PGEMBEDDER_HTTP: '127.0.0.1:0', PGEMBEDDER_HTTP_TOKENS: `infer:${KEY}` };
+    serving = new Cli(['serve'], { env });
+    // It may not be ready yet: then it answers 503, and has to be waited for.
+    await serving.said('serving health and metrics');
+  });
+  afterAll(async () => {
+    serving.kill('SIGTERM');
+    await serving.result();
+    await database.drop();
+  });
+
+  it('fills a pipeline with the vectors of the model on this machine', async () => {
+    const models = [{ name: 'all-MiniLM-L6-v2', dimensions: 384, max_tokens: 256 }];
+    list({ api, url: urlOf(serving) + path, models });
+    const env = { DATABASE_URL: database.url };
+    expect((await run(['migrate'], env)).code).toBe(0);
+    await database.query(`create table doc (id int primary key, body text);
+      insert into doc select i, repeat('a text of words, number ' || i || '. ', 1 + i % 40) from generate_series(1, 200) i;
+      select embedder.create_pipeline('doc', 'body', name => 'here', index => 'none');
+      select embedder.create_pipeline('doc', 'body', name => 'there', model => 'there:all-MiniLM-L6-v2', index => 'none')`);
+    const done = await run(['work', '--once', '--json'], env);
+    expect(JSON.parse(done.stdout)).toMatchObject({ embedded: 400, dead: 0, failing: [] });
+    // An int8 model gives a text other vectors beside other texts.
+    const { rows } = await database.query<{ rows: number; near: number }>(`
+      select count(*)::int as rows, min(1 - (here.embedding <=> there.embedding)) as near
+      from here_embedding here join there_embedding there using (id)`);
+    expect(rows[0]!.rows).toBe(200);
+    expect(rows[0]!.near).toBeGreaterThan(0.98);
   });
 });
 

@@ -4,6 +4,7 @@ import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { cpu } from '../../../src/inference/devices/device.ts';
 import type { Embedder } from '../../../src/inference/embedder.ts';
 import { openEmbedder } from '../../../src/inference/open-embedder.ts';
+import { EmbeddingServer } from '../../support/embedding-server.ts';
 import { endpointAt } from '../../support/endpoints.ts';
 import { cosine, silent } from '../../support/pgembedder.ts';
 import { type InferenceServer, openTestEmbedder, serveModels } from './inference-server.ts';
@@ -34,6 +35,11 @@ afterAll(async () => {
   await server.close();
   await own.stop();
 });
+
+/** What a refusal says. */
+async function messageOf(response: Response): Promise<string> {
+  return ((await response.json()) as { error: { message: string } }).error.message;
+}
 
 /** An embedder that has nothing but the server. */
 function connect(settings: Partial<Endpoint>): Embedder {
@@ -95,6 +101,47 @@ it('a text that the server refuses costs no others', async () => {
     384,
   ]);
   await remote.stop();
+});
+
+it('models of endpoints are served over HTTP like those of this machine', async () => {
+  const remote = connect({});
+  const choices = {
+    defaultFor: () => null,
+    list: () => [{ name: `there:${MODEL}`, task: 'feature-extraction', variants: [], directory: null }],
+  };
+  const gateway = await serveModels(remote, { api: choices });
+  try {
+    const answer = await gateway.ask('/v1/embeddings', { model: `there:${MODEL}`, input: TEXTS });
+    const [here] = await own.embedTexts(own.find(MODEL, 'feature-extraction'), ['a small cat']);
+    expect(cosine(Float32Array.from(answer.data[0].embedding), here as Float32Array)).toBeGreaterThan(0.99);
+    const listed = (await (await gateway.get('/v1/models')).json()) as { data: unknown[] };
+    expect(listed.data).toEqual([
+      expect.objectContaining({ id: `there:${MODEL}`, owned_by: 'there', created: 0 }),
+    ]);
+    const misspelt = await gateway.post('/v1/embeddings', { model: 'there:all-MiniLM-L6', input: 'x' });
+    expect(misspelt.status).toBe(404);
+    expect(await messageOf(misspelt)).toContain(`Did you mean "there:${MODEL}"?`);
+  } finally {
+    await gateway.close();
+    await remote.stop();
+  }
+});
+
+it('an endpoint that takes nothing is 429 over HTTP, with the time to wait for', async () => {
+  const busy = await EmbeddingServer.start();
+  busy.misbehave = () => ({ status: 503, headers: { 'retry-after': '40' } });
+  const remote = connect({ url: busy.url });
+  const gateway = await serveModels(remote);
+  try {
+    const refused = await gateway.post('/v1/embeddings', { model: `there:${MODEL}`, input: 'x' });
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(30);
+    expect(await messageOf(refused)).toMatch(/^Endpoint 'there' takes nothing before \d\d:\d\d:\d\d UTC/);
+  } finally {
+    await gateway.close();
+    await remote.stop();
+    await busy.stop();
+  }
 });
 
 describe('refusals', () => {
