@@ -68,9 +68,9 @@ end$f$, jsonb_build_object(
     'check', embedder.check_tables(p),
     'values', case when rowwise then (select string_agg(format('k.v%s', c.place), ', ' order by c.place) from unnest(columns) c) else 'k.place' end,
     'given', case when rowwise
-        -- In the list, where vectors go by one by one. After "from" all of them are copied first, which takes as long as to write them.
-        then format('(select unnest($1) as row_key, unnest($2) as version, unnest($4) as source_hash, %s) k',
-          (select string_agg(format('unnest($%s) as v%s', c.place + 4, c.place), ', ' order by c.place) from unnest(columns) c))
+        -- In the list, where vectors go by one by one; after "from" all of them are copied first. Qualified there, since search_path is the session's.
+        then format('(select pg_catalog.unnest($1) as row_key, pg_catalog.unnest($2) as version, pg_catalog.unnest($4) as source_hash, %s) k',
+          (select string_agg(format('pg_catalog.unnest($%s) as v%s', c.place + 4, c.place), ', ' order by c.place) from unnest(columns) c))
         else 'unnest($1, $2, $4) with ordinality k(row_key, version, source_hash, place)' end,
     'is_empty', case when rowwise then format('held.v%s is null', cardinality(columns)) else 'not exists (select from given where given.row_key = held.row_key)' end,
     'source', p.source,
@@ -132,8 +132,8 @@ create or replace function embedder.write_chunks(p embedder.pipeline) returns te
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select embedder.fill($f$given as materialized (
     select held.row_key, held.source_hash, g.chunk, g.chunk_text, g.chunk_start, g.chunk_end, g.heading, g.input_hash, {{kept_values}}
-    from (select unnest($5) as place, unnest($6) as chunk, unnest($7) as chunk_text, unnest($8) as chunk_start, unnest($9) as chunk_end,
-      unnest($10) as heading, unnest($11) as input_hash, {{given_values}}) g
+    from (select pg_catalog.unnest($5) as place, pg_catalog.unnest($6) as chunk, pg_catalog.unnest($7) as chunk_text, pg_catalog.unnest($8) as chunk_start, pg_catalog.unnest($9) as chunk_end,
+      pg_catalog.unnest($10) as heading, pg_catalog.unnest($11) as input_hash, {{given_values}}) g
     join held on held.place = g.place
     left join lateral (
       select {{kept_columns}} from {{target}} t where g.v{{last}} is null and t.input_hash = g.input_hash and {{is_own_chunk}} and t.{{marker}} is not null and {{same_target_row}} limit 1
@@ -179,7 +179,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     'given_keys', embedder.key_values(p.source, 'given.row_key'),
     'same_target_row', embedder.key_matches(p.source, 't', 'held.row_key'),
     'kept_values', string_agg(format('coalesce(g.v%1$s::%2$s, kept.%3$I) as v%1$s', c.place, c.type_name, c.column_name), ', ' order by c.place),
-    'given_values', string_agg(format('unnest($%s) as v%s', c.place + 11, c.place), ', ' order by c.place),
+    'given_values', string_agg(format('pg_catalog.unnest($%s) as v%s', c.place + 11, c.place), ', ' order by c.place),
     'kept_columns', string_agg(format('t.%I', c.column_name), ', ' order by c.place),
     'last', max(c.place),
     'values', embedder.result_values(p, 'given'),
