@@ -12,6 +12,7 @@ import { TokenOffsets } from './offsets.ts';
 import { PairFrame } from './pair-frame.ts';
 import { readObject } from './read-object.ts';
 import { safeCutOf } from './safe-cut.ts';
+import { limitTime } from './time-limit.ts';
 import { idsIn, knownText } from './token-ids.ts';
 import type { PairTokens, TokenSequence } from './token-sequence.ts';
 
@@ -44,6 +45,7 @@ export function loadTokenizer(description: Pick<LocalModel, 'directory' | 'maxTo
       readObject(join(description.directory, 'tokenizer_config.json'), {}),
     );
     mendTokenizer(tokenizer);
+    limitTime(tokenizer, file);
     return new HeadTokenizer(tokenizer, definition, description.maxTokens);
   } catch (error) {
     throw new UserError(`${path} cannot be used: ${messageOf(error)}`, {
