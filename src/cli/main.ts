@@ -2,6 +2,7 @@
 import { CommanderError } from 'commander';
 import { endWithNpx } from './end-with-npx.ts';
 import { type ErrorReport, reportError } from './errors.ts';
+import { hidePasswords } from './hide-passwords.ts';
 import { errorColours, printJson } from './output.ts';
 import { createProgram } from './program.ts';
 import { usageError } from './usage-error.ts';
@@ -14,6 +15,7 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+hidePasswords(process.argv.slice(2));
 endWithNpx();
 const program = createProgram();
 try {
