@@ -76,3 +76,20 @@ it.skipIf(process.platform !== 'linux')(
     for (const secret of [role.password, token, key]) expect(stdout + stderr).not.toContain(secret);
   },
 );
+
+it('a row that fails is not quoted in the log', async () => {
+  const secret = 'the diagnosis of Ms Miller';
+  await database.query(`
+    create table letter (id int primary key, body text, embedding vector(384), note text default '${secret}',
+      check (embedding is null));
+    insert into letter values (1, '${secret}')`);
+  const env = { DATABASE_URL: database.url, PGEMBEDDER_LOG_LEVEL: 'trace', PGEMBEDDER_HTTP: 'off' };
+  await database.query(
+    "select embedder.create_pipeline('letter', 'body', target_column => 'embedding', max_attempts => 1)",
+  );
+  const { stdout, stderr } = await run(['work', '--once'], { env });
+  const { rows } = await database.query<{ error: string }>('select error from embedder.failed_job');
+  expect(rows[0]!.error).toContain('violates check constraint');
+  expect(stderr).toContain('rows failed');
+  expect(stdout + stderr + rows[0]!.error).not.toContain(secret);
+});

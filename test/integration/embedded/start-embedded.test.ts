@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -239,6 +240,14 @@ describe('a directory that cannot be used', () => {
     await writeFile(directory, '');
     await expect(startEmbedded(directory, { logger })).rejects.toMatchObject({ name: 'UserError' });
     await rm(directory);
+  });
+
+  it('because a folder for the socket that others may enter is there already', async () => {
+    const hash = createHash('sha256').update(directory).digest('hex').slice(0, 16);
+    const folder = join(temporary, `pgembedder-${hash}`);
+    await mkdir(folder);
+    await chmod(folder, 0o755);
+    await expect(startEmbedded(directory, { logger })).rejects.toThrow(`${folder} is open to other users`);
   });
 
   it('because its data is of another PostgreSQL', async () => {

@@ -151,6 +151,30 @@ it('says what a role may not do, and what the server did not know', async () => 
   expect(answers.map(({ status }) => status)).toEqual([404, 404, 400, 422, 422, 415, 404, 405]);
 });
 
+it('takes no action from a page of another site, and may not be put into one', async () => {
+  // What a page may send to another site without asking it first: no body, a form, plain text.
+  const simple = [
+    {},
+    { body: new URLSearchParams({ row_key: '7' }) },
+    { body: '{}', headers: { 'content-type': 'text/plain' } },
+  ];
+  for (const request of simple) {
+    const headers = { ...request.headers, origin: 'https://other.example' };
+    const { status } = await fetch(`${http.url}/v1/pipelines/note/pause`, {
+      method: 'POST',
+      ...request,
+      headers,
+    });
+    expect(status).toBe(415);
+  }
+  const { rows } = await database.query<{ paused: boolean }>(
+    "select paused from embedder.pipeline where name = 'note'",
+  );
+  expect(rows[0]!.paused).toBe(false);
+  const { headers } = await fetch(http.url);
+  expect(headers.get('content-security-policy')).toContain("frame-ancestors 'none'");
+});
+
 it('asks for a token where one is set, and lets it do no more than it may', async () => {
   const guarded = await serveWorker(worker, database.url, {
     tokens: [{ token: 'reader', scopes: ['read'] }],
