@@ -18,6 +18,8 @@ begin
     when p.sidecar then embedder.write_to_sidecar(p)
     else embedder.write_to_column(p) end);
   perform embedder.own_functions(p);
+  -- Of an earlier version.
+  if to_regclass(embedder.book(p, 'self')) is not null then execute format('drop view %s', embedder.book(p, 'self')); end if;
 end
 $$;
 comment on function embedder.generate_functions is 'Makes, or makes again, all functions of a pipeline''s own.';

@@ -4,7 +4,7 @@
 -- the source run.
 --   inserted, deleted, truncated            one trigger each, once a statement
 --   changed, once a row; or updated          for updates (sql/generated/updates.sql)
---   removed, once a row                     instead of deleted, above a foreign table
+--   removed, once a row                     instead of deleted, above a foreign table and below a parent
 --   pruned                                  instead of truncated on a partition or child
 --   enqueue_each(row_keys, fresh)           sql/generated/long_keys.sql
 --   forget(row_keys)                        drops jobs, dead letters and sidecar rows of rows that are gone
@@ -43,7 +43,8 @@ begin
       embedder.tally_vectors(p, format('-(select count(*) from old_rows o where %s)', embedder.has_result(p, 'o'))) end,
     null, null, embedder.enqueue_statement(p, format('select distinct %s, false from old_rows o', old_key)) || embedder.recount_statement(p));
 
-  -- Above a foreign table: PostgreSQL keeps no row of one in a transition table, and refuses the statement.
+  -- Above a foreign table: PostgreSQL keeps no row of one in a transition table, and refuses the statement. And below a parent, since a
+  -- statement on that fires no statement trigger here.
   perform embedder.generate_trigger(p, 'removed', '', format($f$
     if %2$s then perform embedder.%1$I(array[%3$s]); end if;$f$,
     format('pipeline_%s_forget', p.id), case when p.filter is null then 'true' else format('exists (select from (select old.*) o where (%s))', p.filter) end,
@@ -148,6 +149,16 @@ begin
 end
 $$;
 
+-- Whether rows of a table can be changed through a parent that is not one of its members.
+create or replace function embedder.has_other_parents(source regclass) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  members regclass[] := embedder.members_of(source);
+begin
+  return exists (select from pg_inherits i where i.inhrelid = any (members) and i.inhparent <> all (members));
+end
+$$;
+
 -- Gives each member its triggers, and takes them from tables that are not members any more. Only tables whose triggers are not as
 -- they should be are locked. True: there were such tables.
 drop function if exists embedder.place_triggers(embedder.pipeline);
@@ -156,7 +167,7 @@ create or replace function embedder.place_triggers(p embedder.pipeline) returns 
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   wanted regclass[] := embedder.members_of(p.source);
-  above_foreign boolean := embedder.foreign_below(p.source) is not null;
+  row_deletes boolean := embedder.foreign_below(p.source) is not null or embedder.has_other_parents(p.source);
   changed regclass[];
   statements text[];
 begin
@@ -170,9 +181,9 @@ begin
         ('inserted', 'insert', 'referencing new table as new_rows'),
         ('deleted', 'delete', 'referencing old table as old_rows'),
         ('truncated', 'truncate', '')) v(verb, event, tables)
-      where v.verb <> 'deleted' or not above_foreign
+      where v.verb <> 'deleted' or not row_deletes
       union all
-      select 'removed', format('after delete on %s for each row', m.member), format('pipeline_%s_removed', p.id) where above_foreign
+      select 'removed', format('after delete on %s for each row', m.member), format('pipeline_%s_removed', p.id) where row_deletes
       union all
       select case when embedder.by_row(p) then 'changed' else 'updated' end,
         format(case when embedder.by_row(p) then 'after update on %s for each row'

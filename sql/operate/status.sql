@@ -22,7 +22,7 @@ select p.id as pipeline_id,
   j.oldest_due_age, round(coalesce(t.done / greatest(t.seconds, 1), 0), 1) as rows_per_second,
   -- An estimate.
   (select coalesce(sum(r.rows_left), 0)::bigint from embedder.backfill_range r where r.pipeline_id = p.id) as rows_left,
-  coalesce(p.trigger_error, p.error, p.index_error,
+  coalesce(p.trigger_error, (select t.missed from embedder.tally t where t.pipeline_id = p.id and t.missed is not null limit 1), p.error, p.index_error,
     (select format('its backfill stopped: %s', r.error) from embedder.backfill_run r where r.pipeline_id = p.id and r.error is not null limit 1)) as error,
   (select count(*) from embedder.empty_row e where e.pipeline_id = p.id
     and not exists (select from embedder.job j where j.pipeline_id = p.id and j.row_key = e.row_key)

@@ -251,6 +251,10 @@ begin
   elsif not exists (select from pg_class where oid = p.target_table) then
     return format('its sidecar table is gone. Drop the pipeline and create it again: select embedder.drop_pipeline(%L)', p.name);
   end if;
+  if (select relispartition from pg_class where oid = p.source) then
+    return format('%s is a partition now, of %s, and its triggers see no rows that are written through that. Detach it, or drop the pipeline and '
+      'create it on %2$s', p.source, (select i.inhparent::regclass from pg_inherits i where i.inhrelid = p.source));
+  end if;
   relation := embedder.foreign_below(p.source);
   if relation is not null then
     return format('%s has a foreign table below it, %s, whose rows no trigger sees. Detach that, such as by: alter foreign table %2$s no inherit %1$s', p.source, relation);

@@ -16,7 +16,7 @@ create or replace function embedder.fingerprint_of(p embedder.pipeline) returns 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (
-    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text,
+    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text, embedder.has_other_parents(p.source),
       (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
       (select concat_ws(' ', i.indkey, i.indclass) from pg_index i where i.indrelid = p.source and i.indisprimary),
       (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' order by a.attrelid, a.attnum)
@@ -124,6 +124,10 @@ declare
 begin
   select * into p from embedder.pipeline e where e.id = pipeline for update;
   if not found then return null; end if;
+  if embedder.missed_by(p) is not null then
+    update embedder.pipeline e set trigger_error = embedder.missed_by(p) where e.id = p.id returning * into p;
+    delete from embedder.tally t where t.pipeline_id = p.id and t.missed is not null;
+  end if;
   if exists (select from pg_class where oid = p.source) and exists (select from pg_class where oid = p.target_table) then
     perform embedder.follow_owner(p);
     perform embedder.generate_actor(p);
@@ -133,6 +137,9 @@ begin
   if problem is not null then
     -- So that workers look at it until the problem is gone, however it was mended.
     update embedder.pipeline e set fingerprint = null where e.id = p.id and e.fingerprint is not null;
+    -- Rows were written unseen, and when it is detached its marks will be what they were before.
+    update embedder.pipeline e set marks = jsonb_build_object(p.source::oid, 'a partition')::text
+    where e.id = p.id and (select c.relispartition from pg_class c where c.oid = p.source);
     if embedder.foreign_below(p.source) is not null then
       -- An earlier version has not made what they run.
       if to_regproc(format('embedder.pipeline_%s_removed', p.id)) is null then perform embedder.generate_functions(p); end if;
@@ -185,7 +192,8 @@ $$;
 create or replace function embedder.changed_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id from embedder.pipeline p
-  where p.trigger_error is not null or p.fingerprint is distinct from embedder.fingerprint_of(p)
+  where p.trigger_error is not null or p.id in (select t.pipeline_id from embedder.tally t where t.missed is not null)
+    or p.fingerprint is distinct from embedder.fingerprint_of(p)
   order by p.id
 $$;
 

@@ -103,15 +103,17 @@ begin
   return coalesce(cardinality(row_keys), 0);
 end$f$, p.id));
 
-  -- Notes that a trigger could not do its work. Only the first one writes, and nobody waits for it: the writers of a broken
-  -- pipeline must not queue behind each other.
+  -- Notes that a trigger could not do its work: a row of the tally, once in each transaction. So no writer of a broken pipeline waits for
+  -- another one, a note comes with the rows that were missed and goes with them, and the rows are looked for when it is seen.
   perform embedder.create_function(p, 'failed', '(operation text, message text) returns void', '', format($f$
 begin
-  update embedder.pipeline_%1$s_self p set
-    trigger_error = format('its %%s trigger failed, so rows written since are not queued: %%s. Mend the table, then: select embedder.resume_pipeline(%%L)',
-      lower($1), $2, p.name)
-  where p.id = (select s.id from embedder.pipeline_%1$s_self s where s.trigger_error is null for update skip locked);
-end$f$, p.id));
+  if current_setting('embedder.missed_%1$s', true) is distinct from 'noted' then
+    insert into embedder.pipeline_%1$s_tally (missed) values (
+      format('its %%s trigger failed, so rows written since are not queued: %%s. Mend the table, then: select embedder.resume_pipeline(%%L)',
+        lower($1), $2, %2$L));
+    perform set_config('embedder.missed_%1$s', 'noted', true);
+  end if;
+end$f$, p.id, p.name));
 
   -- How many of the rows that wait or have failed have a result. A new row does not have one.
   perform embedder.create_function(p, 'stale', '() returns bigint', ' set jit = off', format($f$

@@ -14,6 +14,15 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select format(e'\n    insert into %s (recount) values (true);', embedder.book(p, 'tally'))
 $$;
 
+-- What a trigger could not do, as workers have taken it over from the tally, or as it stands there.
+-- Callable by: everybody.
+create or replace function embedder.missed_by(p embedder.pipeline) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return coalesce(p.trigger_error, (select t.missed from embedder.tally t where t.pipeline_id = p.id and t.missed is not null limit 1));
+end
+$$;
+
 -- Reads source and target whole, and corrects the counts. It locks neither: a writer's row and what counts it come in one
 -- transaction, so in any one snapshot the tally is off by the same number.
 create or replace function embedder.correct_tally(pipeline int) returns void
@@ -80,7 +89,7 @@ begin
   end loop;
   with old as (
     delete from embedder.tally where ctid in (
-      select t.ctid from embedder.tally t where t.at < now() - interval '90 seconds' and not t.recount for update skip locked)
+      select t.ctid from embedder.tally t where t.at < now() - interval '90 seconds' and not t.recount and t.missed is null for update skip locked)
     returning pipeline_id, source_rows, embedded_rows, done
   )
   insert into embedder.tally (pipeline_id, at, source_rows, embedded_rows, done)

@@ -66,7 +66,7 @@ begin
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'find_target', 'sidecar_place', 'hidden', 'is_hidden', 'hash_column', 'hash_name', 'written_columns',
         'may_manage', 'may_see', 'is_member', 'state_of', 'warning_of', 'stale_rows', 'index_state', 'target_indexes',
-        'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded',
+        'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
         'embed', 'embed_for', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',

@@ -23,7 +23,7 @@ export interface InspectedPipeline {
 
 export async function inspectPipelines(database: Database): Promise<InspectedPipeline[]> {
   const { rows } = await sql<InspectedPipeline>`
-    select p.name, p.paused, coalesce(p.trigger_error, p.error) as error, embedder.warning_of(p) as warning, p.source::text,
+    select p.name, p.paused, coalesce(embedder.missed_by(p), p.error) as error, embedder.warning_of(p) as warning, p.source::text,
       (select count(*) from embedder.dead_letter d where d.pipeline_id = p.id) as failed,
       c.relowner::regrole::text as owner, pg_has_role(c.relowner, 'USAGE') as owned,
       -- Its functions run with the rights of the table's owner: a worker needs none on the tables.

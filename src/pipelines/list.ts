@@ -24,8 +24,8 @@ export interface ListedPipeline {
 export async function listPipelines(database: Database): Promise<ListedPipeline[]> {
   const { rows } = await sql<ListedPipeline>`
     select name, source::text, input, format('%s.%I', target_table, target_column) as target, model, dimensions,
-      options, index, priority, max_attempts, paused, coalesce(trigger_error, error) as error, created_at
-    from embedder.pipeline order by name`.execute(database);
+      options, index, priority, max_attempts, paused, coalesce(embedder.missed_by(p), error) as error, created_at
+    from embedder.pipeline p order by name`.execute(database);
   return rows;
 }
 

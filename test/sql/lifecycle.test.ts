@@ -274,7 +274,7 @@ describe('when the tables change', () => {
   const errors = async () =>
     (
       await database.query<{ error: string | null }>(
-        'select coalesce(trigger_error, error) as error from embedder.pipeline',
+        'select coalesce(embedder.missed_by(p), error) as error from embedder.pipeline p',
       )
     ).rows[0]!.error;
   /** What a sidecar holds, as "key text", where the text is the one whose vector it is. */

@@ -169,6 +169,48 @@ describe('other kinds of tables', () => {
     expect(await triggersOf('child')).toBe(0);
   });
 
+  it('a child whose rows are changed through its parent', async () => {
+    await q(`create table author (id int primary key, body text); create table doc (primary key (id)) inherits (author);
+      insert into doc select i, 'row ' || i from generate_series(1, 5) i; select embedder.create_pipeline('doc', 'body')`);
+    const rows = { 1: 'row 1', 2: 'row 2', 3: 'row 3', 4: 'row 4', 5: 'row 5' };
+    await holds(rows);
+    await q(
+      `delete from author where id = 1; update author set body = 'new' where id = 2; update author set id = 9 where id = 3`,
+    );
+    await holds({ 2: 'new', 9: 'row 3', 4: 'row 4', 5: 'row 5' });
+    // A table below it that has another parent as well.
+    await q(`create table loose (id int, body text); create table child (primary key (id)) inherits (doc, loose);
+      insert into child values (11, 'x'), (12, 'y')`);
+    await holds({ 2: 'new', 9: 'row 3', 4: 'row 4', 5: 'row 5', 11: 'x', 12: 'y' });
+    await q('delete from loose where id = 11; delete from author where id = 12; truncate author');
+    await holds({});
+    // One that gets a parent later.
+    await q(`alter table doc no inherit author; insert into doc values (1, 'a'), (2, 'b'); drop table child`);
+    await holds({ 1: 'a', 2: 'b' });
+    await q('alter table doc inherit author; delete from author where id = 1');
+    await holds({ 2: 'b' });
+    await q(`insert into doc values (3, 'c'); delete from author where id = 2`);
+    await holds({ 3: 'c' });
+  });
+
+  it('a source that becomes a partition stops, and goes on when it is one no more', async () => {
+    await q(
+      `create table doc (id int primary key, body text); insert into doc values (1, 'a'); select embedder.create_pipeline('doc', 'body')`,
+    );
+    await holds({ 1: 'a' });
+    await q(`create table loose (id int primary key, body text) partition by range (id);
+      alter table loose attach partition doc for values from (0) to (100); insert into loose values (2, 'b')`);
+    expect((await drain(database)).failing.map(({ error }) => error)).toEqual([
+      expect.stringMatching(
+        /^public\.doc is a partition now, of public\.loose, and its triggers see no rows/,
+      ),
+    ]);
+    await q(
+      "insert into loose values (3, 'c'); delete from loose where id = 1; alter table loose detach partition doc",
+    );
+    await holds({ 2: 'b', 3: 'c' });
+  });
+
   it('a generated column is an input', async () => {
     await q(`create table doc (id int primary key, a text, b text, body text generated always as (a || ' ' || b) stored);
       insert into doc values (1, 'x', 'y'); select embedder.create_pipeline('doc', 'body')`);

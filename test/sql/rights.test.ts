@@ -249,7 +249,7 @@ describe('somebody who does not own the table', () => {
     `insert into embedder.pipeline_PIPELINE_job (row_key) values ('1')`,
     'delete from embedder.pipeline_PIPELINE_dead_letter',
     'select from embedder.pipeline_PIPELINE_tally',
-    `update embedder.pipeline_PIPELINE_self set trigger_error = 'x'`,
+    `insert into embedder.pipeline_PIPELINE_tally (missed) values ('x')`,
     `select embedder.pipeline_PIPELINE_enqueue('{1}')`,
     'select embedder.pipeline_PIPELINE_recount()',
     'select embedder.pipeline_PIPELINE_retry()',

@@ -270,7 +270,9 @@ describe("names in a user's schema", () => {
       ['1', '5', '8', '9'],
     ]);
     expect(await sidecar()).toEqual([1]);
-    const { rows } = await database.query('select trigger_error from embedder.pipeline');
+    const { rows } = await database.query(
+      'select embedder.missed_by(p) as trigger_error from embedder.pipeline p',
+    );
     expect(rows).toEqual([{ trigger_error: null }, { trigger_error: null }]);
     await database.query('drop schema trap cascade');
   });
