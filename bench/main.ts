@@ -13,6 +13,7 @@ import { latency } from './rows/latency.ts';
 import { locks } from './rows/locks.ts';
 import { memory } from './rows/memory.ts';
 import { queue } from './rows/queue.ts';
+import { rerank } from './rows/rerank.ts';
 import { start } from './rows/start.ts';
 import { transformers } from './rows/transformers.ts';
 import { startBenchServer } from './support/database.ts';
@@ -21,6 +22,7 @@ const ROWS: readonly Row[] = [
   drain,
   transformers,
   engine,
+  rerank,
   queue,
   insert,
   latency,

@@ -9,6 +9,7 @@ export {
   createEmbedder,
   type EmbedderSettings,
   type EmbedSettings,
+  type RankedText,
   type TextModels,
 } from './library/embedder.ts';
 export { migrate } from './library/migrate.ts';

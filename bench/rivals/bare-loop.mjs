@@ -8,7 +8,8 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { serve } from './serve.mjs';
 
-const { directory, onnxPath, threads, maxTokens } = JSON.parse(process.argv[2]);
+// With a query, each text is the second of a pair.
+const { directory, onnxPath, threads, maxTokens, query, output: wanted } = JSON.parse(process.argv[2]);
 const json = (file) => JSON.parse(readFileSync(join(directory, file), 'utf8'));
 const tokenizer = new Tokenizer(
   { ...json('tokenizer.json'), truncation: null, padding: null },
@@ -26,7 +27,7 @@ const session = await InferenceSession.create(onnxPath, {
     optimization: { disable_specified_optimizers: 'SkipLayerNormFusion' },
   },
 });
-const [output] = session.outputNames;
+const output = wanted ?? session.outputNames[0];
 
 serve(async (texts, { budget }) => {
   const sequences = texts.map((text) => encode(text));
@@ -41,9 +42,12 @@ serve(async (texts, { budget }) => {
 });
 
 function encode(text) {
-  const { ids } = tokenizer.encode(text);
+  const { ids } = query === undefined ? tokenizer.encode(text) : tokenizer.encode(query, { text_pair: text });
   return ids.length <= maxTokens ? ids : [...ids.slice(0, maxTokens - 1), ids.at(-1)];
 }
+
+/** Tokens of the first text of a pair, with the special ones around it. */
+const ofFirst = query === undefined ? Number.POSITIVE_INFINITY : tokenizer.encode(query).ids.length;
 
 /** int64 by their low words: eight times as fast as BigInts. */
 function feeds(sequences, longest) {
@@ -51,12 +55,11 @@ function feeds(sequences, longest) {
   const tensors = ['input_ids', 'attention_mask', 'token_type_ids'].map((name) => {
     const data = new BigInt64Array(sequences.length * longest);
     const words = new Int32Array(data.buffer);
-    if (name !== 'token_type_ids') {
-      sequences.forEach((ids, row) => {
-        for (let i = 0; i < ids.length; i++)
-          words[2 * (row * longest + i)] = name === 'input_ids' ? ids[i] : 1;
-      });
-    }
+    const from = name === 'token_type_ids' ? ofFirst : 0;
+    sequences.forEach((ids, row) => {
+      for (let i = from; i < ids.length; i++)
+        words[2 * (row * longest + i)] = name === 'input_ids' ? ids[i] : 1;
+    });
     return [name, new Tensor('int64', data, dims)];
   });
   return Object.fromEntries(tensors);

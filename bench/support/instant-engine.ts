@@ -28,7 +28,7 @@ export class InstantEngine implements Backend {
     };
     return {
       ...{ maxTokens, specialTokens: 2, encode: () => sequence, count: () => 0 },
-      ...{ pairsWith: none, withPlaces: none, join: none },
+      ...{ pairsWith: none, pairsOf: none, withPlaces: none, join: none },
     };
   }
 

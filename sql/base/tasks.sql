@@ -17,7 +17,8 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   select t.name, t.input, t.result, r.columns, r.types, r.noun, t.models, t.needs
   from (values
     (1, 'feature-extraction', 'text', 'vector', '{}'::text[], '{}'::jsonb),
-    (2, 'text-classification', 'text', 'labels', '{}', '{}'),
+    -- A model that ranks texts gives one number, which is the score of its only label.
+    (2, 'text-classification', 'text', 'labels', '{text-ranking}', '{}'),
     -- A model that gives vectors finds the nearest of several labels, too.
     (3, 'zero-shot-classification', 'text', 'labels', '{feature-extraction}', '{"labels": ["sport", "politics"]}'),
     (4, 'token-classification', 'text', 'spans', '{}', '{}')
@@ -30,6 +31,12 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   order by t.place
 $$;
 comment on function embedder.tasks is 'The tasks that a pipeline may have, and what each of them gives.';
+
+-- The task of models that rank texts by a query: for calls only, so no pipeline has it.
+-- Callable by: everybody.
+create or replace function embedder.ranking_task() returns text
+language sql immutable parallel safe
+return 'text-ranking';
 
 -- The kind of result of a task; null where there is no such task.
 -- Callable by: everybody.

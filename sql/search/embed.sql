@@ -135,7 +135,7 @@ $$;
 
 drop function if exists embedder.ask(text, jsonb, text);
 
--- Has a worker embed a text, and waits for it.
+-- Has a worker embed a text, or rank those of the options by it, and waits for the numbers.
 create or replace function embedder.embed_by_worker(model text, options jsonb, input text) returns text
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

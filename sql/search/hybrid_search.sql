@@ -205,15 +205,28 @@ begin
 end$f$);
   execute format('alter function embedder.hybrid_search(text, text, %s, %s) reset search_path', embedder.vector_type(), others);
 
-  perform embedder.create_function(format(head, ''), 'stable', $f$
+  perform embedder.retire_function(format('hybrid_search(text, text, %s)', others));
+  perform embedder.create_function(replace(format(head, ''), ') returns', ', rerank text default null, candidates int default null) returns'), 'stable', $f$
 begin
-  return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+  if $9 is null then
+    return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+    return;
+  end if;
+  return query
+    with hit as materialized (
+      select s.*, pg_catalog.row_number() over () as _place
+      from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), embedder.ranked_candidates($3, $10), $4, $5, $6, $7, $8) s
+    )
+    select h.row_key, h.key, h.chunk, h.score, h.similarity, h.vector_rank, h.full_text_rank, h.input
+    from embedder.rerank($2, (select pg_catalog.array_agg(h.input order by h._place) from hit h), $9) r
+    join hit h on h._place operator(pg_catalog.=) r.place
+    order by r.score desc nulls last, h._place limit $3;
 end$f$);
-  execute format('alter function embedder.hybrid_search(text, text, %s) reset search_path', others);
+  execute format('alter function embedder.hybrid_search(text, text, %s, text, int) reset search_path', others);
 
   execute format('comment on function embedder.hybrid_search(text, text, %s, %s) is %L', embedder.vector_type(), others,
     'As embedder.hybrid_search by text, with a vector that is there already.');
 end
 $do$;
-comment on function embedder.hybrid_search(text, text, int, double precision, double precision, int, regconfig, text) is
+comment on function embedder.hybrid_search(text, text, int, double precision, double precision, int, regconfig, text, text, int) is
   'The k chunks of a pipeline that fit a text best by meaning and by words, fused by reciprocal rank; filter is an SQL condition on the row of the source.';

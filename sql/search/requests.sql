@@ -44,6 +44,19 @@ begin
 end
 $$;
 
+-- The texts of a request that ranks them. embedder.rerank has cut them; whoever posts a request by another way has not.
+create or replace function embedder.check_ranked(model text, texts jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if texts is null then return; end if;
+  if jsonb_typeof(texts) <> 'array' or jsonb_array_length(texts) > embedder.max_ranked() or exists (
+    select from jsonb_array_elements(texts) t where jsonb_typeof(t) <> 'string' or length(t #>> '{}') > embedder.query_limit(model)) then
+    raise exception 'a request has up to % texts of up to % characters', embedder.max_ranked(), embedder.query_limit(model)
+      using errcode = 'program_limit_exceeded';
+  end if;
+end
+$$;
+
 -- These four are what the second connection does. Its role (docs/search.md) may execute them and has no other right here: so
 -- it cannot read what others ask, nor write a vector that they would get.
 
@@ -62,6 +75,7 @@ begin
     return null;
   end if;
   perform embedder.check_query(post_request.model, post_request.input);
+  perform embedder.check_ranked(post_request.model, post_request.options -> 'texts');
   delete from embedder.request r where r.backend = pg_backend_pid();
   if (select count(*) from embedder.request r where r.asker = post_request.asker and r.expires_at > now()) >= embedder.max_requests() then
     raise exception 'role % has % texts waiting to be embedded already', asker, embedder.max_requests() using errcode = 'configuration_limit_exceeded',
@@ -79,7 +93,7 @@ $$;
 create or replace function embedder.take_answer(request uuid)
 returns table (embedding text, error text, hint text, sqlstate text)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  delete from embedder.answer a where a.secret = request returning a.embedding::text, a.error, a.hint, a.sqlstate
+  delete from embedder.answer a where a.secret = request returning coalesce(a.embedding::text, a.scores::text), a.error, a.hint, a.sqlstate
 $$;
 
 create or replace function embedder.drop_request(request uuid) returns void
@@ -94,7 +108,7 @@ create or replace function embedder.claim_requests(worker int, max_requests int)
 returns table (id bigint, model text, options jsonb, input text)
 language sql set search_path = pg_catalog, pg_temp as $$
   with free as materialized (
-    select d.id, length(d.input) as size from embedder.request d
+    select d.id, length(d.input) + length(d.options::text) as size from embedder.request d
     where d.claimed_by is null and d.expires_at > now()
     order by d.id limit max_requests for update skip locked
   )
@@ -147,6 +161,21 @@ begin
 end$f$);
 end
 $do$;
+
+-- Answers a request with the scores of its texts.
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.answer_ranking(id bigint, scores real[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  with answered as (
+    delete from embedder.request r where r.id = answer_ranking.id returning r.id, r.secret, r.expires_at
+  )
+  insert into embedder.answer (request_id, secret, scores, expires_at)
+  select a.id, a.secret, answer_ranking.scores, a.expires_at from answered a;
+end
+$$;
+comment on function embedder.answer_ranking is 'Answers a request to rank texts; null for a text that the model could not read.';
 
 -- Notes that a cached vector was used, at most once a minute: else all sessions would write the row of a popular query.
 create or replace function embedder.touch_query_vector(wanted bytea) returns void

@@ -211,15 +211,27 @@ begin
 end$f$);
   execute format('alter function embedder.search(text, %s, int, text) reset search_path', embedder.vector_type());
 
-  perform embedder.create_function(format(head, 'text'), 'stable', $f$
+  perform embedder.retire_function('search(text, text, int, text)');
+  perform embedder.create_function(replace(format(head, 'text'), ') returns', ', rerank text default null, candidates int default null) returns'), 'stable', $f$
 begin
-  return query select s.* from embedder.search($1, embedder.embed_for($1, $2), $3, $4) s;
+  if $5 is null then
+    return query select s.* from embedder.search($1, embedder.embed_for($1, $2), $3, $4) s;
+    return;
+  end if;
+  return query
+    with hit as materialized (
+      select s.*, pg_catalog.row_number() over () as _place from embedder.search($1, embedder.embed_for($1, $2), embedder.ranked_candidates($3, $6), $4) s
+    )
+    select h.row_key, h.key, h.chunk, h.similarity, h.input
+    from embedder.rerank($2, (select pg_catalog.array_agg(h.input order by h._place) from hit h), $5) r
+    join hit h on h._place operator(pg_catalog.=) r.place
+    order by r.score desc nulls last, h._place limit $3;
 end$f$);
-  execute 'alter function embedder.search(text, text, int, text) reset search_path';
+  execute 'alter function embedder.search(text, text, int, text, text, int) reset search_path';
 
   execute format('comment on function embedder.search(text, %s, int, text) is %L', embedder.vector_type(),
     'The k chunks of a pipeline nearest to a vector, the nearest first; filter is an SQL condition on the row of the source.');
 end
 $do$;
-comment on function embedder.search(text, text, int, text) is
-  'The k chunks of a pipeline nearest in meaning to a text, the nearest first; filter is an SQL condition on the row of the source.';
+comment on function embedder.search(text, text, int, text, text, int) is
+  'The k chunks of a pipeline nearest in meaning to a text, the nearest first; filter is an SQL condition on the row of the source. With rerank, a model that ranks texts, the best of the candidates nearest.';

@@ -107,8 +107,8 @@ function findModel(
   options: ClassifyOptions,
 ): LabelModel {
   const model = embedder.find(name, undefined, { variant });
-  if (!givesVectors(model)) return model;
-  if (labelsOf(options).length > 0) return embedder.find(name, labelTaskFor(model.task), { variant });
+  if (!givesVectors(model) || labelsOf(options).length > 0)
+    return embedder.find(name, labelTaskFor(model.task), { variant });
   throw new UserError(`Model '${model.name}' is for ${model.task} and gives no labels`, {
     hint: 'Name the labels to choose from with --labels; pgembedder embed prints its vectors',
   });

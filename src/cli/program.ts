@@ -9,6 +9,7 @@ import { migrateCommand } from './migrate.ts';
 import { modelsCommand } from './models.ts';
 import { errorColours } from './output.ts';
 import { pipelineCommand } from './pipeline.ts';
+import { rerankCommand } from './rerank.ts';
 import { retryCommand } from './retry.ts';
 import { searchCommand } from './search.ts';
 import { serveCommand } from './serve.ts';
@@ -32,6 +33,7 @@ export function createProgram(): Command {
     .addCommand(searchCommand())
     .addCommand(embedCommand())
     .addCommand(classifyCommand())
+    .addCommand(rerankCommand())
     .addCommand(doctorCommand())
     .helpCommand(false)
     .addHelpText('after', GETTING_STARTED);

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
-import { checkTexts } from '../limits.ts';
+import { checkTexts, limits } from '../limits.ts';
 import type {
   FindOptions,
   LabelModel,
@@ -10,8 +10,9 @@ import type {
   VectorModel,
 } from '../model-files/description.ts';
 import type { LabelResult } from '../tasks/results.ts';
-import { labelTask } from '../tasks/task-options.ts';
-import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
+import type { PreparedTask } from '../tasks/task.ts';
+import { labelTask, rankingTask } from '../tasks/task-options.ts';
+import { asLabelModel, type ServedModelOf, type TaskName } from '../tasks/tasks.ts';
 import type { TextTokenizer, Tokenizer } from '../tasks/text-tokenizer.ts';
 import { traced } from '../tracing.ts';
 import type { Backend, PipelineUse } from './backend/backend.ts';
@@ -23,7 +24,14 @@ import { OpenText } from './labels/open-text.ts';
 import { inParts, textsAtOnce } from './labels/parts.ts';
 import { Similarity } from './labels/similarity.ts';
 import { vectorCutter } from './results/cut-vector.ts';
-import type { EmbedOptions, LabelOptions, TextEmbedder, TokenizedReport } from './text-embedder.ts';
+import type {
+  DoneText,
+  EmbedOptions,
+  LabelOptions,
+  RankOptions,
+  TextEmbedder,
+  TokenizedReport,
+} from './text-embedder.ts';
 
 export interface EmbedderOptions {
   /** The engine of this machine. */
@@ -138,16 +146,43 @@ export class Embedder implements TextEmbedder {
     if ('vectors' in model) {
       return this.#similarity.labelTexts(model, texts, taskOptions, { priority }, onBatch);
     }
-    const task = labelTask(model, this.#textTokenizer(model), taskOptions);
-    const results = new Array<LabelResult | EngineError>(texts.length);
-    const tell = (finished: readonly OpenText<number>[]) => {
+    const labels = asLabelModel(model);
+    const task = labelTask(labels, this.#textTokenizer(model), taskOptions);
+    return this.#runTask(model, texts, task, { priority, onBatch, atOnce: textsAtOnce(taskOptions) });
+  }
+
+  async rankTexts(
+    model: LogitsModel,
+    query: string,
+    texts: readonly string[],
+    { priority, ...taskOptions }: RankOptions = {},
+  ): Promise<(number | EngineError)[]> {
+    checkTexts([query]);
+    if (priority === 'interactive') checkTexts(texts);
+    const task = rankingTask(model, this.#textTokenizer(model), taskOptions)(query);
+    return this.#runTask(model, texts, task, { priority, atOnce: limits.sequencesAtOnce });
+  }
+
+  /** Ends what runs models, for good. */
+  async stop(graceMs?: number): Promise<void> {
+    await Promise.all(this.backends.map((backend) => backend.stop(graceMs)));
+  }
+
+  async #runTask<Result>(
+    model: LogitsModel,
+    texts: readonly string[],
+    task: PreparedTask<Result>,
+    { priority, onBatch, atOnce }: TaskRun<Result>,
+  ): Promise<(Result | EngineError)[]> {
+    const results = new Array<Result | EngineError>(texts.length);
+    const tell = (finished: readonly OpenText<number, Result>[]) => {
       if (finished.length === 0) return;
       const done = finished.map((open) => ({ place: open.text, result: open.result() }));
       for (const { place, result } of done) results[place] = result;
       onBatch?.(done);
     };
     const places = [...texts.keys()];
-    for (const part of inParts(places, textsAtOnce(taskOptions))) {
+    for (const part of inParts(places, atOnce)) {
       const open = await this.#tokenize(
         model,
         part.map((place) => texts[place]!),
@@ -158,7 +193,7 @@ export class Embedder implements TextEmbedder {
           ),
       );
       tell(open.filter(({ done }) => done));
-      await this.#runLabels(
+      await this.#runSequences(
         model,
         open.flatMap(({ sequences }) => sequences),
         { priority },
@@ -168,16 +203,11 @@ export class Embedder implements TextEmbedder {
     return results;
   }
 
-  /** Ends what runs models, for good. */
-  async stop(graceMs?: number): Promise<void> {
-    await Promise.all(this.backends.map((backend) => backend.stop(graceMs)));
-  }
-
-  async #runLabels(
+  async #runSequences<Result>(
     model: LogitsModel,
-    sequences: OpenText<number>['sequences'],
+    sequences: OpenText<number, Result>['sequences'],
     options: RunOptions,
-    tell: (finished: readonly OpenText<number>[]) => void,
+    tell: (finished: readonly OpenText<number, Result>[]) => void,
   ): Promise<void> {
     const backend = this.#backendOf(model);
     await this.#backends.get(backend)!.run(backend.open(model), sequences, options, (batch) => {
@@ -212,6 +242,13 @@ export class Embedder implements TextEmbedder {
     if (!backend) throw new Error(`no backend runs the model ${model.name}`);
     return backend;
   }
+}
+
+/** How a task is run. */
+interface TaskRun<Result> extends RunOptions {
+  /** How many texts are made ready for the model at a time. */
+  readonly atOnce: number;
+  onBatch?: ((done: readonly DoneText<Result>[]) => void) | undefined;
 }
 
 /** The model that runs for this one. */

@@ -1,6 +1,12 @@
-import type { FindOptions, LabelModel, ServedModel, VectorModel } from '../model-files/description.ts';
+import type {
+  FindOptions,
+  LabelModel,
+  LogitsModel,
+  ServedModel,
+  VectorModel,
+} from '../model-files/description.ts';
 import type { LabelResult } from '../tasks/results.ts';
-import type { LabelTaskOptions } from '../tasks/task-options.ts';
+import type { LabelTaskOptions, RankTaskOptions } from '../tasks/task-options.ts';
 import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
 import type { Tokenizer } from '../tasks/text-tokenizer.ts';
 import type { PipelineUse } from './backend/backend.ts';
@@ -36,8 +42,11 @@ export interface LabelOptions extends LabelTaskOptions, RunOptions {
   onBatch?(done: readonly DoneText<LabelResult>[]): void;
 }
 
+/** How texts are compared with a query (`RankTaskOptions`). */
+export interface RankOptions extends RankTaskOptions, RunOptions {}
+
 /**
- * What the worker, the command line, the library and the HTTP server need: models by name, their vectors and labels for
+ * What the worker, the command line, the library and the HTTP server need: models by name, their vectors, labels and scores for
  * texts, and their tokens. Tests of the queue give one that answers at once.
  */
 export interface TextEmbedder {
@@ -71,4 +80,14 @@ export interface TextEmbedder {
     texts: readonly string[],
     options?: LabelOptions,
   ): Promise<(LabelResult | EngineError)[]>;
+  /**
+   * How well each text answers the query, in the texts' order, or the EngineError that this text alone caused.
+   * @throws as `embedTexts`; UserError when the options do not fit the task
+   */
+  rankTexts(
+    model: LogitsModel,
+    query: string,
+    texts: readonly string[],
+    options?: RankOptions,
+  ): Promise<(number | EngineError)[]>;
 }

@@ -4,13 +4,14 @@ import { EngineError } from '../inference/backend/engine-error.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import { type EngineSettings, openEmbedder } from '../inference/open-embedder.ts';
-import { givesVectors, type Pooling } from '../model-files/description.ts';
+import type { Pooling } from '../model-files/description.ts';
 import { parseChoice } from '../models/choice.ts';
 import { modelsDirectory } from '../models/places.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import type { LabelResult } from '../tasks/results.ts';
-import type { LabelTaskOptions } from '../tasks/task-options.ts';
+import type { LabelTaskOptions, RankTaskOptions } from '../tasks/task-options.ts';
 import { labelTaskFor } from '../tasks/tasks.ts';
+import { textRanking } from '../tasks/text-ranking.ts';
 import { standardLogger } from './logger.ts';
 
 /** Settings of an embedder, all of them optional. */
@@ -39,7 +40,15 @@ export interface EmbedSettings {
   readonly normalize?: boolean;
 }
 
-/** From texts to vectors and labels, in an application. Made by `createEmbedder`. */
+/** A text that was compared with a query. */
+export interface RankedText {
+  /** Its place among the texts that were given, from 0. */
+  readonly index: number;
+  /** The higher the better; from 0 to 1 for most models. */
+  readonly score: number;
+}
+
+/** From texts to vectors, labels and scores, in an application. Made by `createEmbedder`. */
 export interface TextModels {
   /**
    * A vector for each text, in their order. `model` is a catalog name or ORG/NAME, with `:variant` for one of its variants.
@@ -51,6 +60,17 @@ export interface TextModels {
    * @throws UserError when model or options do not fit, EngineError when a text cannot be classified
    */
   classify(model: string, texts: readonly string[], options?: LabelTaskOptions): Promise<LabelResult[]>;
+  /**
+   * The texts in the order of how well they answer a query, by a cross-encoder. A pair that is too long is cut, the longer text
+   * first.
+   * @throws UserError when the model is not here or not for this, EngineError when a text cannot be ranked
+   */
+  rerank(
+    model: string,
+    query: string,
+    texts: readonly string[],
+    options?: RankTaskOptions,
+  ): Promise<RankedText[]>;
   /** How many tokens each text has for a model, special tokens not counted and without a limit. @throws UserError */
   countTokens(model: string, texts: readonly string[]): number[];
   /** Ends the processes that hold the models. */
@@ -109,10 +129,22 @@ class EmbedderModels implements TextModels {
   ): Promise<LabelResult[]> {
     const choice = parseChoice(name);
     const found = this.#embedder.find(choice.name, undefined, choice);
-    const model = givesVectors(found)
-      ? this.#embedder.find(choice.name, labelTaskFor(found.task), choice)
-      : found;
+    const model = this.#embedder.find(choice.name, labelTaskFor(found.task), choice);
     return withoutErrors(await this.#embedder.labelTexts(model, texts, options));
+  }
+
+  async rerank(
+    name: string,
+    query: string,
+    texts: readonly string[],
+    options: RankTaskOptions = {},
+  ): Promise<RankedText[]> {
+    const choice = parseChoice(name);
+    const model = this.#embedder.find(choice.name, textRanking.name, choice);
+    const scores = withoutErrors(
+      await this.#embedder.rankTexts(model, query, texts, { ...options, priority: 'interactive' }),
+    );
+    return scores.map((score, index) => ({ index, score })).sort((a, b) => b.score - a.score);
   }
 
   countTokens(name: string, texts: readonly string[]): number[] {

@@ -26,6 +26,15 @@ export function isSequenceClassifier({ architectures }: ModelConfig): boolean {
   return architectures?.[0]?.endsWith('ForSequenceClassification') ?? false;
 }
 
+/**
+ * Whether a model gives one number that nobody has given a name: for a pair of texts, as a rule. A label that has a name, such as
+ * `toxic`, is that of a text.
+ */
+export function hasOneNamelessLogit({ id2label, label2id }: ModelConfig): boolean {
+  const labels = id2label ? Object.values(id2label) : Object.keys(label2id ?? {});
+  return labels.length === 1 && labels[0] === 'LABEL_0';
+}
+
 /** Whether one of a model's labels says that one sentence follows from another. */
 export function knowsEntailment({ id2label, label2id }: ModelConfig): boolean {
   return (id2label ? Object.values(id2label) : Object.keys(label2id ?? {})).some(isEntailment);

@@ -7,7 +7,10 @@ import { encodeVectors } from '../database/vector-codec.ts';
 export interface Request {
   readonly id: number;
   readonly model: string;
-  readonly options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'>;
+  readonly options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'> & {
+    /** Those that are to be ranked by the input, which is not embedded then. */
+    readonly texts?: readonly string[];
+  };
   readonly input: string;
 }
 
@@ -35,6 +38,15 @@ export async function answerRequests(
   await sql`select embedder.answer_requests(${idsOf(requests)}::bigint[], ${encodeVectors(vectors, vectorOid)})`.execute(
     database,
   );
+}
+
+/** Gives a request the scores of its texts; null for one that the model could not read. */
+export async function answerRanking(
+  database: Database,
+  request: Request,
+  scores: readonly (number | null)[],
+): Promise<void> {
+  await sql`select embedder.answer_ranking(${request.id}, ${scores}::real[])`.execute(database);
 }
 
 /** Tells the callers of requests what went wrong. */

@@ -1,5 +1,6 @@
 import { featureExtraction } from './feature-extraction.ts';
 import { textClassification } from './text-classification.ts';
+import { textRanking } from './text-ranking.ts';
 import { tokenClassification } from './token-classification.ts';
 import { zeroShotClassification } from './zero-shot-classification.ts';
 
@@ -9,4 +10,5 @@ export const table = [
   textClassification,
   zeroShotClassification,
   tokenClassification,
+  textRanking,
 ] as const;

@@ -2,7 +2,8 @@ import type { z } from 'zod';
 import { UserError } from '../errors.ts';
 import type { LogitsModel } from '../model-files/description.ts';
 import { didYouMean } from '../nearest.ts';
-import type { LabelTask } from './task.ts';
+import type { LabelResult } from './results.ts';
+import type { PreparedRanking, PreparedTask } from './task.ts';
 import { type TaskGiving, type TaskName, type TaskNamed, taskNamed } from './tasks.ts';
 import type { TextTokenizer } from './text-tokenizer.ts';
 
@@ -25,6 +26,9 @@ export type AnyTaskOptions = AnyOptions<TaskName>;
 
 /** The options of the tasks that label, together: what a caller may give. */
 export type LabelTaskOptions = AnyOptions<TaskGiving<'labels' | 'spans'>>;
+
+/** The options of the tasks that rank, together. */
+export type RankTaskOptions = AnyOptions<TaskGiving<'score'>>;
 
 /** The names of a task's options. */
 export function optionNames(task: string): string[] {
@@ -57,7 +61,20 @@ export function checkTaskOptions(task: string, options: object): Record<string, 
   return result.data;
 }
 
-/** The task of a model with its options. @throws UserError when they do not fit */
-export function labelTask(model: LogitsModel, tokenizer: TextTokenizer, options: object): LabelTask {
+/** The task of a model that labels, with its options. @throws UserError when they do not fit */
+export function labelTask(
+  model: LogitsModel,
+  tokenizer: TextTokenizer,
+  options: object,
+): PreparedTask<LabelResult> {
+  return prepared(model, tokenizer, options) as PreparedTask<LabelResult>;
+}
+
+/** The task of a model that ranks, with its options. @throws UserError when they do not fit */
+export function rankingTask(model: LogitsModel, tokenizer: TextTokenizer, options: object): PreparedRanking {
+  return prepared(model, tokenizer, options) as PreparedRanking;
+}
+
+function prepared(model: LogitsModel, tokenizer: TextTokenizer, options: object) {
   return taskNamed(model.task).prepare!(model, tokenizer, checkTaskOptions(model.task, options));
 }

@@ -21,18 +21,29 @@ export type TaskInput = 'text' | 'pair' | 'image';
 export type ResultKind = 'vector' | 'labels' | 'spans' | 'score';
 
 /** A text as sequences for the model, and how their logits become its result. */
-export interface PreparedText {
+export interface PreparedText<Result> {
   /** At least one. */
   readonly sequences: readonly object[];
   /** @param logits of each sequence, in their order */
-  finish(logits: readonly Float32Array[]): LabelResult;
+  finish(logits: readonly Float32Array[]): Result;
 }
 
 /**
  * A task with its model and its options: what is to be done with each text.
  * @throws EngineError for a text with which it cannot be done
  */
-export type LabelTask = (text: string) => PreparedText;
+export type PreparedTask<Result> = (text: string) => PreparedText<Result>;
+
+/** The same for a task that compares texts with a query. */
+export type PreparedRanking = (query: string) => PreparedTask<number>;
+
+/** What `Task.prepare` gives, by the kind of result. */
+interface Prepared {
+  readonly vector: never;
+  readonly labels: PreparedTask<LabelResult>;
+  readonly spans: PreparedTask<LabelResult>;
+  readonly score: PreparedRanking;
+}
 
 /** A model's folder, as far as it says what the model gives. */
 export interface TaskFolder<Stated> {
@@ -87,13 +98,13 @@ export interface Task<
    * sequence, and what comes out is the result.
    * @throws UserError when the options do not fit the model
    */
-  readonly prepare: Prepare<Model, z.infer<z.ZodObject<Options>>>;
+  readonly prepare: Prepare<Model, z.infer<z.ZodObject<Options>>, Prepared[Result]>;
 }
 
-type Prepare<Model, Options> =
+type Prepare<Model, Options, Given> =
   | {
       // As a method: tasks with different models are in one table.
-      prepare(model: Model, tokenizer: TextTokenizer, options: Options): LabelTask;
+      prepare(model: Model, tokenizer: TextTokenizer, options: Options): Given;
     }['prepare']
   | null;
 

@@ -2,6 +2,7 @@ import { UserError } from '../errors.ts';
 import type {
   LabelModel,
   LocalModel,
+  LogitsModel,
   ModelFiles,
   ModelTraits,
   VectorModel,
@@ -54,7 +55,7 @@ export const labelTasks: readonly Task[] = tasks.filter(
   ({ result }) => result === 'labels' || result === 'spans',
 );
 
-/** The task that labels texts with a model for this one. @throws UserError when there is none */
+/** The task that labels texts with a model for this one: itself where it labels. @throws UserError when there is none */
 export function labelTaskFor(task: string): LabelTaskName {
   const found =
     labelTasks.find(({ name }) => name === task) ?? labelTasks.find(({ adapts }) => task in adapts);
@@ -62,6 +63,12 @@ export function labelTaskFor(task: string): LabelTaskName {
   return found.name as LabelTaskName;
 }
 type LabelTaskName = TaskGiving<'labels' | 'spans'>;
+
+/** A model that gives logits, as the task labels with it that is its own, or takes it as well. @throws UserError */
+export function asLabelModel(model: LogitsModel): LogitsModel {
+  const { adapts } = taskNamed(labelTaskFor(model.task));
+  return (adapts[model.task]?.(model as LogitsModel & ModelFiles) as LogitsModel | undefined) ?? model;
+}
 
 /** The setting that names a task's model. */
 export function modelSetting(task: string): ModelSetting {
@@ -78,4 +85,8 @@ type Adapted<Adapts> =
 
 /** A model for this task, wherever it runs. */
 export type ServedModelOf<Name extends TaskName> =
-  Name extends TaskGiving<'vector'> ? VectorModel : LabelModel;
+  Name extends TaskGiving<'vector'>
+    ? VectorModel
+    : Name extends TaskGiving<'score'>
+      ? LogitsModel
+      : LabelModel;

@@ -1,9 +1,19 @@
 import { z } from 'zod';
+import type { LocalModel } from '../model-files/description.ts';
 import type { Activation } from '../model-files/labels.ts';
-import { activationOf, isSequenceClassifier, knowsEntailment, labelsOf } from '../model-files/labels.ts';
+import {
+  activationOf,
+  hasOneNamelessLogit,
+  isSequenceClassifier,
+  knowsEntailment,
+  labelsOf,
+} from '../model-files/labels.ts';
 import { topK } from './option-values.ts';
 import { ranked, sigmoid, softmax } from './scores.ts';
 import { defineTask } from './task.ts';
+import type { RankingModel } from './text-ranking.ts';
+
+const name = 'text-classification';
 
 const activations: Record<Activation, (logits: Float32Array) => number[]> = {
   softmax,
@@ -13,7 +23,7 @@ const activations: Record<Activation, (logits: Float32Array) => number[]> = {
 
 /** The model's own labels for each text. */
 export const textClassification = defineTask({
-  name: 'text-classification',
+  name,
   input: 'text',
   result: 'labels',
   options: z.strictObject({
@@ -25,12 +35,13 @@ export const textClassification = defineTask({
   defaultModel: null,
   advice: 'Choose a model that was trained to classify texts, or name the task it is for',
   stated: {},
-  claims: (config) => isSequenceClassifier(config) && !knowsEntailment(config),
+  claims: (config) =>
+    isSequenceClassifier(config) && !knowsEntailment(config) && !hasOneNamelessLogit(config),
   describe({ directory, config }) {
     const labels = labelsOf(directory, config);
     return { output: 'sequence-logits' as const, labels, activation: activationOf(labels, config) };
   },
-  adapts: {},
+  adapts: { 'text-ranking': onlyLabel },
   lacking: {},
   prepare({ labels, activation }, tokenizer, { top_k, multi_label }) {
     // The option overrides what the model says of its logits.
@@ -42,3 +53,9 @@ export const textClassification = defineTask({
     });
   },
 });
+
+/** A model with one logit may as well be taken to give the score of its only label. */
+function onlyLabel(model: LocalModel) {
+  const { onlyLabelActivation: activation, ...rest } = model as RankingModel;
+  return { ...rest, task: name, activation };
+}

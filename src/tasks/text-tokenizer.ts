@@ -32,6 +32,11 @@ export interface TextTokenizer<Sequence extends object = object> extends Tokeniz
    */
   pairsWith(seconds: readonly string[]): (text: string) => Sequence[];
   /**
+   * For texts that are to be paired with this one: gives the pair of it and a text. Where both are too long for the model, the longer one is
+   * cut, then both alike.
+   */
+  pairsOf(first: string): (second: string) => Sequence;
+  /**
    * For texts of which it matters where their tokens stand: gives a text's sequence, as `encode` does, and the places of
    * those of its tokens that are not the special tokens around it; the first of these is number `opening`.
    * @throws UserError for a tokenizer of a kind of which that is not known; the function EngineError (`run`) for a text

@@ -5,8 +5,9 @@ import { EngineError } from '../inference/backend/engine-error.ts';
 import type { SequenceResult } from '../inference/backend/run.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { limits } from '../limits.ts';
-import type { VectorModel } from '../model-files/description.ts';
+import type { LogitsModel, VectorModel } from '../model-files/description.ts';
 import {
+  answerRanking,
   answerRequests,
   claimRequests,
   type Refusal,
@@ -15,6 +16,7 @@ import {
   releaseRequests,
 } from '../queue/requests.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
+import { textRanking } from '../tasks/text-ranking.ts';
 import { traced } from '../tracing.ts';
 import type { WorkerContext } from './context.ts';
 import { Signal } from './signal.ts';
@@ -109,17 +111,47 @@ export class Requests {
 
   async #answer(requests: readonly Request[]): Promise<void> {
     const { logger } = this.#context;
-    const groups = groupBy(requests, ({ model, options, input }) =>
+    const rankings = requests.filter(({ options }) => options.texts !== undefined);
+    const queries = requests.filter(({ options }) => options.texts === undefined);
+    const groups = groupBy(queries, ({ model, options, input }) =>
       // A text beyond the limit would have its whole group refused: so it gets a group of its own.
       JSON.stringify([model, options, input.length > limits.textCharacters]),
     );
-    await Promise.all(
-      [...groups.values()].map((group) =>
-        traced('answer', { 'pgembedder.requests': group.length, 'pgembedder.model': group[0]!.model }, () =>
-          this.#embed(group),
-        ).catch((error: unknown) => logger.warn({ reason: messageOf(error) }, 'requests were not answered')),
-      ),
-    );
+    const answer = (group: readonly Request[], work: () => Promise<void>) =>
+      traced(
+        'answer',
+        { 'pgembedder.requests': group.length, 'pgembedder.model': group[0]!.model },
+        work,
+      ).catch((error: unknown) => logger.warn({ reason: messageOf(error) }, 'requests were not answered'));
+    await Promise.all([
+      ...[...groups.values()].map((group) => answer(group, () => this.#embed(group))),
+      ...rankings.map((request) => answer([request], () => this.#rank(request))),
+    ]);
+  }
+
+  /** Ranks the texts of a request. A text that the model cannot read has no score; the others have theirs. */
+  async #rank(request: Request): Promise<void> {
+    const { database } = this.#context;
+    let model: LogitsModel;
+    try {
+      model = this.#embedder.find(request.model, textRanking.name);
+    } catch (error) {
+      return refuseRequests(database, [request], refusalOf(error, UNDEFINED_OBJECT));
+    }
+    try {
+      const scores = await this.#embedder.rankTexts(model, request.input, request.options.texts ?? [], {
+        priority: 'interactive',
+      });
+      await answerRanking(
+        database,
+        request,
+        scores.map((score) => (score instanceof EngineError ? null : score)),
+      );
+    } catch (error) {
+      if (error instanceof EngineError && error.kind === 'stopped')
+        return releaseRequests(database, [request]);
+      return refuseRequests(database, [request], refusalOf(error, NOT_EMBEDDED));
+    }
   }
 
   /** Embeds requests that share a model and options. */

@@ -21,12 +21,19 @@ export interface MatrixCase {
   readonly name: string;
   readonly model: string;
   readonly variant?: 'fp16' | 'q8';
-  readonly task: 'embed' | 'classify' | 'zero-shot' | 'token';
+  readonly task: 'embed' | 'classify' | 'zero-shot' | 'token' | 'rank';
   readonly expect?: string;
   /** Where it is not the usual one. */
   readonly tolerance?: number;
   readonly calls?: readonly LabelTaskOptions[];
   readonly rows: readonly MatrixRow[];
+  /** Of a model that ranks: texts, and the scores of all of them for each query. */
+  readonly texts?: readonly string[];
+  readonly queries?: readonly {
+    readonly query: string;
+    readonly scores: readonly number[];
+    readonly raw: readonly number[];
+  }[];
 }
 
 /** The tiny models, unpacked once a test file, and their cases. */

@@ -1,4 +1,4 @@
-import type { TaskName } from '../../src/tasks/tasks.ts';
+import type { TaskGiving, TaskName } from '../../src/tasks/tasks.ts';
 
 /** Values of an option that are right, and values that are wrong; as JSON has them. */
 export interface OptionCases {
@@ -15,9 +15,12 @@ const wholeNumber = (most: number): OptionCases => ({
 /** Outside the basic plane: two units in JavaScript, one character in PostgreSQL. */
 const long = (characters: number) => '\u{1f600}'.repeat(characters);
 
-/** Cases of each option of each task, with the other options that the task cannot do without. */
+/** Cases of each option of each task that a pipeline may have, with the other options that the task cannot do without. */
 export const taskOptionCases: Readonly<
-  Record<TaskName, { needed: object; options: Readonly<Record<string, OptionCases>> }>
+  Record<
+    Exclude<TaskName, TaskGiving<'score'>>,
+    { needed: object; options: Readonly<Record<string, OptionCases>> }
+  >
 > = {
   'feature-extraction': {
     needed: {},

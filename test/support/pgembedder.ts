@@ -8,7 +8,7 @@ import type { SequenceResult } from '../../src/inference/backend/run.ts';
 import { Embedder } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine/engine.ts';
 import type { EmbedOptions, LabelOptions, TextEmbedder } from '../../src/inference/text-embedder.ts';
-import type { LabelModel, ServedModel, VectorModel } from '../../src/model-files/description.ts';
+import type { LabelModel, LogitsModel, ServedModel, VectorModel } from '../../src/model-files/description.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import type { LabelResult } from '../../src/tasks/results.ts';
@@ -245,6 +245,22 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     });
     options.onBatch?.(results.map((result, place) => ({ place, result })));
     return results;
+  }
+
+  /** The score of a text is the share of the query's words that it has. */
+  async rankTexts(
+    _model: LogitsModel,
+    query: string,
+    texts: readonly string[],
+  ): Promise<(number | EngineError)[]> {
+    this.calls.push([...texts]);
+    this.emit('call', [...texts]);
+    await this.#gate;
+    const words = query.split(/\s+/);
+    return texts.map(
+      (text) =>
+        this.fault(text) ?? words.filter((word) => text.split(/\s+/).includes(word)).length / words.length,
+    );
   }
 
   callKey({ name }: ServedModel, options: object): string {

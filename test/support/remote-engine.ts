@@ -63,7 +63,7 @@ export class RemoteEngine
     };
     return {
       ...{ maxTokens, specialTokens: 0, encode: (text) => ({ text }), count: words },
-      ...{ pairsWith: vectorsOnly, withPlaces: vectorsOnly, join: vectorsOnly },
+      ...{ pairsWith: vectorsOnly, pairsOf: vectorsOnly, withPlaces: vectorsOnly, join: vectorsOnly },
     };
   }
 

@@ -12,14 +12,16 @@ it('docs/models.md lists the catalog as it is', () => {
   const rows = catalog().map((entry) => {
     const vectors = entry.task === 'feature-extraction' ? entry : null;
     const prompts = vectors
-      ? [...new Set(Object.values(vectors.prompts))].filter(Boolean).map((prompt) => `\`${prompt}\``)
+      ? [...new Set(Object.values(vectors.prompts))]
+          .filter(Boolean)
+          .map((prompt) => `\`${prompt.replaceAll('\n', '\\n')}\``)
       : [];
-    return `| \`${entry.name}\` | ${entry.task} | ${vectors?.dimensions ?? ''} | ${entry.max_tokens} | ${vectors?.pooling ?? ''} | ${prompts.join(', ')} | ${entry.licence} |`;
+    return `| \`${entry.name}\` | ${entry.task} | ${vectors?.dimensions ?? ''} | ${entry.max_tokens} | ${vectors?.pooling ?? ''} | ${prompts.join(', ')} | ${entry.licence} | ${entry.files.length > 0 ? 'yes' : ''} |`;
   });
   const table = [
     '',
-    '| model | task | dimensions | tokens | pooling | prompts | licence |',
-    '| --- | --- | --- | --- | --- | --- | --- |',
+    '| model | task | dimensions | tokens | pooling | prompts | licence | run here |',
+    '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ...rows,
     '',
     '',

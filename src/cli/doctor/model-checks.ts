@@ -3,7 +3,7 @@ import { UserError } from '../../errors.ts';
 import { EngineError } from '../../inference/backend/engine-error.ts';
 import type { Device } from '../../inference/devices/device.ts';
 import type { Embedder } from '../../inference/embedder.ts';
-import { givesVectors, type ServedModel } from '../../model-files/description.ts';
+import { givesVectors, type LogitsModel, type ServedModel } from '../../model-files/description.ts';
 import { taskNamed } from '../../tasks/tasks.ts';
 import { withEmbedder } from '../embedder.ts';
 import type { Environment } from '../environment.ts';
@@ -56,7 +56,13 @@ async function tryModel(embedder: Embedder, model: ServedModel): Promise<string>
     if (vector instanceof EngineError) throw vector;
     return `${vector!.length} dimensions`;
   }
-  const [result] = await embedder.labelTexts(model, texts, taskNamed(model.task).trial);
+  const task = taskNamed(model.task);
+  if (task.result === 'score') {
+    const [score] = await embedder.rankTexts(model as LogitsModel, texts[0]!, texts, task.trial);
+    if (score instanceof EngineError) throw score;
+    return task.name;
+  }
+  const [result] = await embedder.labelTexts(model, texts, task.trial);
   if (result instanceof EngineError) throw result;
   return model.task;
 }

@@ -8,6 +8,7 @@ import { openApiDocument } from './openapi.ts';
 import { type Call, JsonText, type Route } from './route.ts';
 import { labelRoutes } from './routes/labels.ts';
 import { openaiRoutes } from './routes/openai.ts';
+import { rankingRoutes } from './routes/ranking.ts';
 import { teiRoutes } from './routes/tei.ts';
 
 /** What every request has beside itself. */
@@ -18,8 +19,8 @@ export interface RequestVariables {
 
 export type HttpContext = Context<{ Bindings: HttpBindings; Variables: RequestVariables }>;
 
-/** Every route of the API. Those that rank texts by a query (/v1/rerank, /rerank) belong here, with a model that does. */
-export const apiRoutes: readonly Route[] = [...openaiRoutes, ...labelRoutes, ...teiRoutes];
+/** Every route of the API. */
+export const apiRoutes: readonly Route[] = [...openaiRoutes, ...labelRoutes, ...rankingRoutes, ...teiRoutes];
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 /** The page needs its own style and nothing else. */

@@ -1,6 +1,6 @@
 import { UserError } from '../../errors.ts';
 import { EngineError, type EngineErrorKind } from '../../inference/backend/engine-error.ts';
-import type { LabelModel, VectorModel } from '../../model-files/description.ts';
+import type { LabelModel, LogitsModel, ServedModel, VectorModel } from '../../model-files/description.ts';
 import type { LabelResult } from '../../tasks/results.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
 import type { TokenIds } from '../../tasks/text-tokenizer.ts';
@@ -33,6 +33,16 @@ export interface LabelRequest {
   readonly model: LabelModel;
   readonly texts: readonly string[];
   readonly options: LabelTaskOptions;
+  readonly signal: AbortSignal;
+}
+
+export interface RankRequest {
+  readonly model: LogitsModel;
+  readonly query: string;
+  readonly texts: readonly string[];
+  readonly rawScores: boolean;
+  /** Whether a pair may be cut at the model's limit; else one that is longer is refused. */
+  readonly truncate: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -107,6 +117,32 @@ export class Inference {
     );
   }
 
+  /** How well texts answer a query, and how many tokens all pairs have. @throws HttpError, ClientGone */
+  async rank(request: RankRequest): Promise<{ scores: number[]; tokens: number }> {
+    const { model, query, texts } = request;
+    const { embedder } = this.models;
+    const options = { raw_scores: request.rawScores, priority: 'interactive' } as const;
+    const inQuery = countTokens(embedder.tokenizer(model), query);
+    let tokens = 0;
+    const scores = await this.#inLine(
+      model,
+      texts,
+      (text) => estimate(query.length + text.length, model.maxTokens),
+      (part) => {
+        for (const text of part) {
+          const inText = countTokens(embedder.tokenizer(model), text);
+          const together = inQuery.tokens + inText.tokens;
+          if (!request.truncate && (inQuery.more || inText.more || together > model.maxTokens))
+            throw tooLong(model, 'The query and a text have');
+          tokens += Math.min(together, model.maxTokens);
+        }
+        return embedder.rankTexts(model, query, part, options);
+      },
+      request.signal,
+    );
+    return { scores, tokens };
+  }
+
   /** The tokens that the model reads of a text. Where they stand in it is not said. */
   tokenize(model: VectorModel, text: string, special: boolean) {
     const tokens = this.#idsOf(model);
@@ -161,17 +197,15 @@ export class Inference {
 
   #count(model: VectorModel, text: string, truncate: boolean): number {
     const { tokens, more } = countTokens(this.models.embedder.tokenizer(model), text);
-    if (more && !truncate) {
-      throw new HttpError(
-        422,
-        `A text has more tokens than the ${model.maxTokens} that '${model.name}' takes`,
-        {
-          code: 'context_length_exceeded',
-        },
-      );
-    }
+    if (more && !truncate) throw tooLong(model, 'A text has');
     return tokens;
   }
+}
+
+function tooLong({ name, maxTokens }: ServedModel, what: string): HttpError {
+  return new HttpError(422, `${what} more tokens than the ${maxTokens} that '${name}' takes`, {
+    code: 'context_length_exceeded',
+  });
 }
 
 /** What is put before each text. */

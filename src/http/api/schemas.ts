@@ -5,7 +5,8 @@ const TEXTS = limits.textsPerCall;
 /** Most ids of one text: more than any model reads. */
 const IDS = 100_000;
 
-const text = z.string().min(1, 'a text must not be empty').max(limits.textCharacters);
+/** One text. */
+export const text = z.string().min(1, 'a text must not be empty').max(limits.textCharacters);
 const ids = z.array(z.int().min(0)).min(1).max(IDS);
 
 /** Texts, or token ids, one or several. */

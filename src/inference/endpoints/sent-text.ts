@@ -24,7 +24,13 @@ export function tokenizerOf(model: EndpointModel): TextTokenizer<SentText> {
   const vectorsOnly = () => {
     throw new Error('an endpoint gives vectors only');
   };
-  const rest = { maxTokens, pairsWith: vectorsOnly, withPlaces: vectorsOnly, join: vectorsOnly };
+  const rest = {
+    maxTokens,
+    pairsWith: vectorsOnly,
+    pairsOf: vectorsOnly,
+    withPlaces: vectorsOnly,
+    join: vectorsOnly,
+  };
   if (directory === undefined) {
     return {
       ...rest,

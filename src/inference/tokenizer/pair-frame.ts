@@ -34,6 +34,21 @@ export class PairFrame {
     return this.#opening.length + this.#middle.length + this.#closing.length;
   }
 
+  /**
+   * The pair of two texts' ids without special tokens. Where they are too long together, the longer one is cut to what the
+   * other leaves, but never to less than half of the room: the rule `longest_first` of the reference tokenizer (in Rust).
+   * @param isFirstLonger as whole texts; the beginnings that are given may be equally long
+   */
+  joinCut(first: Int32Array, second: Int32Array, isFirstLonger: boolean, maxTokens: number): PairTokens {
+    const room = Math.max(0, maxTokens - this.overhead);
+    const [shorter, longer] = [first.length, second.length].sort((a, b) => a - b) as [number, number];
+    if (shorter + longer <= room) return this.join(first, second, maxTokens);
+    const half = Math.floor(room / 2);
+    const [short, long] = 2 * shorter > room ? [half, room - half] : [shorter, room - shorter];
+    const cutFirst = first.subarray(0, isFirstLonger ? long : short);
+    return this.join(cutFirst, second.subarray(0, isFirstLonger ? short : long), maxTokens);
+  }
+
   /** The pair of two texts' ids without special tokens. Of the first only what fits into `maxTokens` is taken. */
   join(first: Int32Array, second: Int32Array, maxTokens: number): PairTokens {
     const head = first.subarray(0, Math.max(0, maxTokens - this.overhead - second.length));

@@ -22,6 +22,8 @@ import type { PairTokens, TokenSequence } from './token-sequence.ts';
  * of just that length.
  */
 const CHARACTERS_PER_TOKEN = 16;
+/** Characters for each token that the model takes, beyond which two texts count as equally long. */
+const COUNTED_PER_TOKEN = 256;
 
 /**
  * The tokenizer of a model, from its `tokenizer.json`. Truncation and padding that the file asks for have no effect:
@@ -141,10 +143,32 @@ class HeadTokenizer implements TextTokenizer<TokenSequence> {
       return Int32Array.from(encoded);
     });
     return (text) => {
-      const whole = this.encode(text);
-      const plain = whole.subarray(this.#opening, whole.length - this.#closing);
+      const plain = this.#plain(text);
       return ids.map((second) => frame.join(plain, second, this.maxTokens));
     };
+  }
+
+  pairsOf(first: string): (second: string) => PairTokens {
+    const frame = new PairFrame(this.#tokenizer, this.#definition);
+    const head = this.#plain(first);
+    const count = (text: string) => this.count(text.slice(0, this.maxTokens * COUNTED_PER_TOKEN));
+    let tokens: number | undefined;
+    return (second) => {
+      const other = this.#plain(second);
+      let isLonger = head.length > other.length;
+      if (Math.min(head.length, other.length) + this.specialTokens >= this.maxTokens) {
+        // Two beginnings as long as they can be do not tell which text is longer, on which a token depends.
+        tokens ??= count(first);
+        isLonger = tokens > count(second);
+      }
+      return frame.joinCut(head, other, isLonger, this.maxTokens);
+    };
+  }
+
+  /** Ids of a text without special tokens, or so many of the first that no pair takes more. */
+  #plain(text: string): Int32Array {
+    const whole = this.encode(text);
+    return whole.subarray(this.#opening, whole.length - this.#closing);
   }
 
   withPlaces() {

@@ -6,14 +6,15 @@ import { openEmbedder } from '../../../src/inference/open-embedder.ts';
 import type { TextEmbedder } from '../../../src/inference/text-embedder.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import { WorkerEvents } from '../../../src/worker/events.ts';
+import { unpackMatrix } from '../../support/matrix.ts';
 import { silent } from '../../support/pgembedder.ts';
 import { tinyModelsFolder } from '../../support/tiny-models.ts';
 
-/** The folder of tiny models for the tasks that give labels. */
-const TINY_MODELS = tinyModelsFolder();
+/** Folders of tiny models: for the tasks that give labels, and of one that ranks. */
+const FOLDERS = [tinyModelsFolder(), unpackMatrix().directory];
 
 export function openTestEmbedder(): Embedder {
-  return openEmbedder({ logger: silent, device: cpu, directories: [TINY_MODELS] });
+  return openEmbedder({ logger: silent, device: cpu, directories: FOLDERS });
 }
 
 /** A server of models without a database. */
@@ -33,7 +34,7 @@ export async function serveModels(
   options: Partial<HttpServerOptions> = {},
 ): Promise<InferenceServer> {
   const events = new WorkerEvents();
-  const store = createModelStore({ directories: [TINY_MODELS] });
+  const store = createModelStore({ directories: FOLDERS });
   const server = await startHttpServer({
     served: { state: 'working', events, sessions: [], embedder },
     connection: null,

@@ -239,6 +239,86 @@ describe("text-embeddings-inference's routes", () => {
   });
 });
 
+describe('texts are ranked by a query', () => {
+  const model = 'matrix/reranker-xlmr';
+  const query = 'how do I get my money back';
+  const documents = ['the office is closed', { text: 'refunds take three days' }, 'the office is closed'];
+  const scoresOf = async (raw_scores: boolean) =>
+    (await embedder.rankTexts(
+      embedder.find(model, 'text-ranking'),
+      query,
+      documents.map((each) => (typeof each === 'string' ? each : each.text)),
+      { raw_scores },
+    )) as number[];
+
+  it('by /v1/rerank, as Jina and Cohere have it', async () => {
+    const scores = await scoresOf(false);
+    const best = scores[1]! > scores[0]! ? [1, 0, 2] : [0, 2, 1];
+    const all = await server.ask('/v1/rerank', { model, query, documents });
+    expect(all).toMatchObject({ object: 'rerank', model, usage: { prompt_tokens: expect.any(Number) } });
+    expect(all.results).toEqual(
+      best.map((index) => ({ index, relevance_score: expect.closeTo(scores[index]!, 5) })),
+    );
+    const first = await server.ask('/v1/rerank', {
+      model,
+      query,
+      documents,
+      top_n: 1,
+      return_documents: true,
+    });
+    const text = typeof documents[best[0]!] === 'string' ? 'the office is closed' : 'refunds take three days';
+    expect(first.results).toEqual([
+      { index: best[0], relevance_score: expect.closeTo(scores[best[0]!]!, 5), document: { text } },
+    ]);
+    const raw = await server.ask('/v1/rerank', { model, query, documents, raw_scores: true });
+    expect(raw.results[0].relevance_score).toBeCloseTo((await scoresOf(true))[best[0]!]!, 5);
+  });
+
+  it('by /rerank, as text-embeddings-inference has it', async () => {
+    const own = await serveModels(embedder, {
+      api: { defaultFor: (task) => (task === 'text-ranking' ? { name: model } : null), list: () => [] },
+    });
+    try {
+      const texts = ['a', 'the office'];
+      const found = await own.ask('/rerank', { query, texts, return_text: true });
+      expect(found.map(({ index, text }: { index: number; text: string }) => [index, text]).sort()).toEqual([
+        [0, 'a'],
+        [1, 'the office'],
+      ]);
+      expect(found[0].score).toBeGreaterThanOrEqual(found[1].score);
+      const long = { query, texts: ['word '.repeat(400)] };
+      expect(await own.ask('/rerank', long)).toHaveLength(1);
+      const refused = await own.post('/rerank', { ...long, truncate: false });
+      expect([refused.status, await refused.json()]).toEqual([
+        422,
+        expect.objectContaining({
+          error: expect.stringContaining(`more tokens than the 128 that '${model}' takes`),
+        }),
+      ]);
+    } finally {
+      await own.close();
+    }
+  });
+
+  it('by models that do that', async () => {
+    const other = await server.post('/v1/rerank', { model: MODEL, query, documents });
+    expect([other.status, await other.json()]).toEqual([
+      422,
+      expect.objectContaining({
+        error: expect.objectContaining({
+          message: `The model '${MODEL}' is for feature-extraction, not for text-ranking`,
+        }),
+      }),
+    ]);
+    expect((await server.post('/v1/rerank', { query, documents })).status).toBe(404);
+    expect((await server.post('/v1/rerank', { model, query, documents: [] })).status).toBe(400);
+    expect((await server.post('/v1/rerank', { model, query: '', documents })).status).toBe(400);
+    // It has one label, so it classifies as well.
+    const { data } = await server.ask('/v1/classify', { model, input: 'a' });
+    expect(data[0]).toMatchObject({ label: 'LABEL_0', score: expect.any(Number) });
+  });
+});
+
 it('prompts come before texts as input_type or prompt_name says', async () => {
   const seen: (string | undefined)[] = [];
   const model = {
@@ -251,6 +331,7 @@ it('prompts come before texts as input_type or prompt_name says', async () => {
     tokenizer: (each) => embedder.tokenizer(each),
     callKey: () => '',
     labelTexts: () => Promise.reject(new Error('not asked')),
+    rankTexts: () => Promise.reject(new Error('not asked')),
     embedTexts: async (_, texts, options) => {
       seen.push(options?.prompt);
       expect(options?.priority).toBe('interactive');
@@ -292,6 +373,8 @@ it('answers fit the document', async () => {
     '/v1/classify': undefined,
     '/v1/tokens': undefined,
     '/predict': undefined,
+    '/v1/rerank': { model: 'matrix/reranker-xlmr', query: 'a', documents: ['b'], return_documents: true },
+    '/rerank': undefined,
   };
   for (const route of apiRoutes) {
     const path = route.path.replace('{model}', MODEL);

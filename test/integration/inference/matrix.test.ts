@@ -2,10 +2,11 @@ import { afterAll, expect, it } from 'vitest';
 import { EngineError } from '../../../src/inference/backend/engine-error.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { Engine } from '../../../src/inference/engine/engine.ts';
-import type { LabelModel, VectorModel } from '../../../src/model-files/description.ts';
+import type { LabelModel, LogitsModel, VectorModel } from '../../../src/model-files/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
 import type { Entity, LabelResult } from '../../../src/tasks/results.ts';
 import { checkTaskOptions } from '../../../src/tasks/task-options.ts';
+import type { TaskName } from '../../../src/tasks/tasks.ts';
 import { type MatrixCase, unpackMatrix } from '../../support/matrix.ts';
 import { cosine, silent } from '../../support/pgembedder.ts';
 import { hasVnni } from '../../unit/inference/golden.ts';
@@ -16,7 +17,11 @@ const engine = new Engine({ logger: silent, engines: 1, threads: 1 });
 const embedder = new Embedder({ engine });
 afterAll(() => engine.stop());
 
-const TASKS = { embed: 'feature-extraction', 'zero-shot': 'zero-shot-classification' } as const;
+const TASKS: Partial<Record<MatrixCase['task'], TaskName>> = {
+  embed: 'feature-extraction',
+  'zero-shot': 'zero-shot-classification',
+  rank: 'text-ranking',
+};
 
 it.each(cases)('$name is as its reference has it, or refused by its name', async (given) => {
   const refusal = /^refused: (.*)$/.exec(given.expect ?? '')?.[1];
@@ -29,8 +34,12 @@ it.each(cases)('$name is as its reference has it, or refused by its name', async
 
 /** What is not as the reference has it, in a line each. */
 async function problems(given: MatrixCase): Promise<string[]> {
-  const task = given.task === 'classify' || given.task === 'token' ? undefined : TASKS[given.task];
-  const model = store.find(given.model, task, { variant: given.variant });
+  const { variant } = given;
+  const task = TASKS[given.task];
+  const model = task
+    ? store.find(given.model, task, { variant })
+    : store.find(given.model, task, { variant });
+  if (given.task === 'rank') return scoreProblems(given, model as LogitsModel);
   return given.task === 'embed'
     ? vectorProblems(given, model as VectorModel)
     : labelProblems(given, model as LabelModel);
@@ -59,6 +68,27 @@ async function vectorProblems(given: MatrixCase, model: VectorModel): Promise<st
       }
     }
   }
+  return found;
+}
+
+/** In one call, so that pairs of all lengths are in the batches. */
+async function scoreProblems(
+  { texts = [], queries = [] }: MatrixCase,
+  model: LogitsModel,
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const { query, scores, raw } of queries)
+    for (const [raw_scores, wanted] of [
+      [false, scores],
+      [true, raw],
+    ] as const)
+      for (const [place, result] of (
+        await embedder.rankTexts(model, query, texts, { raw_scores })
+      ).entries()) {
+        if (result instanceof EngineError) throw result;
+        if (Math.abs(result - wanted[place]!) > 1e-4)
+          found.push(`${query} | ${texts[place]}: ${result} and not ${wanted[place]}`);
+      }
   return found;
 }
 

@@ -11,7 +11,7 @@ describe('the catalog', () => {
     expect(names[0]).toBe('all-MiniLM-L6-v2');
     expect(names).toEqual(expect.arrayContaining(['Xenova/all-MiniLM-L6-v2', 'Xenova/bge-small-en-v1.5']));
     expect(new Set(names).size).toBe(names.length);
-    expect(new Set(catalog().map((entry) => entry.task)).size).toBe(4);
+    expect(new Set(catalog().map((entry) => entry.task)).size).toBe(5);
   });
 
   it('finds a model by its catalog name and as ORG/NAME', () => {
