@@ -13,7 +13,7 @@ begin
   select string_agg(m.part[1] || coalesce(pieces ->> m.part[2], ''), '' order by m.place),
     array_agg(m.part[2]) filter (where m.part[2] is not null and not pieces ? m.part[2])
   into filled, unknown
-  from regexp_matches(template, '(.*?)(?:\{\{(\w+)\}\}|$)', 'g') with ordinality m(part, place);
+  from regexp_matches(template, e'(.*?)(?:\\{\\{(\\w+)\\}\\}|$)', 'g') with ordinality m(part, place);
   if unknown is not null then
     raise exception 'no piece is given for {{%}}', unknown[1] using errcode = 'invalid_parameter_value';
   end if;

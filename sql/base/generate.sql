@@ -15,7 +15,7 @@ language sql set search_path = pg_catalog, pg_temp as $$
   -- must do nothing. Every name is qualified, since the owner may set a search_path as well. The owner is written down here: a
   -- transaction above READ COMMITTED may be older than the function, and then does not find it in pg_proc. It is looked up
   -- as well, since the function may have another owner by now.
-  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings,
+  select embedder.create_function(format('%I%s', format('pipeline_%s_%s', p.id, verb), head), 'security definer ' || settings || embedder.filter_settings(p),
     format($f$
 begin
   if not coalesce(pg_catalog.to_regrole(pg_catalog.quote_ident(current_user))::pg_catalog.oid operator(pg_catalog.=) %L::pg_catalog.oid, false) and not exists (

@@ -12,7 +12,7 @@ begin
   elsif input is null or input !~ '[{}]' then
     raise exception 'column "%" of table % does not exist', input, source
       using errcode = 'undefined_column',
-        hint = format('%sinput is a column or a template such as ''{title}\n{body}''. Columns: %s.',
+        hint = format(e'%sinput is a column or a template such as ''{title}\\n{body}''. Columns: %s.',
           embedder.did_you_mean(input, string_to_array(embedder.column_names(source), ', ')), embedder.column_names(source));
   elsif replace(replace(input, '{{', ''), '}}', '') !~ '[{}]' then
     raise exception 'the template % names no column', quote_literal(input)
@@ -38,7 +38,7 @@ declare
   piece text;
 begin
   for piece in
-    select m[1] from regexp_matches(template, '(\{\{|\}\}|\{[^{}]*\}|[{}]|\\[nt\\]|\\|[^{}\\]+)', 'g') m
+    select m[1] from regexp_matches(template, e'(\\{\\{|\\}\\}|\\{[^{}]*\\}|[{}]|\\\\[nt\\\\]|\\\\|[^{}\\\\]+)', 'g') m
   loop
     if piece in ('{', '}') then
       raise exception 'the template % has a single "%"', quote_literal(template), piece
@@ -56,7 +56,7 @@ begin
       end if;
       return query select null::text, piece;
     else
-      return query select case piece when '\n' then e'\n' when '\t' then e'\t' when '\\' then '\' else piece end, null::text;
+      return query select case piece when e'\\n' then e'\n' when e'\\t' then e'\t' when e'\\\\' then e'\\' else piece end, null::text;
     end if;
   end loop;
 end
@@ -94,7 +94,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     else format(
       -- Qualified, since embedder.search puts it into statements that run under the caller's search_path.
       'case when %s operator(pg_catalog.~) %L then %s end',
-      embedder.concatenation(array_agg(part) filter (where column_name is not null)), '\S', embedder.concatenation(array_agg(part)))
+      embedder.concatenation(array_agg(part) filter (where column_name is not null)), e'\\S', embedder.concatenation(array_agg(part)))
   end
   from (
     select column_name,
@@ -124,7 +124,7 @@ create or replace function embedder.parse_wrapping(source regclass, template tex
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   -- Doubled braces are text: {{chunk}} does not count.
-  parts text[] := regexp_split_to_array(replace(replace(template, '{{', e'\x01'), '}}', e'\x02'), '\{chunk\}');
+  parts text[] := regexp_split_to_array(replace(replace(template, '{{', e'\x01'), '}}', e'\x02'), e'\\{chunk\\}');
 begin
   if template is null then return; end if;
   if cardinality(parts) <> 2 then
@@ -178,20 +178,52 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     union select p.target_column where not p.sidecar)
 $$;
 
+-- The condition of an index, as text that means the same whatever a session's settings are; but for backslashes, intervals and money, for
+-- which the functions that hold it have settings of their own (embedder.filter_settings).
+-- Callable by: everybody.
+create or replace function embedder.predicate_of(index regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp set standard_conforming_strings = on set quote_all_identifiers = off
+  set datestyle = 'ISO, YMD' set timezone = 'UTC' set intervalstyle = 'postgres' set bytea_output = 'hex' set extra_float_digits = 1
+  set lc_monetary = 'C' as $$
+  select pg_get_expr(i.indpred, i.indrelid) from pg_index i where i.indexrelid = index
+$$;
+
+-- What functions that hold the filter must be created with.
+create or replace function embedder.filter_settings(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select case when p.filter ~ e'\\\\|::(interval|money)'
+    then ' set standard_conforming_strings = on set intervalstyle = ''postgres'' set lc_monetary = ''C'' ' else '' end
+$$;
+
+-- What functions that compare texts of the input must be created with: a session may have floats written with fewer digits, so that
+-- another value has the same text.
+create or replace function embedder.input_settings(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  with recursive types as (
+    select a.atttypid as oid from pg_attribute a where a.attrelid = p.source and a.attname = any (embedder.input_columns(p)) and not a.attisdropped
+    union select t.typbasetype from types y join pg_type t on t.oid = y.oid and t.typtype = 'd'
+  )
+  select case when exists (
+    select from types y join pg_type t on t.oid = y.oid
+    where t.typtype not in ('d', 'e') and t.typname <> 'citext' and t.oid <> all (array['text', 'varchar', 'bpchar', 'name', 'int2', 'int4', 'int8', 'bool', 'uuid', 'numeric',
+      'date', 'time', 'timetz', 'timestamp', 'timestamptz', 'interval', 'json', 'jsonb', 'xml', 'bytea']::regtype[]))
+    then ' set extra_float_digits = 1 ' else '' end
+$$;
+
 -- Checks a filter and gives it back with every name in it qualified, so that it means the same under any search_path;
 -- and the columns that it names. As the predicate of an index on an empty copy of the table: PostgreSQL then refuses by
 -- itself what a trigger could not keep in step, such as subqueries, aggregates and functions whose result changes by
--- itself. path is the search_path of whoever wrote the filter. renamed maps the present names of columns to those that
+-- itself. path is the search_path of whoever wrote the filter, whose DateStyle its literals are read with as well. renamed maps the present names of columns to those that
 -- the filter has for them; it comes back with the present ones.
 -- Callable by: everybody.
 create or replace function embedder.check_filter(
   source regclass, filter text, path text, renamed jsonb default '{}', out checked text, out columns text[])
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set standard_conforming_strings = on as $$
 declare
   reason text;
   c record;
 begin
-  if filter is null or filter !~ '\S' then return; end if;
+  if filter is null or filter !~ e'\\S' then return; end if;
   begin
     execute format('create temporary table embedder_filter on commit drop as select * from %s limit 0', source);
     for c in select key as now, value as before from jsonb_each_text(renamed) loop
@@ -203,7 +235,7 @@ begin
     for c in select key as now, value as before from jsonb_each_text(renamed) loop
       execute format('alter table pg_temp.embedder_filter rename column %I to %I', c.before, c.now);
     end loop;
-    checked := (select pg_get_expr(indpred, indrelid) from pg_index where indexrelid = 'pg_temp.embedder_filter_index'::regclass);
+    checked := embedder.predicate_of('pg_temp.embedder_filter_index');
     columns := array(
       select distinct a.attname::text from pg_depend d
       join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid

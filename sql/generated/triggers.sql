@@ -98,7 +98,8 @@ returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
   name text := format('pipeline_%s_%s', p.id, verb);
-  lean boolean := verb in ('inserted', 'changed') and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1;
+  lean boolean := verb in ('inserted', 'changed') and p.filter is null and embedder.key_settings(p.source) = '' and cardinality(p.key_columns) = 1
+    and (verb = 'inserted' or embedder.input_settings(p) = '');
   -- Handlers of an exception, the outermost last: each condition has statements, which have the handlers after it.
   handlers text := format($f$
   when transaction_rollback or lock_not_available or insufficient_resources then raise;
@@ -120,7 +121,7 @@ begin
   end loop;
   execute format('create or replace function embedder.%I() returns trigger language plpgsql security definer %s as %L',
     name,
-    case when lean then '' else 'set search_path = pg_catalog, pg_temp set jit = off ' || embedder.key_settings(p.source) || settings end,
+    case when lean then '' else 'set search_path = pg_catalog, pg_temp set jit = off ' || embedder.key_settings(p.source) || embedder.filter_settings(p) || embedder.input_settings(p) || settings end,
     format($f$#variable_conflict use_column
 declare
   gone text[];

@@ -137,7 +137,7 @@ begin
         distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
       -- And a row inside the filter that has lost its vector: not by the worker, which takes none from a row with text.
       || embedder.enqueue_statement(p, format(
-        'select %s %s, false from new_rows n where not (%s)%s and %s ~ ''\S'' and exists (select from old_rows o where %s = %s and %s)',
+        'select %s %s, false from new_rows n where not (%s)%s and %s ~ ''[^[:space:]]'' and exists (select from old_rows o where %s = %s and %s)',
         distinct_rows, new_key, embedder.has_result(p, 'n'), filtered, embedder.watched_expression(p, 'n'), old_key, new_key, embedder.has_result(p, 'o')))
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',

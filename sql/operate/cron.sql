@@ -57,7 +57,7 @@ return 'pgembedder backfill ' || pipeline;
 create or replace function embedder.cron_home() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  return case when current_setting('shared_preload_libraries') ~ '\mpg_cron\M' then current_setting('cron.database_name', true) end;
+  return case when current_setting('shared_preload_libraries') ~ e'\\mpg_cron\\M' then current_setting('cron.database_name', true) end;
 end
 $$;
 

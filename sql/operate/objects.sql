@@ -26,12 +26,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       coalesce((select e.extnamespace::regnamespace || '.' from pg_extension e where e.extname = 'vector'), '') as vector
     from pg_namespace n where n.nspname = space
   ), relations as (
-    select c.* from pg_class c, spaces s where c.relnamespace = s.oid and c.relname !~ '^pipeline_\d+_'
+    select c.* from pg_class c, spaces s where c.relnamespace = s.oid and c.relname !~ e'^pipeline_\\d+_'
   ), functions as (
-    select f.*, replace(regexp_replace(f.oid::regprocedure::text, '^embedder\.', ''), s.vector || 'vector', 'vector') as signature
+    select f.*, replace(regexp_replace(f.oid::regprocedure::text, e'^embedder\\.', ''), s.vector || 'vector', 'vector') as signature
     from pg_proc f, spaces s
-    where f.pronamespace = s.oid and f.proname !~ '^pipeline_\d+_'
-      or f.proname = 'enqueue_embed' and f.pronamespace = to_regnamespace('public') and f.prosrc ~ 'embedder\.enqueue_embed'
+    where f.pronamespace = s.oid and f.proname !~ e'^pipeline_\\d+_'
+      or f.proname = 'enqueue_embed' and f.pronamespace = to_regnamespace('public') and f.prosrc ~ e'embedder\\.enqueue_embed'
   )
   select 'extension'::text, e.extname::text, format('in schema %I', n.nspname), null::int
   from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector'
@@ -100,9 +100,9 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from embedder.applied_object a left join embedder.catalog_objects() o using (kind, name)
     where (o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version)
       -- The functions of this file were made before the comparison.
-      and a.name !~ '^(our_roles|missing_roles|catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\('
+      and a.name !~ e'^(our_roles|missing_roles|catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\\('
   )
-  select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from ' to (embedder_\w+)$') role
+  select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from e' to (embedder_\\w+)$') role
   where a.kind = 'grant' and role is not null and to_regrole(role) is null
   union all
   (select case
@@ -112,7 +112,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     else format('%s %s is not as migrate has left it', a.kind, a.name) end
   from lost a
   -- What has gone with a table is not listed separately.
-  where not (a.kind = 'grant' and to_regrole(coalesce(substring(a.name from ' to (embedder_\w+)$'), 'pg_monitor')) is null) and not exists (
+  where not (a.kind = 'grant' and to_regrole(coalesce(substring(a.name from e' to (embedder_\\w+)$'), 'pg_monitor')) is null) and not exists (
     select from lost b where b.kind in ('table', 'view', 'type', 'function') and (b.missing or a.kind ~ ' of ') and (b.kind, b.name) <> (a.kind, a.name)
       and (b.name = a.relation or a.kind ~ ' of ' and a.name = b.name or a.kind = 'grant' and position(' on ' || b.name || ' to ' in a.name) > 0))
   order by array_position(array['extension', 'type', 'table', 'column', 'constraint', 'index', 'view', 'function'], a.kind) nulls last, a.name)

@@ -2,7 +2,7 @@
 do $$
 declare
   stranger regprocedure := (select oid from pg_proc
-    where pronamespace = to_regnamespace('public') and proname = 'enqueue_embed' and prosrc !~ 'embedder\.enqueue_embed' and prosqlbody is null limit 1);
+    where pronamespace = to_regnamespace('public') and proname = 'enqueue_embed' and prosrc !~ e'embedder\\.enqueue_embed' and prosqlbody is null limit 1);
 begin
   if to_regnamespace('public') is null or not has_schema_privilege('public', 'create') then
     raise notice 'no wrapper public.enqueue_embed: schema public is missing or may not be written; call embedder.enqueue_embed';

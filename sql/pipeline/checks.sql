@@ -62,7 +62,7 @@ $$;
 -- Callable by: everybody.
 create or replace function embedder.one_of(names text[]) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select regexp_replace(array_to_string(names, ', '), ', ([^,]*)$', ' or \1')
+  select regexp_replace(array_to_string(names, ', '), ', ([^,]*)$', e' or \\1')
 $$;
 
 -- Callable by: everybody.
@@ -235,7 +235,7 @@ begin
         and embedder.are_strings(chunking -> 'separators', 100) and not chunking -> 'separators' ? ''
       else false end) then
     raise exception 'separators is for the strategies recursive and markdown: an array of 1 to 20 strings of 1 to 100 characters, the coarsest first'
-      using errcode = 'invalid_parameter_value', hint = 'For example ["\n\n", "\n", ". "].';
+      using errcode = 'invalid_parameter_value', hint = e'For example ["\\n\\n", "\\n", ". "].';
   end if;
   size := coalesce((chunking ->> 'size')::int, least(size, longest));
   overlap := coalesce((chunking ->> 'overlap')::int, least(overlap, size / 8));

@@ -59,8 +59,9 @@ begin
 end
 $$;
 
+-- Names are compared as PostgreSQL writes them by default.
 create or replace function embedder.do_command() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 declare
   p embedder.pipeline;
 begin

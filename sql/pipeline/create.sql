@@ -50,7 +50,7 @@ comment on function embedder.create_pipeline is
 -- Callable by: everybody.
 create or replace function embedder.declare_pipeline(p embedder.pipeline, enqueue_existing boolean, if_not_exists boolean, path text)
 returns text
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 declare
   target record;
 begin

@@ -33,7 +33,7 @@ begin
   -- No number is given out that functions, triggers or jobs of another pipeline still have.
   perform setval(pg_get_serial_sequence('embedder.pipeline', 'id'), greatest(1,
     (select max(id) from embedder.declaration), (select max(pipeline_id) from embedder.job), pg_sequence_last_value(pg_get_serial_sequence('embedder.pipeline', 'id')::regclass),
-    (select max(substring(proname from '^pipeline_(\d+)_')::int) from pg_proc where pronamespace = 'embedder'::regnamespace)));
+    (select max(substring(proname from e'^pipeline_(\\d+)_')::int) from pg_proc where pronamespace = 'embedder'::regnamespace)));
   for d in
     select * from embedder.declaration k where not exists (select from embedder.pipeline e where e.id = k.id) order by k.id
   loop
@@ -58,10 +58,10 @@ $$;
 -- Tables that have triggers of a pipeline that is not there any more.
 create or replace function embedder.stray_triggers() returns table (source regclass, pipeline_id int)
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select distinct t.tgrelid::regclass, substring(f.proname from '^pipeline_(\d+)_')::int
+  select distinct t.tgrelid::regclass, substring(f.proname from e'^pipeline_(\\d+)_')::int
   from pg_trigger t join pg_proc f on f.oid = t.tgfoid
-  where f.pronamespace = to_regnamespace('embedder') and f.proname ~ '^pipeline_\d+_'
-    and not exists (select from embedder.pipeline p where p.id = substring(f.proname from '^pipeline_(\d+)_')::int)
+  where f.pronamespace = to_regnamespace('embedder') and f.proname ~ e'^pipeline_\\d+_'
+    and not exists (select from embedder.pipeline p where p.id = substring(f.proname from e'^pipeline_(\\d+)_')::int)
 $$;
 
 -- What of a pipeline's own is missing or not as it must be, one line each.

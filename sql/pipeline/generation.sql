@@ -48,7 +48,7 @@ comment on function embedder.alter_pipeline is
 -- Callable by: everybody.
 create or replace function embedder.change_pipeline(
   before embedder.pipeline, p embedder.pipeline, new_name text, target_column text, target_table text, path text) returns text
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 declare
   changed_filter boolean := p.filter is distinct from before.filter;
   filter_columns text[];

@@ -37,7 +37,7 @@ $$;
 create or replace function embedder.rename_in_template(template text, renamed jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
   select string_agg(coalesce((select format('{%s}', r.key) from jsonb_each_text(renamed) r where piece = format('{%s}', r.value)), piece), '' order by place)
-  from regexp_matches(template, '(\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+)', 'g') with ordinality m(pieces, place)
+  from regexp_matches(template, e'(\\{\\{|\\}\\}|\\{[^{}]*\\}|[{}]|[^{}]+)', 'g') with ordinality m(pieces, place)
   cross join unnest(m.pieces) piece
 $$;
 

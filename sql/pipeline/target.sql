@@ -183,7 +183,7 @@ $$;
 -- Whether a column of this type takes the result: vector without a length takes any vector.
 create or replace function embedder.fits(actual text, wanted embedder.result_column) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
-return actual in (wanted.type_name, regexp_replace(wanted.type_name, '\(\d+\)$', ''));
+return actual in (wanted.type_name, regexp_replace(wanted.type_name, e'\\(\\d+\\)$', ''));
 
 -- Row level security of the source holds for its sidecar too: who sees the source row sees its row there.
 create or replace function embedder.protect_sidecar(p embedder.pipeline) returns void

@@ -66,7 +66,7 @@ begin
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'find_target', 'sidecar_place', 'hidden', 'is_hidden', 'hash_column', 'hash_name', 'written_columns',
         'may_manage', 'may_see', 'is_member', 'state_of', 'warning_of', 'stale_rows', 'index_state', 'target_indexes',
-        'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by',
+        'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
         'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
@@ -74,8 +74,8 @@ begin
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'fill', 'query_options',
         'grant_search', 'revoke_search', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
         'vector_type', 'vector_kind', 'result_columns', 'result_marker', 'sidecar_columns', 'tasks', 'result_of', 'noun_of', 'one_of', 'known_options', 'fits_option', 'are_strings', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'functions_owner', 'view_problem', 'pipeline_gaps', 'our_roles', 'missing_roles', 'catalog_objects', 'lost_objects', 'made_name', 'sidecar_name')
-      or proname like 'check\_%' and proname not in ('check_query', 'check_ranked', 'check_tables')
-      or proname ~ '^pipeline_\d+_rows_')
+      or proname like e'check\\_%' and proname not in ('check_query', 'check_ranked', 'check_tables')
+      or proname ~ e'^pipeline_\\d+_rows_')
   loop
     execute format('grant execute on function %s to public', f);
   end loop;

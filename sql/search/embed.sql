@@ -15,7 +15,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   setting text := coalesce(nullif(current_setting('embedder.embed_timeout', true), ''), '5s');
 begin
-  return (setting || case when setting ~ '^\d+$' then 'ms' else '' end)::interval;
+  return (setting || case when setting ~ e'^\\d+$' then 'ms' else '' end)::interval;
 exception when data_exception then
   raise exception 'embedder.embed_timeout is "%"', setting using errcode = 'invalid_parameter_value',
     hint = 'Set it to a time with its unit: set embedder.embed_timeout = ''5s''.';
@@ -43,7 +43,7 @@ $$;
 -- A value as a connection string has it.
 create or replace function embedder.connection_value(value text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select '''' || replace(replace(value, '\', '\\'), '''', '\''') || ''''
+  select '''' || replace(replace(value, e'\\', e'\\\\'), '''', e'\\''') || ''''
 $$;
 
 -- What to do where the second connection is refused: passwords, peer authentication, managed services.
@@ -230,7 +230,7 @@ begin
   if options <> '{}' then
     perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);
   end if;
-  if $2 is null or coalesce($1, '') !~ '\S' then return null; end if;
+  if $2 is null or coalesce($1, '') !~ e'\\S' then return null; end if;
   perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);
   select q.embedding, q.used_at < now() - interval '1 minute' into cached, long_ago

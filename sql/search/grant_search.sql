@@ -85,7 +85,7 @@ declare
   wanted text;
 begin
   for wanted in
-    select regexp_replace(regexp_replace(g.statement, '^grant', 'revoke'), ' to ([^ ]+|".*");$', ' from \1;') from embedder.search_grants(role, pipelines) g
+    select regexp_replace(regexp_replace(g.statement, '^grant', 'revoke'), ' to ([^ ]+|".*");$', e' from \\1;') from embedder.search_grants(role, pipelines) g
     where g.granted and (g.statement like 'grant select on %' or pipelines is null and g.statement ~ format(' to %s;$', quote_ident(role))
       and g.statement not like 'grant usage on schema %')
   loop

@@ -21,7 +21,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select split_part(s, '=', 2)::int
     from pg_db_role_setting d join pg_database on datname = current_database() and d.setdatabase = pg_database.oid
     cross join unnest(d.setconfig) s
-    where d.setrole = 0 and s like 'embedder.max\_requests=%'), 100)
+    where d.setrole = 0 and s like e'embedder.max\\_requests=%'), 100)
 $$;
 comment on function embedder.max_requests is
   'How many query texts of one role may wait for a worker at once. To change it: alter database ... set embedder.max_requests = 500.';

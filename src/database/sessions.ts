@@ -20,6 +20,8 @@ const SETTINGS = [
   'plan_cache_mode',
   'array_nulls',
   'standard_conforming_strings',
+  'transform_null_equals',
+  'quote_all_identifiers',
 ];
 
 /** Those of them that have another value than PostgreSQL's own in this session. */
