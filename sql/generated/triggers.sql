@@ -54,6 +54,8 @@ begin
     null, null, embedder.enqueue_statement(p, format('select %s, false', embedder.key_expression(p.source, 'old'))) || embedder.recount_statement(p));
 
   perform embedder.generate_trigger(p, 'truncated', '', format($f$
+    -- A dump of the source that was restored beside it has its triggers too.
+    if tg_relid <> %4$s and tg_relid is distinct from to_regclass(%5$L) then return null; end if;
     -- A parent of an old-style inheritance can be truncated alone.
     if exists (select from pg_class c join pg_inherits i on i.inhparent = c.oid where c.oid = tg_relid and c.relkind = 'r') then%3$s
       return null;
@@ -61,7 +63,7 @@ begin
 %1$s%2$s
     -- It does not see rows that came after its snapshot: their jobs find the rows gone.
     if current_setting('transaction_isolation') not like 'read%%' then%3$s end if;$f$,
-    embedder.forget_all_statement(p), case when p.sidecar then format(e'\n    truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p)));
+    embedder.forget_all_statement(p), case when p.sidecar then format(e'\n    truncate %s;', embedder.target_of(p)) else '' end, embedder.recount_statement(p), p.source::oid, p.source));
 
   -- To find the results of its rows everything would be read. A worker does, since the table has another file (sql/pipeline/unseen.sql).
   perform embedder.generate_trigger(p, 'pruned', '', embedder.recount_statement(p));
@@ -160,6 +162,32 @@ begin
 end
 $$;
 
+-- Our triggers as they are there, with the table and the number of the pipeline; but for those that only another role may drop.
+create or replace function embedder.present_triggers() returns table (pipeline_id int, relation oid, name name)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return query
+    select substring(f.proname from e'^pipeline_(\\d+)_')::int, t.tgrelid, t.tgname
+    from pg_trigger t join pg_proc f on f.oid = t.tgfoid join pg_class c on c.oid = t.tgrelid
+    where f.pronamespace = 'embedder'::regnamespace and f.proname ~ e'^pipeline_\\d+_' and t.tgname ~ e'^embedder_\\d+_'
+      and pg_has_role(c.relowner, 'MEMBER');
+end
+$$;
+
+-- The pipelines that have a trigger too few or too many: somebody has dropped one, or a dump was restored under another name.
+create or replace function embedder.mistriggered_pipelines() returns setof int
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return query
+    select coalesce(w.id, t.pipeline_id)
+    from (select p.id, m::oid as relation from embedder.pipeline p, unnest(p.members) m) w
+    full join (select t.pipeline_id, t.relation, count(*) from embedder.present_triggers() t group by 1, 2) t
+      on t.pipeline_id = w.id and t.relation = w.relation
+    -- Each member has one for inserts, deletes, updates and truncations.
+    where t.count is distinct from 4 or w.id is null;
+end
+$$;
+
 -- Gives each member its triggers, and takes them from tables that are not members any more. Only tables whose triggers are not as
 -- they should be are locked. True: there were such tables.
 drop function if exists embedder.place_triggers(embedder.pipeline);
@@ -192,9 +220,9 @@ begin
         format('pipeline_%s_%s', p.id, case when embedder.by_row(p) then 'changed' else 'updated' end)) t
   )
   select array_agg(distinct c.member), array_agg(c.statement) into changed, statements from (
-    select t.tgrelid::regclass as member, format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
-    from pg_trigger t
-    where t.tgname ~ format('^embedder_%s_', p.id) and not exists (select from wanted_triggers w where w.member = t.tgrelid and w.name = t.tgname)
+    select t.relation::regclass as member, format('drop trigger %I on %s', t.name, t.relation::regclass) as statement
+    from embedder.present_triggers() t
+    where t.pipeline_id = p.id and not exists (select from wanted_triggers w where w.member = t.relation and w.name = t.name)
     union all
     select w.member, format('create trigger %I %s execute function embedder.%I()', w.name, w.definition, w.function)
     from wanted_triggers w

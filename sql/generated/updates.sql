@@ -41,7 +41,7 @@ declare
   if_long text := embedder.enqueue_each_statement(p, format('values (%s, false), (%s, false)', old_key, new_key)) || embedder.recount_statement(p);
   blindly text := embedder.enqueue_statement(p, format('select %s, false union select %s, false', old_key, new_key)) || embedder.recount_statement(p);
   marker text := embedder.result_marker(p);
-  changed text := concat_ws(' or ', embedder.columns_changed(embedder.input_columns(p)), case when not p.sidecar then embedder.lost_result(p) end);
+  changed text := concat_ws(' or ', embedder.columns_changed(embedder.input_columns(p)), case when not p.sidecar then embedder.lost_result(p, 'old', 'new') end);
   -- Something else than the worker has given a row a vector or taken it away. The worker counts its own writes.
   counted text := case when p.sidecar then '' else format($f$
     if (old.%1$I is null) operator(pg_catalog.<>) (new.%1$I is null) and pg_catalog.current_setting('embedder.counted', true) is distinct from %2$L then
@@ -88,11 +88,14 @@ begin
 end
 $$;
 
--- SQL for "something else than the worker has taken away the result of this row", such as an application that writes back the whole row.
-create or replace function embedder.lost_result(p embedder.pipeline) returns text
+-- SQL for "something else than the worker has taken away the result of this row, or has put another one in its place", such as an
+-- application that writes back the whole row as it has read it, with the vector of an earlier text.
+create or replace function embedder.lost_result(p embedder.pipeline, was text, becomes text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('old.%1$I is not null and new.%1$I is null and pg_catalog.current_setting(''embedder.counted'', true) is distinct from %2$L',
-    embedder.result_marker(p), p.id)
+  select format('%1$s.%3$I is not null and (%2$s.%3$I is null or %1$s.%3$I operator(%5$s.<>) %2$s.%3$I) and pg_catalog.current_setting(''embedder.counted'', true) is distinct from %4$L',
+    was, becomes, embedder.result_marker(p), p.id,
+    case (select t.result from embedder.tasks() t where t.name = p.task) when 'vector'
+      then (select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector') else 'pg_catalog' end)
 $$;
 
 -- The columns of the source that a result is made of.
@@ -135,10 +138,10 @@ begin
       case when p.filter is null then '' else embedder.enqueue_statement(p, format(
         'select %s %s, false from new_rows n where (%s) is not true and %s',
         distinct_rows, new_key, p.filter, embedder.has_result(p, 'n'))) end
-      -- And a row inside the filter that has lost its vector: not by the worker, which takes none from a row with text.
+      -- And a row inside the filter that has lost its vector.
       || embedder.enqueue_statement(p, format(
-        'select %s %s, false from new_rows n where not (%s)%s and %s ~ ''[^[:space:]]'' and exists (select from old_rows o where %s = %s and %s)',
-        distinct_rows, new_key, embedder.has_result(p, 'n'), filtered, embedder.watched_expression(p, 'n'), old_key, new_key, embedder.has_result(p, 'o')))
+        'select %s %s, false from new_rows n where true%s and exists (select from old_rows o where %s = %s and %s)',
+        distinct_rows, new_key, filtered, old_key, new_key, embedder.lost_result(p, 'o', 'n')))
       || embedder.tally_vectors(p, format(
         '(select count(*) from new_rows n where %s) - (select count(*) from old_rows o where %s)',
         embedder.has_result(p, 'n'), embedder.has_result(p, 'o'))) end,

@@ -16,7 +16,7 @@ create or replace function embedder.fingerprint_of(p embedder.pipeline) returns 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (
-    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text, embedder.has_other_parents(p.source),
+    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text, embedder.has_other_parents(p.source), embedder.books_are_open(p),
       (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
       (select concat_ws(' ', i.indkey, i.indclass) from pg_index i where i.indrelid = p.source and i.indisprimary),
       (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' order by a.attrelid, a.attnum)
@@ -39,6 +39,47 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   select string_agg(coalesce((select format('{%s}', r.key) from jsonb_each_text(renamed) r where piece = format('{%s}', r.value)), piece), '' order by place)
   from regexp_matches(template, e'(\\{\\{|\\}\\}|\\{[^{}]*\\}|[{}]|[^{}]+)', 'g') with ordinality m(pieces, place)
   cross join unnest(m.pieces) piece
+$$;
+
+-- Has a statement that locks the target done with the rights of the source's owner.
+create or replace function embedder.act_briefly(p embedder.pipeline, statement text) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+  select embedder.briefly(array[p.target_table], array[format('select embedder.act_as_owner(%L::embedder.pipeline, %L)', p, statement)])
+$$;
+
+-- Takes off the books what cannot be a key any more, since the key has another type. True: there was something.
+create or replace function embedder.strike_keys(p embedder.pipeline) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  -- As the owner: a cast may run code of the owner's.
+  casts text := format('select to_jsonb(count(*) filter (where row(%s) is null))', embedder.key_values(p.source, 'k.row_key'));
+  key text;
+  struck text[] := '{}';
+  answer jsonb;
+begin
+  begin
+    execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into answer using
+      format('%s from (select j.row_key from %s j union all select d.row_key from %s d where d.attempts > 0 union all select e.row_key from %s e) k',
+        casts, embedder.book(p, 'job'), embedder.book(p, 'dead_letter'), embedder.book(p, 'empty_row'));
+    return false;
+  exception when data_exception then null;
+  end;
+  for key in
+    select j.row_key from embedder.job j where j.pipeline_id = p.id
+    union select d.row_key from embedder.dead_letter d where d.pipeline_id = p.id and d.attempts > 0
+    union select e.row_key from embedder.empty_row e where e.pipeline_id = p.id
+  loop
+    begin
+      execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into answer using format('%s from (values (%L)) k(row_key)', casts, key);
+    exception when data_exception then
+      struck := struck || key;
+    end;
+  end loop;
+  delete from embedder.job j where j.pipeline_id = p.id and j.row_key = any (struck);
+  delete from embedder.dead_letter d where d.pipeline_id = p.id and d.row_key = any (struck);
+  delete from embedder.empty_row e where e.pipeline_id = p.id and e.row_key = any (struck);
+  return true;
+end
 $$;
 
 -- The declaration with the present names of its columns. The key of a sidecar is renamed and retyped with it.
@@ -81,11 +122,15 @@ begin
   -- Rewriting a large one would keep searches from it: embedder.pipeline_problem asks its owner to.
   if p.sidecar and embedder.is_small(p.target_table) then
     for c in
-      select k.column_name, k.type_name from embedder.key_columns(p.source) k
-      where embedder.column_type(p.target_table, k.column_name) <> k.type_name
+      select format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, k.column_name, k.type_name) as retype
+      from embedder.key_columns(p.source) k where embedder.column_type(p.target_table, k.column_name) <> k.type_name
     loop
-      perform embedder.briefly(array[p.target_table], array[format('select embedder.act_as_owner(%L::embedder.pipeline, %L)', p,
-        format('alter table %s alter column %I type %s using %2$I::text::%3$s', p.target_table, c.column_name, c.type_name))]);
+      begin
+        perform embedder.act_briefly(p, c.retype);
+      exception when data_exception or unique_violation then
+        -- Keys that are no keys of the new type, or two that have become one: nobody can tell whose results these are.
+        perform embedder.act_briefly(p, format('truncate %s; %s', p.target_table, c.retype));
+      end;
     end loop;
   end if;
   p.key_columns := array(select coalesce((select r.key from jsonb_each_text(renamed) r where r.value = k), k) from unnest(p.key_columns) k);
@@ -152,9 +197,17 @@ begin
     input = p.input, filter = p.filter, chunking = p.chunking, columns = p.columns, key_columns = p.key_columns, target_column = p.target_column
   where e.id = p.id returning * into p;
   perform embedder.install(p);
+  if embedder.strike_keys(p) then
+    perform embedder.start_backfill(p, stale => true, again => true);
+    update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = p.id;
+  end if;
   -- Last, for their lock; what they have not seen is looked for in the next transaction, when everybody meets them.
   widened := not p.sidecar and embedder.add_hash_column(p);
-  if embedder.place_triggers(p) or widened then return null; end if;
+  if embedder.place_triggers(p) or widened then
+    -- Triggers where they did not belong have counted rows of another table.
+    update embedder.pipeline e set uncounted_since = clock_timestamp() where e.id = p.id;
+    return null;
+  end if;
 
   members := embedder.members_of(p.source);
   if p.trigger_error is not null or not p.members <@ members
@@ -193,7 +246,7 @@ create or replace function embedder.changed_pipelines() returns setof int
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p.id from embedder.pipeline p
   where p.trigger_error is not null or p.id in (select t.pipeline_id from embedder.tally t where t.missed is not null)
-    or p.fingerprint is distinct from embedder.fingerprint_of(p)
+    or p.id in (select embedder.mistriggered_pipelines()) or p.fingerprint is distinct from embedder.fingerprint_of(p)
   order by p.id
 $$;
 

@@ -6,6 +6,19 @@ create or replace function embedder.book(p embedder.pipeline, name text) returns
 language sql immutable set search_path = pg_catalog, pg_temp
 return format('embedder.pipeline_%s_%s', p.id, name);
 
+-- Whether the source's owner has the rights on them. Somebody may have revoked them: on all tables of a schema, or of a role.
+create or replace function embedder.books_are_open(p embedder.pipeline) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return (
+    select coalesce(bool_and(has_table_privilege(s.relowner, c.oid, 'select') and has_table_privilege(s.relowner, c.oid, 'delete')
+      and has_any_column_privilege(s.relowner, c.oid, 'insert')
+      and (c.relname !~ '_(job|empty_row)$' or has_any_column_privilege(s.relowner, c.oid, 'update'))), false)
+    from pg_class s, unnest(array['job', 'dead_letter', 'empty_row', 'tally']) b join pg_class c on c.oid = to_regclass(embedder.book(p, b))
+    where s.oid = p.source);
+end
+$$;
+
 create or replace function embedder.generate_books(p embedder.pipeline) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -26,7 +39,7 @@ begin
   loop
     -- Making it again would wait for every open transaction that has written the source.
     made_from := md5(concat_ws(' ', book.columns, book.rights, owner));
-    continue when made_from is not distinct from obj_description(to_regclass(book.name), 'pg_class') and not exists (
+    continue when made_from is not distinct from obj_description(to_regclass(book.name), 'pg_class') and embedder.books_are_open(p) and not exists (
       select from pg_class c, aclexplode(c.relacl) a where c.oid = to_regclass(book.name) and a.grantee not in (owner, c.relowner));
     execute format('create or replace view %s as select %s from embedder.%I where %I = %s',
       book.name, book.columns, book.of_table, book.id, p.id);

@@ -365,6 +365,87 @@ describe('when the tables change', () => {
     expect(await vectorsOf(sidecar, key)).not.toContain('1 u');
   });
 
+  it('keys of another type that the old ones do not fit: rows that wait, have failed or have no text are found again', async () => {
+    await create();
+    await database.query(
+      `alter table doc alter column id type text using 'a-' || id; insert into doc values ('a-7', '  ')`,
+    );
+    await drain(database);
+    await database.query(`select embedder.pause_pipeline('doc'); update doc set body = 'new' where id = 'a-1'; insert into doc values ('a-10', 'ten');
+      insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, 'a-2', 5, 'x' from embedder.pipeline;
+      alter table doc alter column id type int using substr(id, 3)::int; select embedder.resume_pipeline('doc')`);
+    expect((await drain(database)).failing).toEqual([]);
+    expect(await vectorsOf('doc_embedding')).toEqual(['1 new', '10 ten', '2 b']);
+    expect(await status()).toMatchObject({
+      state: 'live',
+      error: null,
+      failed: '0',
+      pending: '0',
+      source_rows: '5',
+      embedded_rows: '3',
+      coverage: '1.0000',
+    });
+  });
+
+  it('a trigger that somebody has dropped comes back, and what was missed is found', async () => {
+    await create();
+    await drain(database);
+    const { rows } = await database.query<{ id: number }>('select id from embedder.pipeline');
+    await database.query(`drop trigger embedder_${rows[0]!.id}_inserted on doc; drop trigger embedder_${rows[0]!.id}_deleted on doc;
+      insert into doc values (10, 'new'); delete from doc where id = 1`);
+    await drain(database);
+    expect(await vectorsOf('doc_embedding')).toEqual(['10 new', '2 b']);
+    await database.query(`insert into doc values (11, 'eleven')`);
+    await drain(database);
+    expect(await vectorsOf('doc_embedding')).toEqual(['10 new', '11 eleven', '2 b']);
+    expect(await status()).toMatchObject({ source_rows: '4', embedded_rows: '3' });
+  });
+
+  it('a copy that a dump has brought with the triggers loses them, and its rows are not taken for the source’s', async () => {
+    await create();
+    await drain(database);
+    const { rows } = await database.query<{ id: number }>('select id from embedder.pipeline');
+    const copy = `create table copy (like doc including all); ${[
+      ['inserted', 'insert', 'referencing new table as new_rows'],
+      ['deleted', 'delete', 'referencing old table as old_rows'],
+      ['truncated', 'truncate', ''],
+    ]
+      .map(
+        ([verb, event, tables]) =>
+          `create trigger embedder_${rows[0]!.id}_${verb} after ${event} on copy ${tables} for each statement execute function embedder.pipeline_${rows[0]!.id}_${verb}()`,
+      )
+      .join('; ')}`;
+    await database.query(`${copy}; insert into copy values (1, 'x'), (50, 'y'); truncate copy`);
+    expect(await vectorsOf('doc_embedding')).toEqual(['1 a', '2 b']);
+    await database.query(`insert into copy values (1, 'x'), (50, 'y'); delete from copy where id = 1`);
+    await drain(database);
+    expect(await vectorsOf('doc_embedding')).toEqual(['1 a', '2 b']);
+    expect(await status()).toMatchObject({ source_rows: '3', embedded_rows: '2', pending: '0' });
+    expect((await database.query(`select from pg_trigger where tgrelid = 'copy'::regclass`)).rowCount).toBe(
+      0,
+    );
+    await database.query('drop table copy');
+  });
+
+  it('rights on its books that somebody has revoked come back', async () => {
+    await create();
+    await drain(database);
+    const { rows } = await database.query<{ id: number }>('select id from embedder.pipeline');
+    await database.query(
+      `grant create on schema public to ${writer.name}; alter table doc owner to ${writer.name}`,
+    );
+    await drain(database);
+    await database.query(`revoke all on all tables in schema embedder from ${writer.name}`);
+    await expect(database.query(`insert into doc values (10, 'new')`)).rejects.toMatchObject({
+      code: '42501',
+      message: `permission denied for view pipeline_${rows[0]!.id}_tally`,
+    });
+    await drain(database);
+    await database.query(`insert into doc values (10, 'new')`);
+    await drain(database);
+    expect(await vectorsOf('doc_embedding')).toContain('10 new');
+  });
+
   it('a filter on a renamed column goes on, one on a dropped column says so and recovers', async () => {
     await database.query(
       `alter table doc add column lang text default 'en', add column "Odd ""x" int default 1`,
