@@ -39,15 +39,15 @@ begin
   chosen := coalesce(rerank.model, embedder.ranking_model());
   perform embedder.check_query(chosen, rerank.query);
   select jsonb_agg(left(t.text, embedder.query_limit(chosen)) order by t.place) into sent
-  from unnest(texts) with ordinality t(text, place) where t.text ~ '\S';
-  if rerank.query ~ '\S' and sent is not null then
+  from unnest(texts) with ordinality t(text, place) where t.text ~ e'\\S';
+  if rerank.query ~ e'\\S' and sent is not null then
     if pg_is_in_recovery() then
       raise exception 'this is a standby, where no texts are ranked' using errcode = 'read_only_sql_transaction', hint = 'Ask the primary.';
     end if;
     answer := embedder.embed_by_worker(chosen, jsonb_build_object('texts', sent), rerank.query)::real[];
   end if;
   return query
-    select t.place::int, answer[case when t.text ~ '\S' then count(*) filter (where t.text ~ '\S') over (order by t.place) end]
+    select t.place::int, answer[case when t.text ~ e'\\S' then count(*) filter (where t.text ~ e'\\S') over (order by t.place) end]
     from unnest(texts) with ordinality t(text, place)
     order by 2 desc nulls last, 1;
 end
