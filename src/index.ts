@@ -21,6 +21,7 @@ export {
   type PipelineChange,
   type PipelineDefinition,
 } from './pipelines/define.ts';
+export { checkPipelines, type Fault, type PipelineReport, type RowFault } from './pipelines/verify.ts';
 export { type WaitSettings, waitFor } from './pipelines/wait-for.ts';
 export type { Match } from './search/search.ts';
 export type { Entity, LabelResult } from './tasks/results.ts';

@@ -13,6 +13,7 @@ begin
   perform embedder.generate_row_key(p);
   perform embedder.generate_read(p);
   perform embedder.generate_backfill(p);
+  perform embedder.generate_verify(p);
   perform embedder.generate_complete(p, case
     when p.chunking is not null then embedder.write_chunks(p)
     when p.sidecar then embedder.write_to_sidecar(p)

@@ -219,7 +219,7 @@ begin
       select r.oid from pg_roles r
       where r.rolname = 'embedder_worker' and f.proname ~ '_(read|complete)$'
         -- For embedder.status.
-        or r.rolname = any (embedder.our_roles()) and f.proname ~ '_stale$'
+        or r.rolname = any (embedder.our_roles()) and f.proname ~ '_(stale|verify|count)$'
     loop
       execute format('grant execute on function %s to %s', f.name, grantee::regrole);
     end loop;

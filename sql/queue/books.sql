@@ -1,4 +1,4 @@
--- The books of a pipeline as its own functions see them: its jobs, dead letters and counts, through views that show
+-- The books of a pipeline as its own functions see them: its jobs, dead letters, counts and backfills, through views that show
 -- and take the rows of this one pipeline. The views read with the rights of the schema's owner, and only the source's owner,
 -- whose functions use them, has rights on them, on just the columns that those write; the view sets the pipeline of a new row. So a user's
 -- write does not go through row level security: that would cost more with each pipeline, and `set row_security = off` would make it fail.
@@ -35,7 +35,8 @@ begin
     ('empty_row', 'empty_row', 'pipeline_id', 'pipeline_id, row_key, source_hash',
       'select, delete, insert (row_key, source_hash), update (source_hash)'),
     ('tally', 'tally', 'pipeline_id', 'pipeline_id, source_rows, embedded_rows, done, recount, missed',
-      'select, delete, insert (source_rows, embedded_rows, done, recount, missed)')) b(book, of_table, id, columns, rights)
+      'select, delete, insert (source_rows, embedded_rows, done, recount, missed)'),
+    ('unwalked', 'unwalked', 'pipeline_id', 'pipeline_id, after_key, to_key, row_keys, seeks_stale', 'select')) b(book, of_table, id, columns, rights)
   loop
     -- Making it again would wait for every open transaction that has written the source.
     made_from := md5(concat_ws(' ', book.columns, book.rights, owner));

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
 import { backfillCommand } from './backfill.ts';
+import { checkCommand } from './check.ts';
 import { classifyCommand } from './classify.ts';
 import { demoCommand } from './demo.ts';
 import { doctorCommand } from './doctor.ts';
@@ -34,6 +35,7 @@ export function createProgram(): Command {
     .addCommand(embedCommand())
     .addCommand(classifyCommand())
     .addCommand(rerankCommand())
+    .addCommand(checkCommand())
     .addCommand(doctorCommand())
     .helpCommand(false)
     .addHelpText('after', GETTING_STARTED);

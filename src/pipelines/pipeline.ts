@@ -16,6 +16,8 @@ export interface Pipeline {
   readonly priority: number;
   readonly maxAttempts: number;
   readonly paused: boolean;
+  /** Whether it is the one that searches use; else the next generation of that. */
+  readonly live: boolean;
   /** Whether its first filling has ended. */
   readonly filled: boolean;
   /** What the database says is wrong with the pipeline as a whole; null when nothing is. */
@@ -36,6 +38,7 @@ export async function loadPipelines(database: Database): Promise<Pipeline[]> {
       'priority',
       'max_attempts',
       'paused',
+      'live',
       'error',
       // An earlier version let an option be null, which meant that it was not given.
       sql<PipelineOptions>`jsonb_strip_nulls(options)`.as('options'),
