@@ -47,41 +47,6 @@ language sql set search_path = pg_catalog, pg_temp as $$
   select embedder.briefly(array[p.target_table], array[format('select embedder.act_as_owner(%L::embedder.pipeline, %L)', p, statement)])
 $$;
 
--- Takes off the books what cannot be a key any more, since the key has another type. True: there was something.
-create or replace function embedder.strike_keys(p embedder.pipeline) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-declare
-  -- As the owner: a cast may run code of the owner's.
-  casts text := format('select to_jsonb(count(*) filter (where row(%s) is null))', embedder.key_values(p.source, 'k.row_key'));
-  key text;
-  struck text[] := '{}';
-  answer jsonb;
-begin
-  begin
-    execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into answer using
-      format('%s from (select j.row_key from %s j union all select d.row_key from %s d where d.attempts > 0 union all select e.row_key from %s e) k',
-        casts, embedder.book(p, 'job'), embedder.book(p, 'dead_letter'), embedder.book(p, 'empty_row'));
-    return false;
-  exception when data_exception then null;
-  end;
-  for key in
-    select j.row_key from embedder.job j where j.pipeline_id = p.id
-    union select d.row_key from embedder.dead_letter d where d.pipeline_id = p.id and d.attempts > 0
-    union select e.row_key from embedder.empty_row e where e.pipeline_id = p.id
-  loop
-    begin
-      execute format('select embedder.%I($1)', format('pipeline_%s_ask', p.id)) into answer using format('%s from (values (%L)) k(row_key)', casts, key);
-    exception when data_exception then
-      struck := struck || key;
-    end;
-  end loop;
-  delete from embedder.job j where j.pipeline_id = p.id and j.row_key = any (struck);
-  delete from embedder.dead_letter d where d.pipeline_id = p.id and d.row_key = any (struck);
-  delete from embedder.empty_row e where e.pipeline_id = p.id and e.row_key = any (struck);
-  return true;
-end
-$$;
-
 -- The declaration with the present names of its columns. The key of a sidecar is renamed and retyped with it.
 create or replace function embedder.follow_columns(p embedder.pipeline) returns embedder.pipeline
 language plpgsql set search_path = pg_catalog, pg_temp as $$
