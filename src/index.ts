@@ -22,7 +22,7 @@ export {
   type PipelineDefinition,
 } from './pipelines/define.ts';
 export { checkPipelines, type Fault, type PipelineReport, type RowFault } from './pipelines/verify.ts';
-export { type WaitSettings, waitFor } from './pipelines/wait-for.ts';
+export { type RowKey, type WaitSettings, waitFor } from './pipelines/wait-for.ts';
 export type { Match } from './search/search.ts';
 export type { Entity, LabelResult } from './tasks/results.ts';
 export type { LabelTaskOptions } from './tasks/task-options.ts';

@@ -69,7 +69,7 @@ begin
         'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
-        'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
+        'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'fill', 'query_options',
         'grant_search', 'revoke_search', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
@@ -109,6 +109,6 @@ begin
     end loop;
   end if;
   -- These show each role what it may see.
-  grant select on embedder.status, embedder.failed_job, embedder.worker, embedder.applied_file, embedder.applied_object to public;
+  grant select on embedder.status, embedder.waiting_job, embedder.walking_backfill, embedder.standstill, embedder.failed_job, embedder.worker, embedder.applied_file, embedder.applied_object to public;
 end
 $do$;

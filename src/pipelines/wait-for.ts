@@ -23,27 +23,45 @@ interface Progress {
   workers: number;
 }
 
+/** The key of a row, as embedder.enqueue_embed takes it; of several columns as a jsonb object's text. */
+export type RowKey = string | number | bigint;
+
 /**
- * Waits until a pipeline has done what was asked of it: no row waits, no worker holds one, no backfill is under way. Rows
- * that have used up their attempts are not waited for.
+ * Waits until a pipeline has done what was asked of it: no row waits, no worker holds one, no backfill is under way. With a key, until
+ * that row is done, as it was at the call. Rows that have used up their attempts are not waited for.
  * @throws UserError when it does not work, is paused, or is not done in time
  * @example
- * await sql`insert into articles (title, body) values ('Refunds', 'Within 30 days.')`.execute(database);
+ * await sql`insert into articles (id, body) values (7, 'Within 30 days.')`.execute(database);
  * await waitFor(database, 'articles');
+ * await waitFor(database, 'articles', 7);
  */
+export function waitFor(database: Database, pipeline: string, settings?: WaitSettings): Promise<void>;
+export function waitFor(
+  database: Database,
+  pipeline: string,
+  rowKey: RowKey,
+  settings?: WaitSettings,
+): Promise<void>;
 export async function waitFor(
   database: Database,
   pipeline: string,
-  { timeoutMs = 30_000, signal, onWait }: WaitSettings = {},
+  second: RowKey | WaitSettings = {},
+  third: WaitSettings = {},
 ): Promise<void> {
+  const ofRow = typeof second !== 'object';
+  const { timeoutMs = 30_000, signal, onWait } = ofRow ? third : second;
   const end = performance.now() + timeoutMs;
+  const version = ofRow ? await readVersion(database, pipeline, String(second)) : null;
   for (let first = true; ; first = false) {
     const found = await readProgress(database, pipeline);
     if (found.state === 'error')
       throw new UserError(`pipeline "${pipeline}" does not work: ${found.error}`, {
         hint: 'Run: pgembedder doctor',
       });
+    // A row that has no job is done, or a backfill is yet to find it.
     if (isDone(found)) return;
+    if (version !== null && (await readVersion(database, pipeline, String(second))) !== version) return;
+    if (ofRow && version === null && found.backfill === 0) return;
     if (found.state === 'paused')
       throw new UserError(`pipeline "${pipeline}" is paused`, {
         hint: `Run: pgembedder pipeline resume ${pipeline}`,
@@ -52,6 +70,15 @@ export async function waitFor(
     if (first) onWait?.();
     await wait(POLL_MS, undefined, signal ? { signal } : {});
   }
+}
+
+/** The version of a row's job; null where it has none. */
+async function readVersion(database: Database, pipeline: string, rowKey: string): Promise<string | null> {
+  const { rows } = await sql<{ version: string }>`
+    select version::text from embedder.waiting_job where pipeline = ${pipeline} and row_key = ${rowKey}`.execute(
+    database,
+  );
+  return rows[0]?.version ?? null;
 }
 
 function isDone({ state, jobs, backfill }: Progress): boolean {

@@ -1,10 +1,11 @@
 import { setMaxListeners } from 'node:events';
 import type { Logger } from 'pino';
 import { retrying } from '../database/retry.ts';
-import { messageOf } from '../errors.ts';
+import { messageOf, UserError } from '../errors.ts';
 import type { SessionState } from '../inference/backend/session.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
+import { type WaitSettings, waitFor } from '../pipelines/wait-for.ts';
 import type { Job } from '../queue/jobs.ts';
 import { tracedSince } from '../tracing.ts';
 import { Connections } from './connections.ts';
@@ -39,6 +40,11 @@ export interface Worker {
   start(): Promise<void>;
   /** Connects, works until no job is due, and stops. @throws UserError */
   drain(): Promise<DrainResult>;
+  /**
+   * Waits until a pipeline has done what was asked of it, as `waitFor`.
+   * @throws UserError when it does not work, is paused, or is not done in time, or the worker has not started
+   */
+  settled(pipeline: string, settings?: WaitSettings): Promise<void>;
   /** Finishes what is under way, gives the rest back, and ends. Safe to call twice. */
   stop(): Promise<void>;
 }
@@ -132,6 +138,11 @@ class PipelineWorker implements Worker {
     } finally {
       await this.stop();
     }
+  }
+
+  async settled(pipeline: string, settings: WaitSettings = {}): Promise<void> {
+    if (!this.#parts) throw new UserError('the worker has not started', { hint: 'Call start() first' });
+    await waitFor(this.#parts.context.database, pipeline, settings);
   }
 
   stop(): Promise<void> {
