@@ -72,7 +72,7 @@ begin
         'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
         'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'fill', 'query_options',
-        'grant_search', 'revoke_search', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
+        'grant_search', 'revoke_search', 'grant_worker', 'revoke_worker', 'worker_grants', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
         'vector_type', 'vector_kind', 'result_columns', 'result_marker', 'sidecar_columns', 'tasks', 'result_of', 'noun_of', 'one_of', 'known_options', 'fits_option', 'are_strings', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'functions_owner', 'view_problem', 'pipeline_gaps', 'our_roles', 'missing_roles', 'catalog_objects', 'lost_objects', 'made_name', 'sidecar_name')
       or proname like e'check\\_%' and proname not in ('check_query', 'check_ranked', 'check_tables')
       or proname ~ e'^pipeline_\\d+_rows_')
