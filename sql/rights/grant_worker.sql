@@ -53,7 +53,8 @@ create or replace function embedder.revoke_worker(role name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   -- That there is such a role is checked there.
-  if exists (select from embedder.worker_grants(role) g where g.granted and g.statement like 'grant embedder_worker to %') then
+  perform embedder.worker_grants(role);
+  if exists (select from pg_auth_members m where m.roleid = to_regrole('embedder_worker') and m.member = to_regrole(quote_ident(role))) then
     execute format('revoke embedder_worker from %I', role);
   end if;
 end
