@@ -26,8 +26,8 @@ export const DEVICE_CHOICES = 'auto, cpu, cuda, cuda:1 (the second card), webgpu
 /** Where the HTTP server of a worker listens by default. */
 export const DEFAULT_HTTP_ADDRESS = '127.0.0.1:8089';
 
-/** What a token of the HTTP server may be for: running models, reading what there is to see, and steering pipelines. */
-export const SCOPES = ['infer', 'read', 'operate'] as const;
+/** What a token of the HTTP server may be for: running models, searching rows, reading what there is to see, and steering pipelines. */
+export const SCOPES = ['infer', 'search', 'read', 'operate'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** A token of the HTTP server and what it is for. */
@@ -101,7 +101,7 @@ const schema = z.object({
     .transform(readTokens)
     .default([])
     .describe(
-      'Tokens for a part of it, separated by blanks or lines, each as `SCOPES:TOKEN`: `infer:abc read+operate:def`. infer: run models; read: metrics; operate: steer pipelines. A line that begins with # is a comment.',
+      'Tokens for a part of it, separated by blanks or lines, each as `SCOPES:TOKEN`: `infer:abc read+operate:def`. infer: run models; search: search rows; read: metrics and the dashboard; operate: steer pipelines. A line that begins with # is a comment.',
     ),
   PGEMBEDDER_HTTP_OPEN: z
     .stringbool()
@@ -112,6 +112,12 @@ const schema = z.object({
     .optional()
     .describe(
       'Whether a worker runs models for HTTP requests too (`/v1/embeddings` and others). Default: true, but false where PGEMBEDDER_HTTP_OPEN lets other machines in without a token.',
+    ),
+  PGEMBEDDER_HTTP_SEARCH: z
+    .string()
+    .optional()
+    .describe(
+      'Pipelines that a worker searches for HTTP requests: their names, `articles,notes`, or a JSON file that says more of each (`/etc/pgembedder/search.json`): docs/http.md. Default: none.',
     ),
   PGEMBEDDER_HTTP_CORS: z
     .string()

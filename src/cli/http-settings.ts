@@ -1,6 +1,7 @@
 import { type Config, SCOPES, type ScopedToken } from '../config.ts';
 import { modelName } from '../endpoints/endpoint.ts';
 import { httpAddress } from '../http/address.ts';
+import { readOpened } from '../http/search/opened.ts';
 import type { HttpServerOptions } from '../http/server.ts';
 import { isLoopback } from '../loopback.ts';
 import { DEFAULT_MODEL, defaultModel, type ModelChoice } from '../models/choice.ts';
@@ -8,7 +9,7 @@ import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { zeroShotClassification } from '../tasks/zero-shot-classification.ts';
 import type { Environment } from './environment.ts';
 
-type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'origins'>;
+type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'search' | 'origins'>;
 
 /**
  * The settings of the HTTP server; null where there is to be none.
@@ -23,10 +24,16 @@ export function httpSettings(environment: Environment, api?: true): HttpSettings
   // Strangers whom somebody has let see health and metrics are not to use the processors as well, unless they are let do that too.
   const closed = tokens.length > 0 || isLoopback(address.host);
   const wanted = api ?? config.PGEMBEDDER_HTTP_API ?? closed;
+  const models: NonNullable<HttpServerOptions['api']> = {
+    defaultFor: (task) => modelFor(config, task),
+    list: () => modelsOf(environment),
+  };
+  const opened = readOpened(config.PGEMBEDDER_HTTP_SEARCH);
   return {
     address,
     tokens,
-    api: wanted ? { defaultFor: (task) => modelFor(config, task), list: () => modelsOf(environment) } : null,
+    api: wanted ? models : null,
+    search: opened.length > 0 ? { opened, models } : null,
     origins: config.PGEMBEDDER_HTTP_CORS,
   };
 }

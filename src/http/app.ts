@@ -7,7 +7,7 @@ import type { Scope } from '../config.ts';
 import { isLoopback } from '../loopback.ts';
 import { tracedRequest } from '../tracing.ts';
 import type { Tokens } from './access/tokens.ts';
-import { type Api, apiRoutes, type HttpContext, type RequestVariables } from './api/api.ts';
+import type { Api, HttpContext, RequestVariables } from './api/api.ts';
 import { HttpError, openaiError, teiError } from './api/http-error.ts';
 import { ClientGone } from './api/line.ts';
 import type { Metrics } from './metrics/metrics.ts';
@@ -20,7 +20,7 @@ export interface AppParts {
   readonly served: Pick<Served, 'state'>;
   readonly readiness: Readiness;
   readonly metrics: Metrics;
-  /** Null where no models are run for requests. */
+  /** Null where no models are run for requests, and nothing is searched. */
   readonly api: Api | null;
   readonly operate: Operate;
   readonly tokens: Tokens;
@@ -36,13 +36,15 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
   const { served, readiness, metrics, api, operate, tokens, local, origins, logger } = parts;
   const app = new Hono<{ Bindings: HttpBindings; Variables: RequestVariables }>();
 
+  const routes = patternsOf([...(api?.routes ?? []), ...operateRoutes]);
+
   app.use(async (context, next) => {
     const begin = performance.now();
     const requestId = requestIdOf(context.req.header('x-request-id'));
     context.set('requestId', requestId);
     context.header('x-request-id', requestId);
     const { method, path } = context.req;
-    const route = routeOf(path);
+    const route = routeOf(path, routes);
     await tracedRequest(method, route, context.req.header(), async (answered) => {
       await next();
       answered(context.res.status);
@@ -68,10 +70,10 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
     if (!tokens.any && local && !isLoopback(new URL(context.req.url).hostname.replace(/^\[|\]$/g, ''))) {
       throw new HttpError(403, 'Ask for it by localhost, or set PGEMBEDDER_HTTP_TOKEN');
     }
-    if (!tokens.any && !local && scope === 'operate') {
+    if (!tokens.any && !local && (scope === 'operate' || scope === 'search')) {
       throw new HttpError(
         403,
-        'From other machines pipelines are steered with a token only: set PGEMBEDDER_HTTP_TOKEN',
+        'From other machines pipelines are searched and steered with a token only: set PGEMBEDDER_HTTP_TOKEN',
       );
     }
     tokens.check(context.req.header('authorization'), scope);
@@ -84,14 +86,12 @@ export function createApp(parts: AppParts): Hono<{ Bindings: HttpBindings; Varia
   });
 
   operate.addTo(app, guard);
-  api?.addTo(app, (context, open) => {
-    if (!open) guard(context, 'infer');
-  });
+  api?.addTo(app, guard);
 
   // A route like the others: what it throws goes through the handlers above.
   app.all('*', (context) => {
     guard(context, null);
-    const allowed = methodsOf(context.req.path, api !== null);
+    const allowed = methodsOf(context.req.path, routes);
     if (allowed.length === 0) throw new HttpError(404, 'There is nothing at this path');
     context.header('allow', allowed.join(', '));
     throw new HttpError(405, `This path takes ${allowed.join(' and ')}`);
@@ -125,22 +125,30 @@ function requestIdOf(given: string | undefined): string {
     : `req_${randomUUID().replaceAll('-', '')}`;
 }
 
-/** Paths without parameters, and patterns of those with some. */
-const routes = [...apiRoutes, ...operateRoutes].map(({ method, path }) => ({
-  method: method.toUpperCase(),
-  path,
-  // A model's name may hold a slash.
-  pattern: new RegExp(`^${path.replaceAll(/\{\w+\}/g, path.startsWith('/v1/models') ? '.+' : '[^/]+')}$`),
-}));
+/** A route whose path may hold parameters. */
+interface Pattern {
+  readonly method: string;
+  readonly path: string;
+  readonly pattern: RegExp;
+}
+
+function patternsOf(routes: readonly { readonly method: string; readonly path: string }[]): Pattern[] {
+  return routes.map(({ method, path }) => ({
+    method: method.toUpperCase(),
+    path,
+    // The last name may hold a slash, as a model's does.
+    pattern: new RegExp(`^${path.replace(/\{\w+\}$/, '.+').replaceAll(/\{\w+\}/g, '[^/]+')}$`),
+  }));
+}
+
 const others = new Set(['/', '/healthz', '/readyz', '/metrics', '/openapi.json', '/docs']);
 
 /** The route of a request, for metrics: never more than there are. */
-function routeOf(path: string): string {
+function routeOf(path: string, routes: readonly Pattern[]): string {
   return others.has(path) ? path : (routes.find(({ pattern }) => pattern.test(path))?.path ?? 'other');
 }
 
-/** The methods that a path has. @param api whether it may be one of the API */
-function methodsOf(path: string, api: boolean): string[] {
-  const here = api ? routes : routes.slice(apiRoutes.length);
-  return here.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
+/** The methods that a path has. */
+function methodsOf(path: string, routes: readonly Pattern[]): string[] {
+  return routes.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
 }

@@ -4,23 +4,28 @@ import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from 'pino';
 import type { ScopedToken } from '../config.ts';
-import { type Connection, openDatabase } from '../database/database.ts';
+import { type Connection, type Database, openDatabase } from '../database/database.ts';
 import { codeOf, messageOf, UserError } from '../errors.ts';
 import { isLoopback } from '../loopback.ts';
 import { Tokens } from './access/tokens.ts';
 import { type HttpAddress, isDefaultAddress } from './address.ts';
-import { Api } from './api/api.ts';
+import { Api, apiRoutes } from './api/api.ts';
 import { Inference } from './api/inference.ts';
 import { type ModelChoices, RequestedModels } from './api/models.ts';
 import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
 import { Operate } from './operate/operate.ts';
 import { Readiness } from './readiness.ts';
+import type { OpenedPipeline } from './search/opened.ts';
+import { searchRoute } from './search/search-route.ts';
+import { AT_ONCE, Searches } from './search/searches.ts';
 import type { Served } from './served.ts';
 import { limitSockets, serverOptions } from './socket-limits.ts';
 
 /** Connections for health and for metrics: a slow count of the queue must not make the database look away. */
 const CONNECTIONS = 2;
+/** Longer than any search may take: its server has gone without a word then. */
+const SEARCH_ANSWER_MS = 70_000;
 /** Time for answers that are being sent when the server closes. */
 const FLUSH_MS = 2_000;
 
@@ -34,9 +39,17 @@ export interface HttpServerOptions {
   readonly tokens?: readonly ScopedToken[];
   /** Set where models are run for requests. */
   readonly api?: ModelChoices | null;
+  /** Pipelines that requests may search, where there is a database. */
+  readonly search?: SearchSettings | null;
   /** Origins of web pages that may read answers. */
   readonly origins?: readonly string[];
   readonly logger: Logger;
+}
+
+export interface SearchSettings {
+  readonly opened: readonly OpenedPipeline[];
+  /** Those that may rank what was found. */
+  readonly models: ModelChoices;
 }
 
 /** The HTTP server of a worker. */
@@ -59,10 +72,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const { served, connection, address, logger, origins = [] } = options;
   const database = connection === null ? null : openDatabase(connection, CONNECTIONS);
   const readiness = new Readiness(served, database);
-  const inference = options.api && new Inference(new RequestedModels(() => served.embedder, options.api));
-  const api = inference ? new Api(inference) : null;
+  const searching =
+    connection !== null && options.search ? openSearches(options.search, connection, database!) : null;
+  const choices = options.api ?? options.search?.models;
+  const inference = choices && new Inference(new RequestedModels(() => served.embedder, choices));
+  const routes = [...(options.api ? apiRoutes : []), ...(searching ? [searchRoute(searching.searches)] : [])];
+  const api = inference && routes.length > 0 ? new Api(inference, routes) : null;
   const metrics = createMetrics(served, database, inference?.line);
-  const operate = new Operate(served, database);
+  const operate = new Operate(served, database, options.search?.opened);
   const tokens = new Tokens(options.tokens ?? []);
   const local = isLoopback(address.host);
   const app = createApp({ served, readiness, metrics, api, operate, tokens, local, origins, logger });
@@ -76,9 +93,15 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       operate.close();
       await api?.close();
       if (url !== null) await end(server);
+      await searching?.database.destroy();
       await database?.destroy();
     },
   };
+}
+
+function openSearches({ opened }: SearchSettings, connection: Connection, control: Database) {
+  const database = openDatabase(connection, AT_ONCE, { answerMs: SEARCH_ANSWER_MS });
+  return { database, searches: new Searches(opened, database, control) };
 }
 
 async function end(server: Server): Promise<void> {

@@ -106,7 +106,7 @@ export async function findNearest(
 }
 
 /** A bigint beyond 2^53 would lose digits as a number. */
-function keyValue(text: string, type: string): string | number {
+export function keyValue(text: string, type: string): string | number {
   const number = Number(text);
   return ['smallint', 'integer', 'bigint'].includes(type) && Number.isSafeInteger(number) ? number : text;
 }

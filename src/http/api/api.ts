@@ -1,5 +1,6 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { Context, Hono } from 'hono';
+import type { Scope } from '../../config.ts';
 import { Bodies } from './bodies.ts';
 import { docsPage } from './docs-page.ts';
 import { HttpError } from './http-error.ts';
@@ -19,7 +20,7 @@ export interface RequestVariables {
 
 export type HttpContext = Context<{ Bindings: HttpBindings; Variables: RequestVariables }>;
 
-/** Every route of the API. */
+/** The routes that run models. */
 export const apiRoutes: readonly Route[] = [...openaiRoutes, ...labelRoutes, ...rankingRoutes, ...teiRoutes];
 
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -31,32 +32,35 @@ const PAGE_HEADERS = {
 
 /** The API: its routes, and the requests that are under way. */
 export class Api {
+  readonly routes: readonly Route[];
   readonly #inference: Inference;
   readonly #bodies = new Bodies();
   #underWay = 0;
   #closing = false;
   readonly #waitingForEnd: (() => void)[] = [];
 
-  constructor(inference: Inference) {
+  constructor(inference: Inference, routes: readonly Route[] = apiRoutes) {
+    this.routes = routes;
     this.#inference = inference;
   }
 
   /** Adds the routes. @param guard checks what a request has to bring, before its body is read; throws HttpError */
   addTo(
     app: Hono<{ Bindings: HttpBindings; Variables: RequestVariables }>,
-    guard: (context: HttpContext, open: boolean) => void,
+    guard: (context: HttpContext, scope: Scope) => void,
   ): void {
-    const document = openApiDocument(apiRoutes);
+    const document = openApiDocument(this.routes);
     const text = JSON.stringify(document);
     const page = docsPage(document);
     app.get('/openapi.json', (context) => context.body(text, 200, JSON_TYPE));
     app.get('/docs', (context) => context.body(page, 200, PAGE_HEADERS));
-    for (const route of apiRoutes) {
-      // A model's name may hold a slash.
+    for (const route of this.routes) {
+      // A name may hold a slash.
       const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1{.+}');
       app.on(route.method.toUpperCase(), path, (context) => {
         context.set('dialect', route.dialect);
-        guard(context, route.open ?? false);
+        const { scope = 'infer' } = route;
+        if (scope !== null) guard(context, scope);
         return this.#answer(context, route);
       });
     }

@@ -1,6 +1,12 @@
 import { UserError } from '../../errors.ts';
 import { EngineError, type EngineErrorKind } from '../../inference/backend/engine-error.ts';
-import type { LabelModel, LogitsModel, ServedModel, VectorModel } from '../../model-files/description.ts';
+import type {
+  LabelModel,
+  LogitsModel,
+  Pooling,
+  ServedModel,
+  VectorModel,
+} from '../../model-files/description.ts';
 import type { LabelResult } from '../../tasks/results.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
 import type { TokenIds } from '../../tasks/text-tokenizer.ts';
@@ -23,6 +29,7 @@ export interface EmbedRequest {
   readonly inputType: InputType | null;
   readonly dimensions?: number | undefined;
   /** Default: what the model's authors chose. */
+  readonly pooling?: Pooling | undefined;
   readonly normalize?: boolean | undefined;
   /** Whether a text may be cut at the model's limit; else one that is longer is refused. */
   readonly truncate: boolean;
@@ -72,7 +79,7 @@ export class Inference {
 
   /** The vectors of texts, and how many tokens the texts have. @throws HttpError, ClientGone */
   async embed(request: EmbedRequest): Promise<{ vectors: Float32Array[]; tokens: number }> {
-    const { model, inputType, dimensions, normalize } = request;
+    const { model, inputType, dimensions, pooling, normalize } = request;
     if (dimensions !== undefined && dimensions > model.dimensions) {
       throw new HttpError(
         400,
@@ -83,7 +90,7 @@ export class Inference {
     const { embedder } = this.models;
     const prompt = promptOf(model, inputType);
     const texts = request.inputs.map((input) => this.#textOf(model, input));
-    const options = { prompt, dimensions, normalize, priority: 'interactive' } as const;
+    const options = { prompt, dimensions, pooling, normalize, priority: 'interactive' } as const;
     let tokens = 0;
     const vectors = await this.#inLine(
       model,

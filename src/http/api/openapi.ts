@@ -21,7 +21,7 @@ const MEANINGS: Record<RefusalStatus, string> = {
   400: 'The body is not what it should be.',
   401: 'A token is missing or not known.',
   403: 'The token is not for this, or the Host header names another machine.',
-  404: 'There is no such model.',
+  404: 'There is no such model, or no such pipeline.',
   405: 'The path is there, and not for this method.',
   413: 'The body is too long, or too much work.',
   415: 'The body is not announced as JSON.',
@@ -48,7 +48,8 @@ export function openApiDocument(routes: readonly Route[]) {
 }
 
 function operation(route: Route) {
-  const { summary, description, body, example, answer, dialect, open = false } = route;
+  const { summary, description, body, example, answer, dialect, scope } = route;
+  const open = scope === null;
   // 401 and 403 where tokens are set; 400 and 405 are the server's own for any route.
   const statuses = [
     ...new Set<RefusalStatus>([...route.refusals, 400, ...(open ? [] : ([401, 403] as const)), 500]),

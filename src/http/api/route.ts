@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { Scope } from '../../config.ts';
 import type { RefusalStatus } from './http-error.ts';
 import type { Inference } from './inference.ts';
 
@@ -22,8 +23,8 @@ export interface Route {
   readonly summary: string;
   readonly description?: string;
   readonly dialect: Dialect;
-  /** Whether it can be asked without a token. */
-  readonly open?: boolean;
+  /** What a token has to be for; null: it can be asked without one. Default: infer. */
+  readonly scope?: Scope | null;
   readonly body?: z.ZodType;
   readonly example?: unknown;
   readonly answer: z.ZodType;

@@ -6,6 +6,7 @@ import type { Database } from '../../database/database.ts';
 import type { HttpContext, RequestVariables } from '../api/api.ts';
 import { Bodies } from '../api/bodies.ts';
 import { HttpError } from '../api/http-error.ts';
+import type { OpenedPipeline } from '../search/opened.ts';
 import { act, actions } from './actions.ts';
 import { readDetails } from './details.ts';
 import { History } from './history.ts';
@@ -30,15 +31,18 @@ export class Operate {
   readonly #served: ServedState;
   readonly #database: Database | null;
   readonly #history: History | null;
+  readonly #opened: readonly OpenedPipeline[];
   readonly #watchers: Watchers;
   readonly #bodies = new Bodies();
   readonly #pages = readPages();
 
-  constructor(served: ServedState, database: Database | null) {
+  /** @param opened pipelines that may be searched over HTTP */
+  constructor(served: ServedState, database: Database | null, opened: readonly OpenedPipeline[] = []) {
     this.#served = served;
     this.#database = database;
+    this.#opened = opened;
     this.#history = database && new History(database);
-    this.#watchers = new Watchers(() => readShown(served, database, this.#history));
+    this.#watchers = new Watchers(() => readShown(served, database, this.#history, opened));
   }
 
   /** The paths of the dashboard's files. */
@@ -56,7 +60,7 @@ export class Operate {
     }
     app.get('/v1/status', async (context) => {
       guard(context, 'read');
-      return context.json(await readShown(this.#served, this.#database, this.#history));
+      return context.json(await readShown(this.#served, this.#database, this.#history, this.#opened));
     });
     app.get('/v1/events', (context) => {
       guard(context, 'read');

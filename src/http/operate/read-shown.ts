@@ -6,6 +6,7 @@ import { type RegisteredWorker, registeredWorkers } from '../../queue/workers.ts
 import { version } from '../../version.ts';
 import { withinTime } from '../../within-time.ts';
 import type { Worker } from '../../worker/worker.ts';
+import type { OpenedPipeline } from '../search/opened.ts';
 import type { History } from './history.ts';
 import type { Shown, ShownModel, ShownPipeline, ShownWorker } from './shown.ts';
 
@@ -20,6 +21,7 @@ export async function readShown(
   served: ServedState,
   database: Database | null,
   history: History | null,
+  opened: readonly OpenedPipeline[] = [],
 ): Promise<Shown> {
   const server = {
     at: new Date().toISOString(),
@@ -38,7 +40,7 @@ export async function readShown(
     return {
       ...server,
       problem: null,
-      pipelines: pipelines.map((row) => shownPipeline(row, history)),
+      pipelines: pipelines.map((row) => shownPipeline(row, history, opened)),
       workers: workers.map(shownWorker),
     };
   } catch (error) {
@@ -52,7 +54,12 @@ export async function readShown(
   }
 }
 
-function shownPipeline(row: PipelineStatus, history: History | null): ShownPipeline {
+function shownPipeline(
+  row: PipelineStatus,
+  history: History | null,
+  opened: readonly OpenedPipeline[],
+): ShownPipeline {
+  const search = opened.find(({ name }) => name === row.pipeline);
   return {
     name: row.pipeline,
     source: row.source,
@@ -83,6 +90,7 @@ function shownPipeline(row: PipelineStatus, history: History | null): ShownPipel
             state: row.next_state ?? '',
           },
     minutes: history?.of(row.pipeline) ?? [],
+    search: search ? { filters: Object.keys(search.filters), settings: Object.keys(search.settings) } : null,
   };
 }
 

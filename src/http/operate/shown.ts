@@ -42,6 +42,8 @@ export interface ShownPipeline {
   readonly next: ShownGeneration | null;
   /** Rows done in each of the last minutes, the newest last; at most 60, and none from before this server started. */
   readonly minutes: readonly number[];
+  /** Null where it may not be searched over HTTP; else what a search takes beside a text, by names. */
+  readonly search: { readonly filters: readonly string[]; readonly settings: readonly string[] } | null;
 }
 
 /** A generation that is being filled beside the live one. */

@@ -197,7 +197,7 @@ const health: Route = {
   path: '/health',
   summary: 'Whether requests are answered',
   dialect: 'tei',
-  open: true,
+  scope: null,
   answer: z.object({}),
   refusals: [503],
   handle({ inference }) {
