@@ -61,3 +61,19 @@ return ' set plan_cache_mode = force_custom_plan set enable_seqscan = off set ji
 create or replace function embedder.lookup_once_settings() returns text
 language sql immutable
 return ' set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off set enable_hashjoin = off set enable_mergejoin = off';
+
+-- Makes way for a function with more parameters. One that views of somebody's are made with gets another name, by which they
+-- go on.
+create or replace function embedder.retire_function(signature text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+  retired regprocedure := to_regprocedure('embedder.' || signature);
+begin
+  if retired is null then return; end if;
+  begin
+    execute format('drop function %s', retired);
+  exception when dependent_objects_still_exist then
+    execute format('alter function %s rename to %I', retired, (select left(f.proname, 40) || '_' || f.oid from pg_proc f where f.oid = retired));
+  end;
+end
+$$;

@@ -2,6 +2,8 @@
 -- write embedder.pipeline, where a policy (sql/rights/rights.sql) lets only the owner of the source or an admin write;
 -- the triggers of that table do the rest, with the rights of the schema's owner (sql/pipeline/installation.sql).
 
+select embedder.retire_function('create_pipeline(regclass, text, text, text, text, text, text, jsonb, jsonb, text, text, int, int, boolean, boolean, jsonb)');
+
 -- No SET clause here: names in a filter mean what they mean under the caller's search_path.
 -- Callable by: everybody.
 create or replace function embedder.create_pipeline(
@@ -20,7 +22,8 @@ create or replace function embedder.create_pipeline(
   max_attempts int default 5,
   enqueue_existing boolean default true,
   if_not_exists boolean default false,
-  index_options jsonb default '{}'
+  index_options jsonb default '{}',
+  notify boolean default false
 ) returns text
 language plpgsql as $$
 #variable_conflict use_variable
@@ -41,6 +44,7 @@ begin
   p.index_options := index_options;
   p.priority := priority;
   p.max_attempts := max_attempts;
+  p.notify := notify;
   return embedder.declare_pipeline(p, enqueue_existing, if_not_exists, pg_catalog.current_setting('search_path'));
 end
 $$;
@@ -94,10 +98,10 @@ language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   insert into embedder.pipeline
     (name, generation, live, source, key_columns, input, model, task, target_name, target_column, sidecar, dimensions,
-     options, chunking, filter, columns, index, index_options, priority, max_attempts, cutover, drop_old)
+     options, chunking, filter, columns, index, index_options, priority, max_attempts, notify, cutover, drop_old)
   values
     (p.name, p.generation, p.live, p.source, p.key_columns, p.input, p.model, p.task, p.target_name, p.target_column, p.sidecar,
-     p.dimensions, p.options, p.chunking, p.filter, p.columns, p.index, p.index_options, p.priority, p.max_attempts, p.cutover,
+     p.dimensions, p.options, p.chunking, p.filter, p.columns, p.index, p.index_options, p.priority, p.max_attempts, p.notify, p.cutover,
      coalesce(p.drop_old, true))
   returning * into p;
   return p;

@@ -2,6 +2,8 @@
 -- task's options, where they are written) opens the next generation: a second row of embedder.pipeline with a target of
 -- its own, filled beside the live one, while both are kept in step by triggers of their own, until the cutover.
 
+select embedder.retire_function('alter_pipeline(text, text, text, text, text, text, text, jsonb, jsonb, text, text, int, int, jsonb, boolean, boolean)');
+
 -- Callable by: everybody.
 create or replace function embedder.alter_pipeline(
   name text,
@@ -19,7 +21,8 @@ create or replace function embedder.alter_pipeline(
   max_attempts int default null,
   index_options jsonb default null,
   auto_cutover boolean default false,
-  drop_old boolean default true
+  drop_old boolean default true,
+  notify boolean default null
 ) returns text
 language plpgsql as $$
 #variable_conflict use_variable
@@ -37,6 +40,7 @@ begin
   p.index_options := coalesce(index_options, p.index_options);
   p.priority := coalesce(priority, p.priority);
   p.max_attempts := coalesce(max_attempts, p.max_attempts);
+  p.notify := coalesce(notify, p.notify);
   p.cutover := case when auto_cutover then 'auto' end;
   p.drop_old := drop_old;
   return embedder.change_pipeline(before, p, new_name, target_column, target_table, pg_catalog.current_setting('search_path'));
@@ -73,8 +77,8 @@ begin
     end if;
     perform embedder.open_generation(before, p, target_column, target_table);
     return 'next generation';
-  elsif (p.filter, p.index, p.index_options, p.priority, p.max_attempts)
-    is not distinct from (before.filter, before.index, before.index_options, before.priority, before.max_attempts)
+  elsif (p.filter, p.index, p.index_options, p.priority, p.max_attempts, p.notify)
+    is not distinct from (before.filter, before.index, before.index_options, before.priority, before.max_attempts, before.notify)
     and coalesce(new_name, p.name) = p.name
   then
     return 'unchanged';
@@ -83,7 +87,7 @@ begin
   select f.columns into filter_columns from embedder.check_filter(p.source, p.filter, 'pg_catalog, pg_temp') f;
   update embedder.pipeline e set
     name = coalesce(new_name, e.name), filter = p.filter, index = p.index, index_options = p.index_options,
-    priority = p.priority, max_attempts = p.max_attempts, index_error = null
+    priority = p.priority, max_attempts = p.max_attempts, notify = p.notify, index_error = null
   where e.name = before.name;
   -- Each generation has an input of its own.
   update embedder.pipeline e set columns = embedder.used_columns(e, filter_columns) where e.name = coalesce(new_name, before.name);

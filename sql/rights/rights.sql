@@ -37,8 +37,8 @@ begin
   grant select, insert on embedder.command to public;
   -- What the functions for users write; the rest, such as the names of its tables, is written by triggers and workers.
   grant insert (name, generation, live, source, key_columns, input, model, task, target_name, target_column, sidecar, dimensions,
-      options, chunking, filter, columns, index, index_options, priority, max_attempts, cutover, drop_old),
-    update (name, filter, columns, index, index_options, priority, max_attempts, paused, index_error, trigger_error,
+      options, chunking, filter, columns, index, index_options, priority, max_attempts, notify, cutover, drop_old),
+    update (name, filter, columns, index, index_options, priority, max_attempts, notify, paused, index_error, trigger_error,
       cutover, drop_old, drop_target)
     on embedder.pipeline to public;
   -- Roles that may read a table may know how it is searched; operators see all.

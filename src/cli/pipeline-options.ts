@@ -28,7 +28,9 @@ export function addDeclarationOptions(command: Command): Command {
       objectLike('{"m": 16, "ef_construction": 64}'),
     )
     .option('--priority <number>', 'the highest is served first', parseWhole)
-    .option('--max-attempts <number>', 'of a row that fails', parseWhole);
+    .option('--max-attempts <number>', 'of a row that fails', parseWhole)
+    .option('--notify', 'tell of each completed batch by NOTIFY on the channel embedder_done')
+    .option('--no-notify', 'do not');
 }
 
 function parseWhole(text: string): number {

@@ -62,6 +62,7 @@ interface Pipeline {
   walked_at: Timestamp | null;
   index_tries: Generated<number>;
   index_retry_at: Timestamp | null;
+  notify: boolean | null;
 }
 
 interface Status {

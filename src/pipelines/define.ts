@@ -28,6 +28,8 @@ export interface PipelineDefinition {
   indexOptions?: object;
   priority?: number;
   maxAttempts?: number;
+  /** Whether workers tell of each completed batch by NOTIFY on the channel embedder_done. Default: false. */
+  notify?: boolean;
   /** Whether the rows that are there already are queued. Default: true. */
   enqueueExisting?: boolean;
   /** Whether a pipeline of that name is left as it is instead of being an error. */
@@ -61,6 +63,7 @@ const TYPES: Readonly<Record<keyof PipelineDefinition | keyof PipelineChange, st
   indexOptions: 'jsonb',
   priority: 'int',
   maxAttempts: 'int',
+  notify: 'boolean',
   enqueueExisting: 'boolean',
   ifNotExists: 'boolean',
   autoCutover: 'boolean',

@@ -15,6 +15,8 @@ export interface Pipeline {
   readonly chunking: object | null;
   readonly priority: number;
   readonly maxAttempts: number;
+  /** Whether each completed batch is told on the channel embedder_done. */
+  readonly notify: boolean;
   readonly paused: boolean;
   /** Whether it is the one that searches use; else the next generation of that. */
   readonly live: boolean;
@@ -39,6 +41,7 @@ export async function loadPipelines(database: Database): Promise<Pipeline[]> {
       'max_attempts',
       'paused',
       'live',
+      sql<boolean>`coalesce(notify, false)`.as('notify'),
       'error',
       // An earlier version let an option be null, which meant that it was not given.
       sql<PipelineOptions>`jsonb_strip_nulls(options)`.as('options'),

@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 import { taskNamed } from '../tasks/tasks.ts';
@@ -41,6 +41,8 @@ export interface TargetShape {
   readonly id: number;
   readonly task: string;
   readonly chunked: boolean;
+  /** The name by which completed batches are told of on the channel embedder_done; null: they are not. */
+  readonly told: string | null;
 }
 
 /** The input of a row, as the server gives it. */
@@ -113,11 +115,19 @@ export async function completeJobs(
     ...pieces,
     ...outputColumns(target.task, outputs, vectorOid),
   ];
-  const { rows } = await sql<{ row_key: string }>`
-    select row_key from ${pipelineFunction(target.id, 'complete')}(${sql.join(parameters)}) row_key`.execute(
-    database,
-  );
+  const done = sql`select row_key from ${pipelineFunction(target.id, 'complete')}(${sql.join(parameters)}) row_key`;
+  const { rows } = await sql<{
+    row_key: string;
+  }>`${target.told === null ? done : telling(done, target.told)}`.execute(database);
   return new Set(rows.map((row) => row.row_key));
+}
+
+/** In the same statement, so that who hears of it sees the results. */
+function telling(done: RawBuilder<unknown>, pipeline: string): RawBuilder<unknown> {
+  return sql`with done as materialized (${done}), told as materialized (
+      select pg_catalog.pg_notify('embedder_done', pg_catalog.json_build_object('pipeline', ${pipeline}::text, 'rows', pg_catalog.count(*))::text)
+      from done having pg_catalog.count(*) operator(pg_catalog.>) 0)
+    select row_key from done, (select pg_catalog.count(*) from told) told`;
 }
 
 /** The chunks of a result; none where the target is to be emptied. */

@@ -151,8 +151,10 @@ export class Writer {
    */
   async #complete(served: ServedPipeline, results: readonly Result[]): Promise<Result[]> {
     const { database, tables, vectorOid } = this.#context;
-    const { id, task, chunking } = served.pipeline;
-    const target = { id, task, chunked: chunking !== null };
+    const { id, task, chunking, live, notify, name } = served.pipeline;
+    // Of the next generation nobody can see anything yet.
+    const told = live && notify ? name : null;
+    const target = { id, task, chunked: chunking !== null, told };
     // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
     // statement cannot write it twice.
     const own = results.filter(({ job }) => this.#holdings.has(job));

@@ -95,7 +95,7 @@ describe('drop_pipeline', () => {
     await database.query(
       `insert into embedder.dead_letter (pipeline_id, row_key, attempts, error) select id, '2', 5, 'e' from embedder.pipeline`,
     );
-    expect([await functions(), await triggers()]).toEqual([23, 4]);
+    expect([await functions(), await triggers()]).toEqual([25, 4]);
     // Not the one with a vector, nor the dead letter; the one without text is looked at once, to be counted as done.
     expect(await queued(database, 'doc')).toEqual(['3']);
     await database.query(`insert into doc values (8, 'y')`);
@@ -126,7 +126,7 @@ describe('drop_pipeline', () => {
     );
     const [short, long] = [rows[0]!.a, rows[0]!.b];
     await database.query(`select embedder.drop_pipeline('${short}')`);
-    expect([await functions(), await triggers()]).toEqual([253, 44]);
+    expect([await functions(), await triggers()]).toEqual([275, 44]);
     await database.query(`update doc set body = 'n' where id = 1`);
     expect(await queued(database, long)).toEqual(['1']);
   });
