@@ -1,4 +1,5 @@
 import type { Action, Shown, ShownDetails } from '../src/http/operate/shown.ts';
+import type { AskedSearch, SearchAnswer } from './search-box.ts';
 
 /** The token is kept for this tab alone. */
 const KEY = 'pgembedder-token';
@@ -23,12 +24,13 @@ export function readDetails(name: string): Promise<ShownDetails> {
 
 /** @returns one sentence about what was done */
 export async function act(name: string, action: Action, rowKey?: string): Promise<string> {
-  const { done } = await ask<{ done: string }>(`${pathOf(name)}/${action}`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(rowKey === undefined ? {} : { row_key: rowKey }),
-  });
+  const body = rowKey === undefined ? {} : { row_key: rowKey };
+  const { done } = await post<{ done: string }>(`${pathOf(name)}/${action}`, body);
   return done;
+}
+
+export function search(name: string, asked: AskedSearch): Promise<SearchAnswer> {
+  return post<SearchAnswer>(`/v1/search/${encodeURIComponent(name)}`, asked);
 }
 
 /**
@@ -49,6 +51,11 @@ export async function watch(tell: (shown: Shown) => void): Promise<void> {
       if (data) tell(JSON.parse(data) as Shown);
     }
   }
+}
+
+function post<Answer>(path: string, body: unknown): Promise<Answer> {
+  const headers = { 'content-type': 'application/json' };
+  return ask<Answer>(path, { method: 'POST', headers, body: JSON.stringify(body) });
 }
 
 async function ask<Answer>(path: string, options: RequestInit = {}): Promise<Answer> {

@@ -22,6 +22,12 @@ export function duration(seconds: number | null): string {
   return `${Math.round(seconds / 86_400)} d`;
 }
 
+/** 3.2 ms, 41 ms, 1.5 s. */
+export function milliseconds(value: number): string {
+  if (value >= 1_000) return `${(value / 1_000).toFixed(1)} s`;
+  return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} ms`;
+}
+
 export function bytes(value: number): string {
   return value < 2 ** 30 ? `${Math.round(value / 2 ** 20)} MiB` : `${(value / 2 ** 30).toFixed(1)} GiB`;
 }

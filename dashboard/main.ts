@@ -1,10 +1,13 @@
 import { html, nothing, render, type TemplateResult } from 'lit-html';
 import type { Action, Shown, ShownDetails } from '../src/http/operate/shown.ts';
-import { act, keepToken, Refusal, readDetails, watch } from './connection.ts';
+import { act, keepToken, Refusal, readDetails, search, watch } from './connection.ts';
 import { overview } from './overview.ts';
 import { pipelinePage } from './pipeline-page.ts';
+import type { AskedSearch, SearchState } from './search-box.ts';
 
 const RECONNECT_MS = 2_000;
+
+const NOTHING_FOUND: SearchState = { busy: false, answer: null, tookMs: 0, refused: null };
 
 /** All that is drawn follows from this. */
 const state: {
@@ -16,7 +19,11 @@ const state: {
   /** What became of the last action. */
   told: string | null;
   question: { text: string; yes: () => void } | null;
-} = { shown: null, details: null, trouble: null, wantsToken: false, told: null, question: null };
+  found: SearchState;
+} = {
+  ...{ shown: null, details: null, trouble: null, wantsToken: false, told: null, question: null },
+  found: NOTHING_FOUND,
+};
 
 /** The pipeline whose page is shown. */
 function selected(): string | null {
@@ -54,8 +61,9 @@ function content(shown: Shown): TemplateResult {
   const pipeline = shown.pipelines.find((each) => each.name === name);
   if (!pipeline) return html`<p><a href="#/">All pipelines</a></p><p>There is no pipeline ${name}.</p>`;
   const details = state.details?.name === name ? state.details : null;
-  return pipelinePage(shown, pipeline, details, {
+  return pipelinePage(shown, pipeline, details, state.found, {
     act: (action, text, rowKey) => ask(text, () => void perform(name, action, rowKey)),
+    search: (asked) => void find(name, asked),
   });
 }
 
@@ -108,6 +116,19 @@ async function perform(name: string, action: Action, rowKey?: string): Promise<v
   draw();
 }
 
+async function find(name: string, asked: AskedSearch): Promise<void> {
+  state.found = { ...NOTHING_FOUND, busy: true };
+  draw();
+  const begin = performance.now();
+  const found = await search(name, asked).then(
+    (answer) => ({ ...NOTHING_FOUND, answer, tookMs: performance.now() - begin }),
+    (error: Error) => ({ ...NOTHING_FOUND, refused: error.message }),
+  );
+  // Another page may be shown by now.
+  if (selected() === name) state.found = found;
+  draw();
+}
+
 async function loadDetails(): Promise<void> {
   const name = selected();
   if (name === null) return;
@@ -146,7 +167,8 @@ async function follow(): Promise<void> {
 }
 
 addEventListener('hashchange', () => {
-  Object.assign(state, { told: null, details: null });
+  Object.assign(state, { told: null, details: null, found: NOTHING_FOUND });
+  document.querySelector<HTMLFormElement>('form.search')?.reset();
   draw();
   void loadDetails().then(draw);
 });

@@ -1,5 +1,11 @@
 import { html, nothing, type TemplateResult } from 'lit-html';
-import type { Shown, ShownModel, ShownPipeline, ShownWorker } from '../src/http/operate/shown.ts';
+import type {
+  Shown,
+  ShownEndpoint,
+  ShownModel,
+  ShownPipeline,
+  ShownWorker,
+} from '../src/http/operate/shown.ts';
 import { bytes, count, duration, since } from './format.ts';
 import { coverageBar, linkTo, notes, stateOf } from './parts.ts';
 import { sparkline } from './sparkline.ts';
@@ -11,7 +17,8 @@ export function overview(shown: Shown): TemplateResult {
     <section aria-labelledby="models">
       <h2 id="models">Models of this worker</h2>
       ${shown.models.length === 0 ? html`<p class="dim">None was needed so far.</p>` : modelTable(shown.models)}
-    </section>`;
+    </section>
+    ${shown.endpoints.length === 0 ? nothing : endpoints(shown)}`;
 }
 
 function pipelines({ pipelines: all, problem }: Shown): TemplateResult {
@@ -95,4 +102,31 @@ function modelTable(models: readonly ShownModel[]): TemplateResult {
       </tr>`,
     )}</tbody>
   </table></div>`;
+}
+
+function endpoints({ endpoints: all, at }: Shown): TemplateResult {
+  return html`<section aria-labelledby="endpoints">
+    <h2 id="endpoints">Endpoints</h2>
+    <div class="table"><table>
+      <thead><tr><th scope="col">name</th><th scope="col">state</th><th scope="col">last request</th>
+        <th scope="col" class="number">requests</th><th scope="col" class="number">refused</th>
+        <th scope="col" class="number">waits</th><th scope="col" class="number">tokens</th></tr></thead>
+      <tbody>${all.map((endpoint) => endpointRow(endpoint, at))}</tbody>
+    </table></div>
+  </section>`;
+}
+
+function endpointRow(
+  { name, models, state, secondsLeft, last, requests, refused, waits, tokens }: ShownEndpoint,
+  at: string,
+): TemplateResult {
+  return html`<tr>
+    <th scope="row">${name}<div class="dim model">${models.join(', ')}</div></th>
+    <td data-label="state"><span class="state ${state}">${state}</span>${secondsLeft === null ? nothing : html` ${duration(secondsLeft)}`}</td>
+    <td data-label="last request">${last === null ? '–' : html`${last.outcome}, ${since(last.at, at)} ago`}</td>
+    <td data-label="requests" class="number">${count(requests)}</td>
+    <td data-label="refused" class="number ${refused > 0 ? 'bad' : ''}">${count(refused)}</td>
+    <td data-label="waits" class="number">${count(waits)}</td>
+    <td data-label="tokens" class="number">${count(tokens)}</td>
+  </tr>`;
 }

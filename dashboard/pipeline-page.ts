@@ -2,12 +2,14 @@ import { html, nothing, type TemplateResult } from 'lit-html';
 import type { Action, Shown, ShownDetails, ShownPipeline } from '../src/http/operate/shown.ts';
 import { count, duration, since } from './format.ts';
 import { coverageBar, notes, stateOf } from './parts.ts';
+import { type AskedSearch, type SearchState, searchBox } from './search-box.ts';
 import { sparkline } from './sparkline.ts';
 
 /** What the page of a pipeline needs to act. */
 export interface PageActions {
   /** Asks first, then does it. */
   act(action: Action, question: string, rowKey?: string): void;
+  search(asked: AskedSearch): void;
 }
 
 /** The page of one pipeline. @param details null until they are there */
@@ -15,6 +17,7 @@ export function pipelinePage(
   shown: Shown,
   pipeline: ShownPipeline,
   details: ShownDetails | null,
+  found: SearchState,
   actions: PageActions,
 ): TemplateResult {
   return html`
@@ -35,12 +38,24 @@ export function pipelinePage(
       ${figure('time left', duration(pipeline.secondsLeft))}
       ${figure('index', pipeline.index)}
       ${figure('last hour', sparkline(pipeline.minutes))}
+      ${throughput(pipeline.minutes)}
     </dl>
+    ${searchBox(pipeline, found, actions.search)}
     ${details === null ? html`<p class="dim">Reading…</p>` : html`${failures(shown, details, actions)} ${generations(details)}`}`;
 }
 
 function figure(title: string, value: unknown): TemplateResult {
   return html`<div><dt>${title}</dt><dd>${value}</dd></div>`;
+}
+
+/** What the sparkline shows, in numbers. */
+function throughput(minutes: readonly number[]): TemplateResult | typeof nothing {
+  if (minutes.length === 0) return nothing;
+  const sum = minutes.reduce((rows, more) => rows + more, 0);
+  return html`
+    ${figure('rows in the last minute', count(minutes.at(-1)!))}
+    ${figure('most rows a minute', count(Math.max(...minutes)))}
+    ${figure(`rows in ${minutes.length} min`, count(sum))}`;
 }
 
 function buttons({ name, state, failed, next }: ShownPipeline, { act }: PageActions): TemplateResult {

@@ -9,7 +9,10 @@ import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { zeroShotClassification } from '../tasks/zero-shot-classification.ts';
 import type { Environment } from './environment.ts';
 
-type HttpSettings = Pick<HttpServerOptions, 'address' | 'tokens' | 'api' | 'search' | 'origins'>;
+type HttpSettings = Pick<
+  HttpServerOptions,
+  'address' | 'tokens' | 'api' | 'search' | 'endpoints' | 'origins'
+>;
 
 /**
  * The settings of the HTTP server; null where there is to be none.
@@ -34,6 +37,7 @@ export function httpSettings(environment: Environment, api?: true): HttpSettings
     tokens,
     api: wanted ? models : null,
     search: opened.length > 0 ? { opened, models } : null,
+    endpoints: environment.endpoints,
     origins: config.PGEMBEDDER_HTTP_CORS,
   };
 }

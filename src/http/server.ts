@@ -14,6 +14,7 @@ import { Inference } from './api/inference.ts';
 import { type ModelChoices, RequestedModels } from './api/models.ts';
 import { createApp } from './app.ts';
 import { createMetrics } from './metrics/metrics.ts';
+import type { ListedEndpoint } from './operate/endpoint-states.ts';
 import { Operate } from './operate/operate.ts';
 import { Readiness } from './readiness.ts';
 import type { OpenedPipeline } from './search/opened.ts';
@@ -41,6 +42,8 @@ export interface HttpServerOptions {
   readonly api?: ModelChoices | null;
   /** Pipelines that requests may search, where there is a database. */
   readonly search?: SearchSettings | null;
+  /** Servers elsewhere that run models, for the dashboard. */
+  readonly endpoints?: readonly ListedEndpoint[];
   /** Origins of web pages that may read answers. */
   readonly origins?: readonly string[];
   readonly logger: Logger;
@@ -79,7 +82,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const routes = [...(options.api ? apiRoutes : []), ...(searching ? [searchRoute(searching.searches)] : [])];
   const api = inference && routes.length > 0 ? new Api(inference, routes) : null;
   const metrics = createMetrics(served, database, inference?.line);
-  const operate = new Operate(served, database, options.search?.opened);
+  const operate = new Operate(served, database, {
+    opened: options.search?.opened,
+    endpoints: options.endpoints,
+  });
   const tokens = new Tokens(options.tokens ?? []);
   const local = isLoopback(address.host);
   const app = createApp({ served, readiness, metrics, api, operate, tokens, local, origins, logger });

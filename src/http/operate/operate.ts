@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { HttpBindings } from '@hono/node-server';
 import type { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
@@ -9,10 +10,11 @@ import { HttpError } from '../api/http-error.ts';
 import type { OpenedPipeline } from '../search/opened.ts';
 import { act, actions } from './actions.ts';
 import { readDetails } from './details.ts';
+import { EndpointStates, type ListedEndpoint } from './endpoint-states.ts';
 import { History } from './history.ts';
 import { readPages } from './pages.ts';
 import { readShown, type ServedState } from './read-shown.ts';
-import type { Action } from './shown.ts';
+import type { Action, Shown } from './shown.ts';
 import { Watchers } from './watchers.ts';
 
 /** Proxies end connections on which nothing is said for a while. */
@@ -26,23 +28,33 @@ export const operateRoutes: readonly { readonly method: string; readonly path: s
   { method: 'POST', path: '/v1/pipelines/{name}/{action}' },
 ];
 
+/** What is known beside the worker and its database. */
+export interface OperateOptions {
+  /** Pipelines that may be searched over HTTP. */
+  readonly opened?: readonly OpenedPipeline[] | undefined;
+  readonly endpoints?: readonly ListedEndpoint[] | undefined;
+}
+
 /** Shows how everything is, to people (`/`) and programs, and does what they ask for. */
 export class Operate {
-  readonly #served: ServedState;
   readonly #database: Database | null;
   readonly #history: History | null;
-  readonly #opened: readonly OpenedPipeline[];
+  readonly #read: () => Promise<Shown>;
   readonly #watchers: Watchers;
   readonly #bodies = new Bodies();
   readonly #pages = readPages();
 
-  /** @param opened pipelines that may be searched over HTTP */
-  constructor(served: ServedState, database: Database | null, opened: readonly OpenedPipeline[] = []) {
-    this.#served = served;
+  constructor(
+    served: ServedState,
+    database: Database | null,
+    { opened = [], endpoints = [] }: OperateOptions = {},
+  ) {
+    const history = database && new History(database);
+    const states = new EndpointStates(endpoints, served.events);
     this.#database = database;
-    this.#opened = opened;
-    this.#history = database && new History(database);
-    this.#watchers = new Watchers(() => readShown(served, database, this.#history, opened));
+    this.#history = history;
+    this.#read = () => readShown(served, database, history, opened, states);
+    this.#watchers = new Watchers(this.#read);
   }
 
   /** The paths of the dashboard's files. */
@@ -60,7 +72,7 @@ export class Operate {
     }
     app.get('/v1/status', async (context) => {
       guard(context, 'read');
-      return context.json(await readShown(this.#served, this.#database, this.#history, this.#opened));
+      return context.json(await this.#read());
     });
     app.get('/v1/events', (context) => {
       guard(context, 'read');
@@ -94,15 +106,14 @@ export class Operate {
     // A proxy is not to gather what is said.
     context.header('x-accel-buffering', 'no');
     return streamSSE(context, async (stream) => {
-      const ended = new Promise<void>((resolve) => {
-        stream.onAbort(resolve);
-        watchers.ended.addEventListener('abort', () => resolve());
-      });
+      const gone = new AbortController();
+      stream.onAbort(() => gone.abort());
+      const ended = AbortSignal.any([gone.signal, watchers.ended]);
       const remove = watchers.add((shown) => {
         void stream.writeSSE({ event: 'status', data: JSON.stringify(shown) });
       });
       const life = setInterval(() => void stream.write(': alive\n\n'), SIGN_OF_LIFE_MS);
-      await ended;
+      if (!ended.aborted) await once(ended, 'abort');
       clearInterval(life);
       remove();
     });

@@ -7,6 +7,7 @@ import { version } from '../../version.ts';
 import { withinTime } from '../../within-time.ts';
 import type { Worker } from '../../worker/worker.ts';
 import type { OpenedPipeline } from '../search/opened.ts';
+import type { EndpointStates } from './endpoint-states.ts';
 import type { History } from './history.ts';
 import type { Shown, ShownModel, ShownPipeline, ShownWorker } from './shown.ts';
 
@@ -14,14 +15,15 @@ import type { Shown, ShownModel, ShownPipeline, ShownWorker } from './shown.ts';
 const DATABASE_MS = 5_000;
 
 /** What serves, as far as it is shown. */
-export type ServedState = Pick<Worker, 'state' | 'sessions'>;
+export type ServedState = Pick<Worker, 'state' | 'sessions' | 'events'>;
 
 /** How everything is now. A database that is away is told in `problem`. */
 export async function readShown(
   served: ServedState,
   database: Database | null,
   history: History | null,
-  opened: readonly OpenedPipeline[] = [],
+  opened: readonly OpenedPipeline[],
+  endpoints: EndpointStates,
 ): Promise<Shown> {
   const server = {
     at: new Date().toISOString(),
@@ -29,6 +31,7 @@ export async function readShown(
     worker: served.state,
     database: database !== null,
     models: served.sessions.map(shownModel),
+    endpoints: endpoints.read(),
   };
   if (!database) return { ...server, problem: null, pipelines: [], workers: [] };
   try {

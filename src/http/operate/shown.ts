@@ -14,6 +14,7 @@ export interface Shown {
   readonly pipelines: readonly ShownPipeline[];
   readonly workers: readonly ShownWorker[];
   readonly models: readonly ShownModel[];
+  readonly endpoints: readonly ShownEndpoint[];
 }
 
 /** A row of embedder.status, in numbers: durations are seconds. */
@@ -73,6 +74,23 @@ export interface ShownModel {
   readonly memoryBytes: number;
   readonly processes: number;
   readonly pendingBatches: number;
+}
+
+/** A server elsewhere that runs models, as this server has found it since it started. */
+export interface ShownEndpoint {
+  readonly name: string;
+  readonly models: readonly string[];
+  /** waiting: it takes nothing for a while, by its own word or since a limit that was set is used up. */
+  readonly state: 'unused' | 'answering' | 'refusing' | 'waiting';
+  /** Of a wait; else null. */
+  readonly secondsLeft: number | null;
+  readonly requests: number;
+  /** Those that did not give what was asked. */
+  readonly refused: number;
+  readonly tokens: number;
+  readonly waits: number;
+  /** How the last request ended: a status, `timeout`, `broken` or `unreachable`. */
+  readonly last: { readonly outcome: string; readonly at: string } | null;
 }
 
 /** A pipeline, for a page of its own. */

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import type { Shown } from '../../../src/http/operate/shown.ts';
+import { readOpened } from '../../../src/http/search/opened.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { openBrowser } from '../../support/browser.ts';
 import {
@@ -15,6 +17,7 @@ import { serveWorker, type TestHttpServer } from './support.ts';
 const odd = 'Ärger / mit "Namen" & <b>?#%';
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core'), 'utf8');
 
+const models = { defaultFor: () => null, list: () => [] };
 let database: MigratedDatabase;
 let worker: Worker;
 let http: TestHttpServer;
@@ -39,7 +42,13 @@ beforeAll(async () => {
     insert into note select n, 'text ' || n from generate_series(1, 10) n`);
   worker = workerOn(database, { embedder: new FakeEmbedder() });
   await worker.start();
-  http = await serveWorker(worker, database.url);
+  http = await serveWorker(worker, database.url, {
+    search: { opened: [{ ...readOpened('note')[0]!, filters: { id: 'id = $1' }, columns: ['id'] }], models },
+    endpoints: [
+      { name: 'cloud', models: [{ name: 'small' }, { name: 'large' }] },
+      { name: 'spare', models: [{ name: 'small' }] },
+    ],
+  });
 });
 afterAll(async () => {
   await browser?.close();
@@ -149,6 +158,87 @@ it('says what a role may not do, and what the server did not know', async () => 
     fetch(`${http.url}/v1/pipelines/note/pause`),
   ]);
   expect(answers.map(({ status }) => status)).toEqual([404, 404, 400, 422, 422, 415, 404, 405]);
+});
+
+it('searches a pipeline that is open, says how long it took, and what is refused', async () => {
+  await open('/#/pipeline/note');
+  const region = page.getByRole('region', { name: 'Search' });
+  await region.getByLabel('Query').fill('note: text 3');
+  await region.getByRole('button', { name: 'Search' }).click();
+  await region.getByText(/^10 results: embedded in .* ms, searched in .* ms, here after .* ms$/).waitFor();
+  // The vector of the same text.
+  expect(await region.getByRole('row').nth(1).textContent()).toMatch(/^\s*3\s*1\.000/);
+  expect(await problems()).toEqual([]);
+  await region.getByLabel('id').fill('4');
+  await region.getByLabel('words too').check();
+  await page.keyboard.press('Enter');
+  await region.getByText(/^1 result:/).waitFor();
+  await page.setViewportSize({ width: 390, height: 800 });
+  expect(await problems()).toEqual([]);
+  await region.getByLabel('id').fill('four');
+  await page.keyboard.press('Enter');
+  faults.length = 0;
+  await region.getByText('A value does not fit').waitFor();
+  faults.length = 0;
+  await page.getByRole('link', { name: 'All pipelines' }).click();
+  await page.getByRole('link', { name: odd }).click();
+  await page.getByRole('heading', { name: odd }).waitFor();
+  expect(await region.count()).toBe(0);
+});
+
+it('shows the endpoints, as they have answered', async () => {
+  await open('/');
+  await page.getByRole('heading', { name: 'Endpoints' }).waitFor();
+  await cell('spare', 'state').getByText('unused').waitFor();
+  worker.events.emit('endpointRequest', { endpoint: 'cloud', outcome: '200' });
+  worker.events.emit('endpointTokens', { endpoint: 'cloud', model: 'cloud:small', tokens: 1234 });
+  await cell('cloud', 'state').getByText('answering').waitFor();
+  await cell('cloud', 'tokens').getByText('1,234').waitFor();
+  worker.events.emit('endpointRequest', { endpoint: 'cloud', outcome: '429' });
+  worker.events.emit('endpointWait', { endpoint: 'cloud', reason: '429', ms: 3_600_000 });
+  await cell('cloud', 'state')
+    .getByText(/waiting\s+(60 min|1 h)/)
+    .waitFor();
+  await cell('cloud', 'refused').getByText('1', { exact: true }).waitFor();
+  expect(await problems()).toEqual([]);
+});
+
+it('gives the throughput in numbers beside the picture', async () => {
+  const now = (await (await fetch(`${http.url}/v1/status`)).json()) as Shown;
+  const pipelines = now.pipelines.map((each) => ({ ...each, minutes: [10, 3000, 5] }));
+  const shown: Shown = { ...now, pipelines };
+  const told = `event: status\ndata: ${JSON.stringify(shown)}\n\n`;
+  page = await browser.newPage();
+  // The hour of a server that has just started is empty: the page is told of another one, on a stream that stays open.
+  await page.addInitScript(`{ const real = fetch; fetch = (path, options) => path !== '/v1/events' ? real(path, options)
+    : Promise.resolve(new Response(new ReadableStream({ start: (to) => to.enqueue(new TextEncoder().encode(${JSON.stringify(told)})) }))); }`);
+  await page.goto(`${http.url}/#/pipeline/note`);
+  const figure = (title: string) => page.locator('dl.figures div', { hasText: title }).locator('dd');
+  await figure('rows in 3 min').getByText('3,015').waitFor();
+  await figure('most rows a minute').getByText('3,000').waitFor();
+  await figure('rows in the last minute').getByText('5', { exact: true }).waitFor();
+});
+
+it('says that the server is away, and goes on when it is back', async () => {
+  const first = await serveWorker(worker, database.url);
+  const port = Number(new URL(first.url).port);
+  await open('/#/pipeline/note', {}, first.url);
+  await page.getByRole('heading', { name: 'Generation 2, live' }).waitFor();
+  await first.close();
+  await page.getByText(/^The server (has ended the connection|is away); trying again/).waitFor();
+  const second = await serveWorker(worker, database.url, { address: { host: '127.0.0.1', port } });
+  try {
+    await page.getByRole('heading', { name: 'Generation 2, live' }).waitFor();
+    expect(await page.getByText('trying again').count()).toBe(0);
+    await press('Pause');
+    await page.getByText('It is paused').waitFor();
+    await press('Resume');
+    await page.getByText('It goes on').waitFor();
+  } finally {
+    await second.close();
+    // A page says in its console what it could not reach.
+    faults.length = 0;
+  }
 });
 
 it('takes no action from a page of another site, and may not be put into one', async () => {
