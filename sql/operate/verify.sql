@@ -8,7 +8,7 @@ declare
   f regprocedure := to_regprocedure(format('embedder.pipeline_%s_verify()', p.id));
 begin
   if f is null then
-    raise exception 'pipeline "%" cannot be checked: %', p.name, coalesce(embedder.pipeline_problem(p), 'its functions are missing')
+    raise exception 'pipeline "%" cannot be checked: %', p.name, coalesce(p.error, 'its functions are missing')
       using errcode = 'object_not_in_prerequisite_state', hint = 'Run: pgembedder migrate';
   elsif not has_function_privilege(f, 'execute') then
     raise exception 'pipeline "%" is not yours: its table % belongs to %', p.name, p.source, (select relowner::regrole from pg_class where oid = p.source)

@@ -15,6 +15,7 @@ import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { colours, print, printJson } from './output.ts';
 import { readText } from './read-text.ts';
+import { answerLines, requireOneInput, STDIN_FLAG } from './stdin-lines.ts';
 import { formatTable } from './table.ts';
 
 interface ClassifyOptions extends DeviceOptions {
@@ -25,6 +26,7 @@ interface ClassifyOptions extends DeviceOptions {
   multiLabel?: boolean;
   topK?: number;
   aggregationStrategy?: string;
+  stdin?: boolean;
   json?: boolean;
 }
 
@@ -32,7 +34,8 @@ interface ClassifyOptions extends DeviceOptions {
 export function classifyCommand(): Command {
   const command = new Command('classify')
     .description("print a text's labels, or its entities, by a model for such a task; needs no database")
-    .argument('<text>', 'the text; - reads it from stdin')
+    .argument('[text]', 'the text; - reads it from stdin')
+    .option('--stdin', STDIN_FLAG)
     .option(
       '--model <name>',
       `ORG/NAME of a classification model, or with labels one that gives vectors; with :variant for one of its variants (default: PGEMBEDDER_MODEL_<TASK>, with labels else ${DEFAULT_MODEL})`,
@@ -66,7 +69,8 @@ function collect(label: string, before: string[] = []): string[] {
   return [...before, label];
 }
 
-async function run(text: string, options: ClassifyOptions): Promise<void> {
+async function run(text: string | undefined, options: ClassifyOptions): Promise<void> {
+  requireOneInput(text, options.stdin, 'text');
   const environment = readEnvironment();
   const device = await openDevice(environment, options);
   await withEmbedder(environment, device, async (embedder) => {
@@ -74,6 +78,12 @@ async function run(text: string, options: ClassifyOptions): Promise<void> {
       options.model === undefined ? standardModel(environment.config, options) : parseChoice(options.model);
     const model = findModel(embedder, choice, options);
     const taskOptions = taskOptionsOf(model, options);
+    if (text === undefined)
+      return answerLines(async (texts) =>
+        (await embedder.labelTexts(model, texts, taskOptions)).map((result) =>
+          result instanceof EngineError ? result : roundScores(result),
+        ),
+      );
     const [result] = await embedder.labelTexts(model, [await readText(text)], taskOptions);
     if (result instanceof EngineError) throw result;
     const rounded = roundScores(result!);

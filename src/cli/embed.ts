@@ -7,10 +7,12 @@ import { readEnvironment } from './environment.ts';
 import { shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
 import { readText } from './read-text.ts';
+import { answerLines, requireOneInput, STDIN_FLAG } from './stdin-lines.ts';
 
 interface EmbedOptions extends DeviceOptions {
   model?: string;
   query?: boolean;
+  stdin?: boolean;
   json?: boolean;
 }
 
@@ -18,7 +20,8 @@ interface EmbedOptions extends DeviceOptions {
 export function embedCommand(): Command {
   const command = new Command('embed')
     .description("print a text's vector; needs no database")
-    .argument('<text>', 'the text; - reads it from stdin')
+    .argument('[text]', 'the text; - reads it from stdin')
+    .option('--stdin', STDIN_FLAG)
     .option(
       '--model <name>',
       `a catalog name or ORG/NAME, with :variant for one of its variants (default: ${DEFAULT_MODEL}, or PGEMBEDDER_MODEL_FEATURE_EXTRACTION)`,
@@ -30,7 +33,8 @@ export function embedCommand(): Command {
   return addDeviceOption(command);
 }
 
-async function run(text: string, options: EmbedOptions): Promise<void> {
+async function run(text: string | undefined, options: EmbedOptions): Promise<void> {
+  requireOneInput(text, options.stdin, 'text');
   const environment = readEnvironment();
   const { name, variant } =
     options.model === undefined
@@ -40,6 +44,12 @@ async function run(text: string, options: EmbedOptions): Promise<void> {
   await withEmbedder(environment, device, async (embedder) => {
     const model = embedder.find(name, featureExtraction.name, { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
+    if (text === undefined)
+      return answerLines(async (texts) =>
+        (await embedder.embedTexts(model, texts, { prompt })).map((vector) =>
+          vector instanceof EngineError ? vector : { vector: Array.from(vector, shortFloat) },
+        ),
+      );
     const [vector] = await embedder.embedTexts(model, [await readText(text)], { prompt });
     if (vector instanceof EngineError) throw vector;
     const numbers = Array.from(vector!, shortFloat);

@@ -8,11 +8,13 @@ import { readEnvironment } from './environment.ts';
 import { UsageError } from './errors.ts';
 import { oneLine, shortFloat } from './format.ts';
 import { print, printJson } from './output.ts';
+import { answerLines, requireOneInput, STDIN_FLAG } from './stdin-lines.ts';
 import { formatTable } from './table.ts';
 
 interface RerankOptions extends DeviceOptions {
   model?: string;
   rawScores?: boolean;
+  stdin?: boolean;
   json?: boolean;
 }
 
@@ -23,7 +25,8 @@ export function rerankCommand(): Command {
       'print texts in the order of how well they answer a query, by a model that ranks; needs no database',
     )
     .argument('<query>', 'what is asked')
-    .argument('<texts...>', 'the texts')
+    .argument('[texts...]', 'the texts')
+    .option('--stdin', `${STDIN_FLAG}, each with its score`)
     .option(
       '--model <name>',
       `ORG/NAME of a cross-encoder, with :variant for one of its variants (default: ${modelSetting(textRanking.name)})`,
@@ -39,6 +42,7 @@ export function rerankCommand(): Command {
 }
 
 async function run(query: string, texts: string[], options: RerankOptions): Promise<void> {
+  requireOneInput(texts, options.stdin, 'texts');
   const environment = readEnvironment();
   const choice =
     options.model === undefined
@@ -52,7 +56,15 @@ async function run(query: string, texts: string[], options: RerankOptions): Prom
   const device = await openDevice(environment, options);
   await withEmbedder(environment, device, async (embedder) => {
     const model = embedder.find(choice.name, textRanking.name, { variant: choice.variant });
-    const results = await embedder.rankTexts(model, query, texts, { raw_scores: options.rawScores });
+    const rank = (some: readonly string[]) =>
+      embedder.rankTexts(model, query, some, { raw_scores: options.rawScores });
+    if (options.stdin)
+      return answerLines(async (lines) =>
+        (await rank(lines)).map((score) =>
+          score instanceof EngineError ? score : { score: shortFloat(score) },
+        ),
+      );
+    const results = await rank(texts);
     const scored = results.map((score, index) => {
       if (score instanceof EngineError) throw score;
       // Places count from 1, as in SQL.

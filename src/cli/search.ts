@@ -1,8 +1,18 @@
 import { Command, InvalidArgumentError } from 'commander';
 import type { Database } from '../database/database.ts';
 import { requireSchema } from '../database/migrate/applied-files.ts';
+import { EngineError } from '../inference/backend/engine-error.ts';
+import type { TextEmbedder } from '../inference/text-embedder.ts';
+import type { VectorModel } from '../model-files/description.ts';
 import { waitFor } from '../pipelines/wait-for.ts';
-import { embedQuery, findNearest, findSearchable, MAX_MATCHES, type Match } from '../search/search.ts';
+import {
+  embedQuery,
+  findNearest,
+  findSearchable,
+  MAX_MATCHES,
+  type Match,
+  type SearchablePipeline,
+} from '../search/search.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
@@ -10,11 +20,13 @@ import { formatMilliseconds, oneLine, plural } from './format.ts';
 import { colours, errorColours, print, printJson, say, width } from './output.ts';
 import { readText } from './read-text.ts';
 import { StopSignals } from './signals.ts';
+import { answerLines, requireOneInput, STDIN_FLAG } from './stdin-lines.ts';
 import { type Column, formatTable } from './table.ts';
 import { addDatabaseOptions, type DatabaseOptions, withDatabase } from './with-database.ts';
 
 interface SearchOptions extends DatabaseOptions, DeviceOptions {
   k: number;
+  stdin?: boolean;
   json?: boolean;
   /** Seconds. */
   wait?: number | true;
@@ -25,7 +37,8 @@ export function searchCommand(): Command {
   const command = new Command('search')
     .description('find the rows of a pipeline that are nearest to a text')
     .argument('<pipeline>')
-    .argument('<query>', 'the text; - reads it from stdin')
+    .argument('[query]', 'the text; - reads it from stdin')
+    .option('--stdin', STDIN_FLAG)
     .option('-k <count>', `how many, at most ${MAX_MATCHES}`, parseCount, 10)
     .option(
       '--wait [seconds]',
@@ -59,7 +72,8 @@ function parseSeconds(text: string): number {
   return seconds;
 }
 
-async function run(name: string, query: string, options: SearchOptions): Promise<void> {
+async function run(name: string, query: string | undefined, options: SearchOptions): Promise<void> {
+  requireOneInput(query, options.stdin, 'query');
   const environment = readEnvironment();
   await withDatabase(options, environment, async ({ database }) => {
     await requireSchema(database);
@@ -68,6 +82,8 @@ async function run(name: string, query: string, options: SearchOptions): Promise
     const device = await openDevice(environment, options);
     await withEmbedder(environment, device, async (embedder) => {
       const model = embedder.find(pipeline.model, featureExtraction.name);
+      if (query === undefined)
+        return answerLines((texts) => searchEach(texts, database, pipeline, embedder, model, options.k));
       const begin = performance.now();
       const vector = await embedQuery(embedder, model, await readText(query), pipeline.options);
       const embedded = performance.now();
@@ -79,6 +95,33 @@ async function run(name: string, query: string, options: SearchOptions): Promise
       say(errorColours.dim(`${plural(matches.length, 'row')}; ${times}`));
     });
   });
+}
+
+/** One query after the other: each is a statement of its own. */
+async function searchEach(
+  texts: readonly string[],
+  database: Database,
+  pipeline: SearchablePipeline,
+  embedder: TextEmbedder,
+  model: VectorModel,
+  k: number,
+): Promise<(object | EngineError)[]> {
+  const results: (object | EngineError)[] = [];
+  for (const text of texts) {
+    try {
+      const vector = await embedQuery(embedder, model, text, pipeline.options);
+      results.push({ matches: await findNearest(database, pipeline, vector, k) });
+    } catch (error) {
+      // What concerns the model concerns every line.
+      if (!(error instanceof EngineError && error.blamesBatch) && !isNotFinite(error)) throw error;
+      results.push(error as EngineError);
+    }
+  }
+  return results;
+}
+
+function isNotFinite(error: unknown): boolean {
+  return error instanceof EngineError && error.kind === 'not-finite';
 }
 
 async function waitForRows(database: Database, name: string, seconds: number | true): Promise<void> {

@@ -10,7 +10,9 @@ export interface CliOptions {
   env?: Record<string, string>;
   cwd?: string;
   /** What stdin gives; nothing without it. */
-  input?: string;
+  input?: string | Uint8Array;
+  /** Stdin stays open, for `write` and `end`. */
+  keepOpen?: boolean;
 }
 
 export interface CliResult {
@@ -27,7 +29,7 @@ export class Cli {
   #stdout = '';
   #stderr = '';
 
-  constructor(args: readonly string[], { env = {}, cwd, input = '' }: CliOptions = {}) {
+  constructor(args: readonly string[], { env = {}, cwd, input = '', keepOpen = false }: CliOptions = {}) {
     // Nothing of the surroundings that a command reads.
     const { DATABASE_URL: _url, NO_COLOR: _no, FORCE_COLOR: _force, ...inherited } = process.env;
     this.#child = spawn(process.execPath, [MAIN, ...args], {
@@ -44,12 +46,20 @@ export class Cli {
     });
     // A command that does not read stdin may be gone before this is written.
     this.#child.stdin!.on('error', () => {});
-    this.#child.stdin!.end(input);
+    if (!keepOpen) this.#child.stdin!.end(input);
   }
 
   /** What it has written to stderr so far. */
   get stderr(): string {
     return this.#stderr;
+  }
+
+  write(text: string): void {
+    this.#child.stdin!.write(text);
+  }
+
+  end(): void {
+    this.#child.stdin!.end();
   }
 
   kill(signal: NodeJS.Signals): void {

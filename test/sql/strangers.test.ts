@@ -133,6 +133,9 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'row_key text': `'hush1'`,
     'query text': `'"hush text" words'`,
     'index text': `'hnsw'`,
+    'rerank text': `'m'`,
+    'candidates integer': '10',
+    'wanted integer': '10',
     'new_name text': `'other'`,
     'base text': `'doc'`,
     'suffix text': `'_x'`,
@@ -260,8 +263,8 @@ describe('somebody without rights', () => {
       `select proname as f from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.prosecdef and f.prorettype <> 'trigger'::regtype
         and exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) order by 1`,
     );
-    // embed reads the cache, and asks workers.
-    expect(rows.map(({ f }) => f)).toEqual(['embed']);
+    // embed reads the cache, and both ask workers.
+    expect(rows.map(({ f }) => f)).toEqual(['embed', 'rerank']);
   });
 
   it('has no table or view of ours to lock: neither whole nor by its rows', async () => {
