@@ -53,9 +53,9 @@ function throughput(minutes: readonly number[]): TemplateResult | typeof nothing
   if (minutes.length === 0) return nothing;
   const sum = minutes.reduce((rows, more) => rows + more, 0);
   return html`
-    ${figure('rows in the last minute', count(minutes.at(-1)!))}
-    ${figure('most rows a minute', count(Math.max(...minutes)))}
-    ${figure(`rows in ${minutes.length} min`, count(sum))}`;
+    ${figure('last minute', `${count(minutes.at(-1)!)} rows`)}
+    ${figure('best minute', `${count(Math.max(...minutes))} rows`)}
+    ${figure(`last ${minutes.length} min`, `${count(sum)} rows`)}`;
 }
 
 function buttons({ name, state, failed, next }: ShownPipeline, { act }: PageActions): TemplateResult {

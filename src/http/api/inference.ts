@@ -101,7 +101,9 @@ export class Inference {
         return embedder.embedTexts(model, part, options);
       },
       request.signal,
-    );
+    ).catch((error: unknown) => {
+      throw normalize === false ? notFinished(model, error) : error;
+    });
     return { vectors, tokens };
   }
 
@@ -213,6 +215,18 @@ function tooLong({ name, maxTokens }: ServedModel, what: string): HttpError {
   return new HttpError(422, `${what} more tokens than the ${maxTokens} that '${name}' takes`, {
     code: 'context_length_exceeded',
   });
+}
+
+/** Where a model cannot be loaded so: some give vectors that are finished already. */
+function notFinished(model: VectorModel, error: unknown): unknown {
+  if (!(error instanceof HttpError) || error.details.code !== 'engine_load') return error;
+  return new HttpError(
+    422,
+    `The vectors of '${model.name}' cannot be had with normalize false: leave it out`,
+    {
+      ...{ param: 'normalize', code: 'normalize_unsupported', cause: error },
+    },
+  );
 }
 
 /** What is put before each text. */

@@ -10,7 +10,8 @@ import type { OpenedPipeline } from './opened.ts';
 import type { Searches } from './searches.ts';
 
 /** Values of PostgreSQL have no character U+0000. */
-const NO_NUL = /^[^\0]*$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: as \0, which programs that read the OpenAPI document do not take.
+const NO_NUL = /^[^\u0000]*$/;
 const NUL = 'the character U+0000 cannot be in it';
 const word = z.string().max(10_000).regex(NO_NUL, NUL);
 const scalar = z.union([word, z.number(), z.boolean()]);

@@ -214,9 +214,9 @@ it('gives the throughput in numbers beside the picture', async () => {
     : Promise.resolve(new Response(new ReadableStream({ start: (to) => to.enqueue(new TextEncoder().encode(${JSON.stringify(told)})) }))); }`);
   await page.goto(`${http.url}/#/pipeline/note`);
   const figure = (title: string) => page.locator('dl.figures div', { hasText: title }).locator('dd');
-  await figure('rows in 3 min').getByText('3,015').waitFor();
-  await figure('most rows a minute').getByText('3,000').waitFor();
-  await figure('rows in the last minute').getByText('5', { exact: true }).waitFor();
+  await figure('last 3 min').getByText('3,015 rows').waitFor();
+  await figure('best minute').getByText('3,000 rows').waitFor();
+  await figure('last minute').getByText('5 rows', { exact: true }).waitFor();
 });
 
 it('says that the server is away, and goes on when it is back', async () => {

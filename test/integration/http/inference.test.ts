@@ -59,6 +59,15 @@ describe("OpenAI's client", () => {
     expect([embedding.length, Math.hypot(...embedding)]).toEqual([64, expect.closeTo(1, 5)]);
   });
 
+  it('is told that a model whose vectors are finished scales them in any case', async () => {
+    const response = await server.post('/embed', { inputs: 'a cat', normalize: false });
+    expect([response.status, ((await response.json()) as { error: string }).error]).toEqual([
+      422,
+      `The vectors of '${MODEL}' cannot be had with normalize false: leave it out`,
+    ]);
+    expect((await server.post('/embed', { inputs: 'a cat' })).status).toBe(200);
+  });
+
   it('sends token ids of the model', async () => {
     // 'a small cat' to this model.
     const cat = [1037, 2235, 4937];

@@ -62,7 +62,11 @@ const zeroShot = route({
   body: z.object({
     model,
     input: texts,
-    labels: z.array(z.string().min(1).max(limits.labelCharacters)).min(1).max(limits.labels),
+    labels: z
+      .array(z.string().min(1).max(limits.labelCharacters))
+      .min(1)
+      .max(limits.labels)
+      .meta({ uniqueItems: true }),
     hypothesis_template: z
       .string()
       .max(limits.templateCharacters)
