@@ -74,7 +74,10 @@ declare
   advice text := 'Name an ordinary table with a primary key.';
 begin
   select * into c from pg_class where oid = p.source;
-  if c.relpersistence = 't' then
+  if current_setting('server_encoding') = 'SQL_ASCII' then
+    raise exception 'database "%" has the encoding SQL_ASCII, by which PostgreSQL does not know what characters its texts are made of', current_database()
+      using errcode = 'feature_not_supported', hint = 'Make it anew in the encoding of its texts, and restore a dump into that: createdb --encoding UTF8 --template template0.';
+  elsif c.relpersistence = 't' then
     problem := 'is temporary: no worker can see it';
   elsif c.relispartition then
     problem := 'is a partition';

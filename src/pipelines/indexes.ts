@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
+import { inItsLetters } from '../database/letters.ts';
 
 /** An index that a filled pipeline lacks, and what builds it. */
 export interface MissingIndex {
@@ -45,5 +46,7 @@ export async function setIndexError(
   pipelineId: number,
   error: string | null,
 ): Promise<void> {
-  await sql`select embedder.set_index_error(${pipelineId}, ${error})`.execute(database);
+  await inItsLetters((lettered) =>
+    sql`select embedder.set_index_error(${pipelineId}, ${error && lettered(error)})`.execute(database),
+  );
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { PipelineOptions, PipelineTask } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
+import { inItsLetters } from '../database/letters.ts';
 
 /** A declared pipeline, as far as a worker needs it. */
 export interface Pipeline {
@@ -59,7 +60,9 @@ export async function setPipelineError(
   pipelineId: number,
   message: string | null,
 ): Promise<void> {
-  await sql`select embedder.set_pipeline_error(${pipelineId}, ${message})`.execute(database);
+  await inItsLetters((lettered) =>
+    sql`select embedder.set_pipeline_error(${pipelineId}, ${message && lettered(message)})`.execute(database),
+  );
 }
 
 /**

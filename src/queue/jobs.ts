@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/database.ts';
+import { inItsLetters } from '../database/letters.ts';
 
 /** How soon a job is due: changed rows before those of a backfill. */
 export type JobPriority = 'normal' | 'backfill';
@@ -195,10 +196,11 @@ export async function failJobs(
   backoff: Backoff,
 ): Promise<{ dead: number; retried: number }> {
   const jobs = failures.map(({ job }) => job);
-  const errors = failures.map(({ error }) => error);
-  const { rows } = await sql<{ dead: boolean }>`
-    select dead from embedder.fail_jobs(${claimant.workerId}, ${columns(jobs)}, ${errors}::text[],
-      ${seconds(backoff.baseSeconds)}, ${seconds(backoff.limitSeconds)})`.execute(database);
+  const { rows } = await inItsLetters((lettered) =>
+    sql<{ dead: boolean }>`
+      select dead from embedder.fail_jobs(${claimant.workerId}, ${columns(jobs)}, ${failures.map(({ error }) => lettered(error))}::text[],
+        ${seconds(backoff.baseSeconds)}, ${seconds(backoff.limitSeconds)})`.execute(database),
+  );
   const dead = rows.filter((row) => row.dead).length;
   return { dead, retried: rows.length - dead };
 }

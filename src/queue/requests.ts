@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { PipelineOptions } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
+import { inItsLetters } from '../database/letters.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
 
 /** A query text that a session waits for; see sql/search/embed.sql. */
@@ -55,8 +56,10 @@ export async function refuseRequests(
   requests: readonly Request[],
   { message, hint, sqlState }: Refusal,
 ): Promise<void> {
-  await sql`select embedder.refuse_requests(${idsOf(requests)}::bigint[], ${message}, ${hint ?? null}, ${sqlState})`.execute(
-    database,
+  await inItsLetters((lettered) =>
+    sql`select embedder.refuse_requests(${idsOf(requests)}::bigint[], ${lettered(message)}, ${hint ? lettered(hint) : null}, ${sqlState})`.execute(
+      database,
+    ),
   );
 }
 

@@ -9,6 +9,8 @@ export interface DatabaseOptions {
   vector?: boolean;
   /** Server to create it on, as a superuser URL (default: the shared one of this run). */
   serverUrl?: string;
+  /** Its encoding, with the locale C (default: the server's). */
+  encoding?: string;
 }
 
 /** A database of its own for one test file. */
@@ -41,7 +43,10 @@ export interface TestRole {
 export async function createDatabase(options: DatabaseOptions = {}): Promise<TestDatabase> {
   const serverUrl = options.serverUrl ?? inject('serverUrl');
   const name = uniqueName('db');
-  await asSuperuser(serverUrl, `create database ${name} template template0`);
+  await asSuperuser(
+    serverUrl,
+    `create database ${name} template template0 ${options.encoding ? `encoding '${options.encoding}' lc_collate 'C' lc_ctype 'C'` : ''}`,
+  );
   await asSuperuser(serverUrl, `alter database ${name} set timezone = 'UTC'`); // a given server may have its own
   const url = withChanges(serverUrl, (target) => {
     target.pathname = `/${name}`;
