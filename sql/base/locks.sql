@@ -38,8 +38,11 @@ begin
       if clock_timestamp() >= deadline then
         raise exception '% is in use: there was no lock to be had', array_to_string(tables, ', ')
           using errcode = 'lock_not_available',
-            hint = format('Somebody''s transaction is open: select * from pg_stat_activity where pid = any (%L). Do this again when it has ended.',
-              array(select distinct l.pid from pg_locks l where l.relation = any (tables) and l.granted and l.pid <> pg_backend_pid()));
+            hint = format('Somebody''s transaction is open: select * from %s. Do this again when it has ended.', coalesce(
+              (select format('pg_stat_activity where pid = any (%L)', array_agg(distinct l.pid))
+                from pg_locks l where l.relation = any (tables) and l.granted and l.pid <> pg_backend_pid() having count(*) > 0),
+              -- Of a prepared transaction no session is left.
+              'pg_prepared_xacts'));
       end if;
     end;
     perform pg_sleep(0.05 + 0.3 * random());

@@ -16,7 +16,7 @@ create or replace function embedder.fingerprint_of(p embedder.pipeline) returns 
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   return (
-    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text, embedder.has_other_parents(p.source), embedder.books_are_open(p),
+    select md5(concat_ws(' ', embedder.functions_version(), embedder.vector_type(), p.source::text, p.target_table::text, embedder.members_of(p.source)::oid[]::text, embedder.foreign_below(p.source)::text, embedder.has_other_parents(p.source), embedder.books_are_open(p), embedder.is_cascaded_to(p),
       (select string_agg(concat(c.relowner, c.relrowsecurity, embedder.is_hidden(c.oid)), ',' order by c.oid) from pg_class c where c.oid in (p.source, p.target_table)),
       (select concat_ws(' ', i.indkey, i.indclass) from pg_index i where i.indrelid = p.source and i.indisprimary),
       (select string_agg(concat(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ',' order by a.attrelid, a.attnum)

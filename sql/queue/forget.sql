@@ -1,5 +1,13 @@
 -- What takes rows off the queue that are gone, and counts what no trigger has seen.
 
+-- Whether a foreign key takes sidecar rows away with their source rows, before a trigger of ours could count them.
+create or replace function embedder.is_cascaded_to(p embedder.pipeline) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (select from pg_constraint k where k.contype = 'f' and k.conrelid = p.target_table and k.conrelid <> p.source and k.confdeltype = 'c');
+end
+$$;
+
 -- forget takes rows off the books that are gone or have left the filter; its list may name a key more than once. A key that a row
 -- has nevertheless (a deferrable key was double for a moment, or went to another row) is queued instead.
 --
@@ -45,7 +53,7 @@ end$f$, jsonb_build_object(
     delete from %s t using unnest($1) gone(row_key) where %s and gone.row_key <> all (kept) returning t.chunk
   ) select count(*) filter (where gone.chunk = 0) into vectors from gone;%s$f$,
     embedder.target_of(p), embedder.key_matches(p.source, 't', 'gone.row_key'),
-    embedder.check_sight(p.target_table)) else '' end,
+    embedder.check_sight(p.target_table)) || case when embedder.is_cascaded_to(p) then embedder.recount_statement(p) else '' end else '' end,
     'source', p.source,
     'same_row', embedder.key_matches(p.source, 'source', 'gone.row_key'),
     'filter', embedder.and_filter(p),

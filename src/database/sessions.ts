@@ -22,7 +22,6 @@ const SETTINGS = [
   'standard_conforming_strings',
   'transform_null_equals',
   'quote_all_identifiers',
-  'IntervalStyle',
 ];
 
 /** Those of them that have another value than PostgreSQL's own in this session. */

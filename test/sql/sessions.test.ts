@@ -116,6 +116,18 @@ it('quote_all_identifiers on: declares, changes and follows as without', async (
   await holds({ 1: 'c' }, target.column);
 });
 
+it('migrate’s record is the same whatever a session has set', async () => {
+  const session = await database.pool.connect();
+  try {
+    await session.query(
+      'set quote_all_identifiers = on; set intervalstyle = iso_8601; set standard_conforming_strings = off',
+    );
+    expect((await session.query('select embedder.lost_objects()')).rows).toEqual([]);
+  } finally {
+    session.release(true);
+  }
+});
+
 it('a date in a filter is read as its writer’s DateStyle has it, and kept for everybody', async () => {
   await client.query(`set datestyle = 'German, DMY'; create table doc (id int primary key, body text, day date);
     insert into doc values (1, 'a', '03.02.2019'), (2, 'b', '05.01.2019');
