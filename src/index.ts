@@ -5,11 +5,13 @@ export type { Endpoint } from './endpoints/endpoint.ts';
 export { readEndpoints } from './endpoints/read-endpoints.ts';
 export { UserError } from './errors.ts';
 export { EngineError } from './inference/backend/engine-error.ts';
+export type { SparseVector } from './inference/backend/sparse-vector.ts';
 export {
   createEmbedder,
   type EmbedderSettings,
   type EmbedSettings,
   type RankedText,
+  type SparseSettings,
   type TextModels,
 } from './library/embedder.ts';
 export { migrate } from './library/migrate.ts';

@@ -282,7 +282,8 @@ begin
       using errcode = 'invalid_parameter_value', hint = 'Fewer are possible: the vectors are cut, as Matryoshka models allow.';
   elsif coalesce(wanted, m.dimensions) > 16000 then
     raise exception 'pgvector holds vectors of up to 16,000 dimensions, these have %', coalesce(wanted, m.dimensions)
-      using errcode = 'program_limit_exceeded';
+      using errcode = 'program_limit_exceeded',
+        hint = 'Choose another model. Sparse vectors (SPLADE) are as long as a vocabulary, and no pipeline takes them yet.';
   end if;
   return coalesce(wanted, m.dimensions);
 end

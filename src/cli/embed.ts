@@ -1,5 +1,7 @@
 import { Command } from 'commander';
 import { EngineError } from '../inference/backend/engine-error.ts';
+import type { Embedder } from '../inference/embedder.ts';
+import type { VectorModel } from '../model-files/description.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
@@ -19,7 +21,7 @@ interface EmbedOptions extends DeviceOptions {
 /** `pgembedder embed` */
 export function embedCommand(): Command {
   const command = new Command('embed')
-    .description("print a text's vector; needs no database")
+    .description("print a text's vector, as pgvector takes it; needs no database")
     .argument('[text]', 'the text; - reads it from stdin')
     .option('--stdin', STDIN_FLAG)
     .option(
@@ -27,7 +29,10 @@ export function embedCommand(): Command {
       `a catalog name or ORG/NAME, with :variant for one of its variants (default: ${DEFAULT_MODEL}, or PGEMBEDDER_MODEL_FEATURE_EXTRACTION)`,
     )
     .option('--query', "embed it as a query: with the model's prompt for queries, where it has one")
-    .option('--json', 'print model, dimensions and vector as JSON')
+    .option(
+      '--json',
+      'print model, dimensions and vector as JSON; of a sparse vector indices, from 0, and values',
+    )
     .addHelpText('after', `\nExample:\n  $ pgembedder embed "a small cat" | psql -c "..."`)
     .action(run);
   return addDeviceOption(command);
@@ -44,16 +49,49 @@ async function run(text: string | undefined, options: EmbedOptions): Promise<voi
   await withEmbedder(environment, device, async (embedder) => {
     const model = embedder.find(name, featureExtraction.name, { variant });
     const prompt = options.query ? model.prompts.query : model.prompts.passage;
-    if (text === undefined)
+    const shownOf = model.sparse ? sparseVectors : denseVectors;
+    if (text === undefined) {
       return answerLines(async (texts) =>
-        (await embedder.embedTexts(model, texts, { prompt })).map((vector) =>
-          vector instanceof EngineError ? vector : { vector: Array.from(vector, shortFloat) },
+        (await shownOf(embedder, model, texts, prompt)).map((vector) =>
+          vector instanceof EngineError ? vector : vector.fields,
         ),
       );
-    const [vector] = await embedder.embedTexts(model, [await readText(text)], { prompt });
+    }
+    const [vector] = await shownOf(embedder, model, [await readText(text)], prompt);
     if (vector instanceof EngineError) throw vector;
-    const numbers = Array.from(vector!, shortFloat);
-    if (options.json) printJson({ model: model.name, dimensions: numbers.length, vector: numbers });
-    else print(`[${numbers.join(',')}]`);
+    if (options.json) printJson({ model: model.name, dimensions: vector!.dimensions, ...vector!.fields });
+    else print(vector!.text);
   });
 }
+
+/** A vector as it is printed: pgvector's own text, or fields of a JSON object. */
+interface ShownVector {
+  readonly dimensions: number;
+  readonly text: string;
+  readonly fields: object;
+}
+
+type ShownVectors = (
+  embedder: Embedder,
+  model: VectorModel,
+  texts: readonly string[],
+  prompt: string,
+) => Promise<(ShownVector | EngineError)[]>;
+
+const denseVectors: ShownVectors = async (embedder, model, texts, prompt) =>
+  (await embedder.embedTexts(model, texts, { prompt })).map((vector) => {
+    if (vector instanceof EngineError) return vector;
+    const numbers = Array.from(vector, shortFloat);
+    return { dimensions: numbers.length, text: `[${numbers.join(',')}]`, fields: { vector: numbers } };
+  });
+
+const sparseVectors: ShownVectors = async (embedder, model, texts, prompt) =>
+  (await embedder.embedSparse(model, texts, { prompt })).map((vector) => {
+    if (vector instanceof EngineError) return vector;
+    const { dimensions, values } = vector;
+    const indices = Array.from(vector.indices);
+    const numbers = Array.from(values, shortFloat);
+    // pgvector counts places from 1.
+    const pairs = indices.map((index, place) => `${index + 1}:${numbers[place]}`);
+    return { dimensions, text: `{${pairs.join(',')}}/${dimensions}`, fields: { indices, values: numbers } };
+  });

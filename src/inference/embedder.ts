@@ -1,13 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
 import { checkTexts, limits } from '../limits.ts';
-import type {
-  FindOptions,
-  LabelModel,
-  LogitsModel,
-  RunnableModel,
-  ServedModel,
-  VectorModel,
+import {
+  type FindOptions,
+  givesVectors,
+  type LabelModel,
+  type LogitsModel,
+  type RunnableModel,
+  type ServedModel,
+  type VectorModel,
 } from '../model-files/description.ts';
 import type { LabelResult } from '../tasks/results.ts';
 import type { PreparedTask } from '../tasks/task.ts';
@@ -19,16 +20,19 @@ import type { Backend, PipelineUse } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import { batchKey, type SessionOptions, type SessionState } from './backend/session.ts';
+import type { SparseVector } from './backend/sparse-vector.ts';
 import { SequenceRunner } from './batches/sequence-runner.ts';
 import { OpenText } from './labels/open-text.ts';
 import { inParts, textsAtOnce } from './labels/parts.ts';
 import { Similarity } from './labels/similarity.ts';
 import { vectorCutter } from './results/cut-vector.ts';
+import { sparseVector } from './results/sparse-vector.ts';
 import type {
   DoneText,
   EmbedOptions,
   LabelOptions,
   RankOptions,
+  SparseOptions,
   TextEmbedder,
   TokenizedReport,
 } from './text-embedder.ts';
@@ -94,6 +98,7 @@ export class Embedder implements TextEmbedder {
 
   admit(model: ServedModel, use: PipelineUse): void {
     const runnable = runnableOf(model);
+    if (givesVectors(runnable)) requireDense(runnable);
     this.#backendOf(runnable).admit(runnable, use);
   }
 
@@ -114,13 +119,9 @@ export class Embedder implements TextEmbedder {
     texts: readonly string[],
     options: EmbedOptions = {},
   ): Promise<SequenceResult[]> {
-    if (options.priority === 'interactive') checkTexts(texts);
-    const tokenizer = this.tokenizer(model);
-    const { prompt = '', dimensions } = options;
-    const items = await this.#tokenize(model, texts, (text, place) => ({
-      place,
-      sequence: tokenizer.encode(prompt + text),
-    }));
+    requireDense(model);
+    const { dimensions } = options;
+    const items = await this.#sequencesOf(model, texts, options);
     const backend = this.#backendOf(model);
     const session = backend.open(model, options);
     const cut = vectorCutter(
@@ -132,6 +133,27 @@ export class Embedder implements TextEmbedder {
       const done = batch.map(({ item, result }) => ({ place: item.place, result: cut(result) }));
       for (const { place, result } of done) results[place] = result;
       options.onBatch?.(done);
+    });
+    return results;
+  }
+
+  async embedSparse(
+    model: VectorModel,
+    texts: readonly string[],
+    options: SparseOptions = {},
+  ): Promise<(SparseVector | EngineError)[]> {
+    if (!model.sparse)
+      throw new UserError(`Vectors of model '${model.name}' are dense, and sparse ones are asked for`, {
+        hint: 'Choose a SPLADE model',
+      });
+    const { topK, ...run } = options;
+    const items = await this.#sequencesOf(model, texts, run);
+    const backend = this.#backendOf(model);
+    const results = new Array<SparseVector | EngineError>(texts.length);
+    await this.#backends.get(backend)!.run(backend.open(model), items, run, (batch) => {
+      for (const { item, result } of batch)
+        results[item.place] =
+          result instanceof EngineError ? result : sparseVector(result, model.dimensions, topK);
     });
     return results;
   }
@@ -166,6 +188,16 @@ export class Embedder implements TextEmbedder {
   /** Ends what runs models, for good. */
   async stop(graceMs?: number): Promise<void> {
     await Promise.all(this.backends.map((backend) => backend.stop(graceMs)));
+  }
+
+  /** A sequence for each text. @throws UserError for texts of an interactive call beyond the limits */
+  async #sequencesOf(model: VectorModel, texts: readonly string[], { prompt = '', priority }: SparseOptions) {
+    if (priority === 'interactive') checkTexts(texts);
+    const tokenizer = this.#textTokenizer(model);
+    return this.#tokenize(model, texts, (text, place) => ({
+      place,
+      sequence: tokenizer.encode(prompt + text),
+    }));
   }
 
   async #runTask<Result>(
@@ -249,6 +281,14 @@ interface TaskRun<Result> extends RunOptions {
   /** How many texts are made ready for the model at a time. */
   readonly atOnce: number;
   onBatch?: ((done: readonly DoneText<Result>[]) => void) | undefined;
+}
+
+/** @throws UserError for a model whose vectors are sparse */
+function requireDense({ name, sparse }: VectorModel): void {
+  if (!sparse) return;
+  throw new UserError(`Vectors of model '${name}' are sparse, and dense ones are asked for`, {
+    hint: 'Pipelines and searches take dense vectors. For sparse ones: pgembedder embed, embedSparse of the library, /embed_sparse over HTTP',
+  });
 }
 
 /** The model that runs for this one. */

@@ -13,6 +13,7 @@ import type { PipelineUse } from './backend/backend.ts';
 import type { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import type { SessionOptions } from './backend/session.ts';
+import type { SparseVector } from './backend/sparse-vector.ts';
 
 /** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
 export interface TokenizedReport {
@@ -34,6 +35,13 @@ export interface EmbedOptions extends SessionOptions, RunOptions {
   readonly dimensions?: number | undefined;
   /** Called as each batch is done, with its texts. */
   onBatch?(done: readonly DoneText<Float32Array>[]): void;
+}
+
+export interface SparseOptions extends RunOptions {
+  /** Put before each text; for a model's own see `VectorModel.prompts`. */
+  readonly prompt?: string | undefined;
+  /** Numbers kept of each vector, the largest ones. Default: all. */
+  readonly topK?: number | undefined;
 }
 
 /** The options of the model's task (`TaskOptions`), and how to run it. */
@@ -66,10 +74,16 @@ export interface TextEmbedder {
    * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
    * Any string is taken; '' gives the vector of the special tokens, which says nothing. When it rejects, what `onBatch` was
    * given until then stays good.
-   * @throws UserError for texts of an interactive call beyond the limits (`checkTexts`); EngineError when the backend can
-   *   do nothing for any of them (`load`, `start`, `stopped`, `busy`, `later`)
+   * @throws UserError for texts of an interactive call beyond the limits (`checkTexts`), and for a model whose vectors are
+   *   sparse; EngineError when the backend can do nothing for any of them (`load`, `start`, `stopped`, `busy`, `later`)
    */
   embedTexts(model: VectorModel, texts: readonly string[], options?: EmbedOptions): Promise<SequenceResult[]>;
+  /** The same for a model whose vectors are sparse. @throws as `embedTexts`; UserError where they are not */
+  embedSparse(
+    model: VectorModel,
+    texts: readonly string[],
+    options?: SparseOptions,
+  ): Promise<(SparseVector | EngineError)[]>;
   /**
    * Labels for each text, in the texts' order, or the EngineError that this text alone caused. The options are those
    * of the model's task (`checkTaskOptions`).

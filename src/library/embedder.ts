@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
 import type { Endpoint } from '../endpoints/endpoint.ts';
+import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
+import type { SparseVector } from '../inference/backend/sparse-vector.ts';
 import { chooseDevice } from '../inference/devices/resolve-device.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import { type EngineSettings, openEmbedder } from '../inference/open-embedder.ts';
@@ -40,6 +42,12 @@ export interface EmbedSettings {
   readonly normalize?: boolean;
 }
 
+/** How texts become sparse vectors. */
+export interface SparseSettings extends Pick<EmbedSettings, 'inputType' | 'prompt'> {
+  /** Numbers kept of each vector, the largest ones. Default: all. */
+  readonly topK?: number;
+}
+
 /** A text that was compared with a query. */
 export interface RankedText {
   /** Its place among the texts that were given, from 0. */
@@ -55,6 +63,11 @@ export interface TextModels {
    * @throws UserError when the model is not here or not for this, EngineError when a text cannot be embedded
    */
   embed(model: string, texts: readonly string[], settings?: EmbedSettings): Promise<Float32Array[]>;
+  /**
+   * The same by a model whose vectors are sparse (SPLADE): for each text the tokens of the vocabulary that stand for it, with their weights.
+   * @throws UserError when the model is not here or its vectors are dense, EngineError when a text cannot be embedded
+   */
+  embedSparse(model: string, texts: readonly string[], settings?: SparseSettings): Promise<SparseVector[]>;
   /**
    * Labels or entities for each text, in their order. A model that gives vectors takes zero-shot's options.
    * @throws UserError when model or options do not fit, EngineError when a text cannot be classified
@@ -116,6 +129,24 @@ class EmbedderModels implements TextModels {
     return withoutErrors(
       await this.#embedder.embedTexts(model, texts, {
         ...settings,
+        prompt: prompt ?? model.prompts[inputType],
+        priority: inputType === 'query' ? 'interactive' : 'normal',
+      }),
+    );
+  }
+
+  async embedSparse(
+    name: string,
+    texts: readonly string[],
+    { inputType = 'passage', prompt, topK }: SparseSettings = {},
+  ): Promise<SparseVector[]> {
+    if (topK !== undefined && !(Number.isSafeInteger(topK) && topK > 0))
+      throw new UserError(`topK is ${topK}, and must be a whole number from 1 on`);
+    const choice = parseChoice(name);
+    const model = this.#embedder.find(choice.name, featureExtraction.name, choice);
+    return withoutErrors(
+      await this.#embedder.embedSparse(model, texts, {
+        topK,
         prompt: prompt ?? model.prompts[inputType],
         priority: inputType === 'query' ? 'interactive' : 'normal',
       }),

@@ -40,11 +40,27 @@ export interface ModelFiles {
   readonly padTokenId: number;
 }
 
+/** Numbers of a sparse vector in the place of a logit: ln(1 + relu(x)), or ln(1 + ln(1 + relu(x))). sentence-transformers' names. */
+export const SPARSE_ACTIVATIONS = ['relu', 'log1p_relu'] as const;
+/** How those of a text's tokens become one: the largest, or their sum. */
+export const SPARSE_POOLINGS = ['max', 'sum'] as const;
+
+/**
+ * How a masked language model gives a sparse vector: a number for each token of its vocabulary, most of them 0. SPLADE
+ * (Formal et al. 2021), as sentence-transformers' SpladePooling computes it.
+ */
+export interface SparsePooling {
+  readonly activation: (typeof SPARSE_ACTIVATIONS)[number];
+  readonly pooling: (typeof SPARSE_POOLINGS)[number];
+}
+
 /** A model that gives a vector for a text. */
 export interface VectorModel extends ModelTraits {
-  /** Numbers in a vector. */
+  /** Numbers in a vector; of a sparse one, those that are 0 included. */
   readonly dimensions: number;
   readonly prompts: Prompts;
+  /** Only where its vectors are sparse. */
+  readonly sparse?: SparsePooling | undefined;
 }
 
 /** A model that gives logits: numbers without bounds, one for each label, that become scores. */

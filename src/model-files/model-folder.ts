@@ -7,6 +7,7 @@ import { readJsonFile } from './json-file.ts';
 const configSchema = z.looseObject({
   architectures: z.array(z.string()).optional(),
   hidden_size: z.int().positive().optional(),
+  vocab_size: z.int().positive().optional(),
   max_position_embeddings: z.int().positive().optional(),
   pad_token_id: z.int().nonnegative().nullish(),
   id2label: z.record(z.string(), z.string()).optional(),

@@ -13,12 +13,17 @@ const configSchema = z.looseObject({
 
 /** The modules of a model that pgembedder has. Dropout does nothing outside of training. */
 const KNOWN_MODULES = ['Transformer', 'Pooling', 'Dense', 'LayerNorm', 'Normalize', 'Dropout'];
+/** Those of a model whose vectors are sparse: just these two. The newest versions call the first one Transformer. */
+const SPARSE_MODULES = [
+  ['MLMTransformer', 'SpladePooling'],
+  ['Transformer', 'SpladePooling'],
+];
 
 /** The names that the prompt for passages may have, in the order of sentence-transformers' encode_document. */
 const PASSAGE_PROMPTS = ['document', 'passage', 'corpus'];
 
 /** A module of a model: its class, and its folder within the model's. */
-interface Module {
+export interface Module {
   readonly name: string;
   readonly path: string;
 }
@@ -36,11 +41,23 @@ export function readModules(path: string, shown = path): Module[] | null {
     name: type.slice(type.lastIndexOf('.') + 1),
     path: folder,
   }));
-  const unknown = modules.find(({ name }) => !KNOWN_MODULES.includes(name));
+  const names = modules.map(({ name }) => name);
+  if (SPARSE_MODULES.some((known) => String(known) === String(names))) return modules;
+  const unknown = names.find(
+    (name) => !KNOWN_MODULES.includes(name) && !SPARSE_MODULES.flat().includes(name),
+  );
   if (unknown !== undefined) {
-    throw new UserError(`${shown} asks for the module ${unknown.name}, which pgembedder does not have`, {
-      hint: `Choose a model of the modules ${KNOWN_MODULES.slice(0, -1).join(', ')}`,
+    throw new UserError(`${shown} asks for the module ${unknown}, which pgembedder does not have`, {
+      hint: `Choose a model of the modules ${KNOWN_MODULES.slice(0, -1).join(', ')}, or of ${SPARSE_MODULES[0]!.join(' and ')}`,
     });
+  }
+  if (SPARSE_MODULES.flat().some((name) => name !== 'Transformer' && names.includes(name))) {
+    throw new UserError(
+      `${shown} has the modules ${names.join(', ')}, which pgembedder cannot put together`,
+      {
+        hint: `A model with sparse vectors has ${SPARSE_MODULES[0]!.join(' and ')}, and nothing else`,
+      },
+    );
   }
   return modules;
 }

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../errors.ts';
 import { limits } from '../limits.ts';
-import { POOLINGS } from '../model-files/description.ts';
-import { readPooling } from '../model-files/model-folder.ts';
+import { POOLINGS, type SparsePooling } from '../model-files/description.ts';
+import { type ModelConfig, readPooling } from '../model-files/model-folder.ts';
 import { readAfterPooling, readPrompts } from '../model-files/sentence-transformers.ts';
+import { readSparsePooling } from '../model-files/splade.ts';
 import { storableText } from './option-values.ts';
 import { defineTask } from './task.ts';
 
@@ -35,6 +36,8 @@ export const featureExtraction = defineTask({
   },
   claims: null,
   describe({ directory, config, stated }) {
+    const sparse = stated ? null : readSparsePooling(directory, config);
+    if (sparse) return sparseModel(directory, config, sparse);
     const own = stated ? null : readPooling(directory);
     const after = stated ? null : readAfterPooling(directory);
     const dimensions = stated?.dimensions ?? after?.dimensions ?? own?.dimensions ?? config.hidden_size;
@@ -55,3 +58,14 @@ export const featureExtraction = defineTask({
   lacking: {},
   prepare: null,
 });
+
+/** A model with a number for each token of its vocabulary. Nothing is put behind its own pooling. */
+function sparseModel(directory: string, { vocab_size: dimensions }: ModelConfig, sparse: SparsePooling) {
+  if (!dimensions) {
+    throw new UserError(`${join(directory, 'config.json')} does not say how long the vectors are`, {
+      hint: 'Add vocab_size to it',
+    });
+  }
+  const prompts = readPrompts(directory);
+  return { dimensions, pooling: 'max' as const, steps: [], normalize: false, prompts, sparse };
+}

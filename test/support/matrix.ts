@@ -21,7 +21,7 @@ export interface MatrixCase {
   readonly name: string;
   readonly model: string;
   readonly variant?: 'fp16' | 'q8';
-  readonly task: 'embed' | 'classify' | 'zero-shot' | 'token' | 'rank';
+  readonly task: 'embed' | 'sparse' | 'classify' | 'zero-shot' | 'token' | 'rank';
   readonly expect?: string;
   /** Where it is not the usual one. */
   readonly tolerance?: number;

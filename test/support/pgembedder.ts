@@ -230,6 +230,10 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     return results;
   }
 
+  embedSparse(): never {
+    throw new Error('sparse vectors are not asked for');
+  }
+
   /** Labels each text with its first word. */
   async labelTexts(
     _model: LabelModel,

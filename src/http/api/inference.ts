@@ -1,5 +1,6 @@
 import { UserError } from '../../errors.ts';
 import { EngineError, type EngineErrorKind } from '../../inference/backend/engine-error.ts';
+import type { SparseVector } from '../../inference/backend/sparse-vector.ts';
 import type {
   LabelModel,
   LogitsModel,
@@ -34,6 +35,10 @@ export interface EmbedRequest {
   /** Whether a text may be cut at the model's limit; else one that is longer is refused. */
   readonly truncate: boolean;
   readonly signal: AbortSignal;
+}
+
+export interface SparseRequest extends Pick<EmbedRequest, 'model' | 'inputType' | 'truncate' | 'signal'> {
+  readonly texts: readonly string[];
 }
 
 export interface LabelRequest {
@@ -105,6 +110,22 @@ export class Inference {
       throw normalize === false ? notFinished(model, error) : error;
     });
     return { vectors, tokens };
+  }
+
+  /** The sparse vectors of texts. @throws HttpError, ClientGone */
+  async embedSparse(request: SparseRequest): Promise<SparseVector[]> {
+    const { model, texts, inputType } = request;
+    const prompt = promptOf(model, inputType);
+    return this.#inLine(
+      model,
+      texts,
+      (text) => estimate(prompt.length + text.length, model.maxTokens),
+      (part) => {
+        for (const text of part) this.#count(model, prompt + text, request.truncate);
+        return this.models.embedder.embedSparse(model, part, { prompt, priority: 'interactive' });
+      },
+      request.signal,
+    );
   }
 
   /** Labels, or entities, of texts. @throws HttpError, ClientGone */

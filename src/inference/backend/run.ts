@@ -3,7 +3,8 @@ import type { Priority } from './priority.ts';
 
 /**
  * What became of one sequence: its numbers, or why there are none. A vector has as many as the model has dimensions, logits
- * of a text one for each label, logits of tokens one for each label and token, one token after the other.
+ * of a text one for each label, logits of tokens one for each label and token, one token after the other. A sparse vector has
+ * place and number, one after the other, of those that are not 0, by place.
  */
 export type SequenceResult = Float32Array | EngineError;
 

@@ -4,9 +4,9 @@ import { comparePriority, type Priority } from '../backend/priority.ts';
 import type { CallOptions, SequenceResult } from '../backend/run.ts';
 import { batchKey } from '../backend/session.ts';
 import { idsOf, type TokenSequence } from '../tokenizer/token-sequence.ts';
-import { MOST_IN_A_ROW, type RunRequest } from '../wire/protocol.ts';
+import { type EngineReply, MOST_IN_A_ROW, type RunRequest } from '../wire/protocol.ts';
 import type { SessionSpec } from '../wire/session-spec.ts';
-import { flatten, splitValues } from './flat-sequences.ts';
+import { flatten, splitBySizes, splitValues } from './flat-sequences.ts';
 
 /** One call of `Engine.run` on its way, with the promise that waits for it. */
 export interface Call {
@@ -37,6 +37,9 @@ export interface Batch {
   /** Whether the process has said that it runs it. */
   started: boolean;
 }
+
+/** What a process gives for a batch. */
+type Answer = Pick<Extract<EngineReply, { type: 'result' }>, 'values' | 'notFinite' | 'sizes'>;
 
 /** Waiting calls looked at for ones that can share a batch. */
 const MOST_CANDIDATES = 256;
@@ -157,10 +160,12 @@ export class BatchQueue {
    * Gives each call of a batch its part of the answer. Not those with a sequence that is not finite, if they shared the batch:
    * such a sequence spoils its neighbours in an int8 model, and they are returned, to be run again alone.
    */
-  resolve({ calls, request }: Batch, values: Float32Array, notFinite: readonly number[]): Call[] {
-    const results: SequenceResult[] = splitValues(values, request.lengths, this.#output === 'token-logits');
+  resolve({ calls, request }: Batch, { values, notFinite, sizes }: Answer): Call[] {
+    const results: SequenceResult[] = sizes
+      ? splitBySizes(values, sizes)
+      : splitValues(values, request.lengths, this.#output === 'token-logits');
     for (const place of notFinite) {
-      const what = this.#output === 'vector' ? 'vector' : 'scores';
+      const what = this.#output === 'vector' || this.#output === 'sparse' ? 'vector' : 'scores';
       results[place] = new EngineError('not-finite', `The model gave no finite ${what} for the row`, {
         hint: 'Change its text or choose another model',
       });

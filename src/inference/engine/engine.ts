@@ -129,14 +129,15 @@ export class Engine
     return specOf(model, options);
   }
 
-  planOf({ variant }: SessionSpec): Plan {
+  planOf(session: SessionSpec): Plan {
+    const { variant } = session;
     const device = deviceFor({ int8: variant === 'q8' }, this.#options.device ?? cpu);
     const { engines, threads } = engineThreads(this.#options, device.kind === 'cpu');
     return {
       device,
       engines,
       threads,
-      tokenBudget: tokenBudgetOf(device),
+      tokenBudget: tokenBudgetOf(device, session),
       mostSequences: Number.POSITIVE_INFINITY,
     };
   }

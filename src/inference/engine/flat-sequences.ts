@@ -25,3 +25,12 @@ export function splitValues(values: Float32Array, lengths: Int32Array, perToken:
     return values.subarray(from, at);
   });
 }
+
+/** The same where each sequence has a number of its own of them. */
+export function splitBySizes(values: Float32Array, sizes: Int32Array): Float32Array[] {
+  let at = 0;
+  return Array.from(sizes, (size) => {
+    at += size;
+    return values.subarray(at - size, at);
+  });
+}

@@ -261,7 +261,7 @@ export class SessionHost {
       this.#fail(batch.calls, () => failed(reply));
       return;
     }
-    this.#retryAlone(this.#queue.resolve(batch, reply.values, reply.notFinite));
+    this.#retryAlone(this.#queue.resolve(batch, reply));
     this.#options.events.emit('batch', reportOf(batch, this.spec, reply.runMs));
   }
 

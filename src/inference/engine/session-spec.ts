@@ -4,13 +4,15 @@ import {
   type LocalModel,
   type LogitsModel,
   type ModelFiles,
+  type SparsePooling,
 } from '../../model-files/description.ts';
 import type { SessionOptions } from '../backend/session.ts';
-import type { LogitsSpec, SessionSpec, VectorSpec } from '../wire/session-spec.ts';
+import type { LogitsSpec, SessionSpec, SparseSpec, VectorSpec } from '../wire/session-spec.ts';
 
 /** The engine's view of a model. Pure: opens no file. */
 export function specOf(model: LocalModel, options?: SessionOptions): SessionSpec {
-  return givesVectors(model) ? sessionSpec(model, options) : logitsSpec(model);
+  if (!givesVectors(model)) return logitsSpec(model);
+  return model.sparse ? sparseSpec(model, model.sparse) : sessionSpec(model, options);
 }
 
 /** A session for a model that gives vectors, with the options of a pipeline. */
@@ -46,6 +48,21 @@ export function logitsSpec(description: LogitsModel & ModelFiles): LogitsSpec {
     padTokenId: description.padTokenId,
     output: description.output,
     labels: description.labels.length,
+  };
+}
+
+/** A session for a model that gives sparse vectors. No option of a pipeline changes what it does. */
+function sparseSpec(description: FeatureExtractionModel, sparse: SparsePooling): SparseSpec {
+  return {
+    key: `${fileKey(description)}#sparse-${sparse.pooling}-${sparse.activation}`,
+    model: description.name,
+    variant: description.variant,
+    onnxPath: description.onnxPath,
+    expectedSha256: description.expectedSha256,
+    padTokenId: description.padTokenId,
+    output: 'sparse',
+    ...sparse,
+    dimensions: description.dimensions,
   };
 }
 

@@ -111,15 +111,20 @@ function tokenOutput({ outputs }: OnnxOutline): GraphValue | undefined {
 }
 
 /** The mask as float32, [batch, sequence]: 1 for a token, 0 for padding. */
-function floatMask(): Uint8Array {
+export function floatMask(): Uint8Array {
   return node('Cast', ['attention_mask'], name('mask'), intAttribute('to', onnx.element.float));
 }
 
 /** [batch, 1, sequence] weights times [batch, sequence, dim] vectors: the weighted sum of each row. */
-function weightedSum(weights: string, vectors: string, opset: number): Uint8Array[] {
+export function weightedSum(
+  weights: string,
+  vectors: string,
+  opset: number,
+  output = pooledOutput,
+): Uint8Array[] {
   return [
     ...unsqueeze(weights, name('weights_row'), 1, opset),
-    node('MatMul', [name('weights_row'), vectors], pooledOutput),
+    node('MatMul', [name('weights_row'), vectors], output),
   ];
 }
 
@@ -168,8 +173,13 @@ function firstToken(vectors: string): Uint8Array[] {
 /** The largest number of float32. */
 const FLOAT_MAX = 2 ** 127 * (2 - 2 ** -23);
 
-/** The largest of a row's tokens in each dimension: padding is made smaller than any token. Adding 0 changes no token. */
+/** The largest of a row's tokens in each dimension. */
 function largest(vectors: string, opset: number): Uint8Array[] {
+  return [...tokensOnly(vectors, opset), ...reduceMax(name('tokens_only'), pooledOutput, 1, opset)];
+}
+
+/** `tokens_only`: padding is made smaller than any token. Adding 0 changes no token. */
+export function tokensOnly(vectors: string, opset: number): Uint8Array[] {
   return [
     floatMask(),
     floatConstant(name('one'), 1),
@@ -178,6 +188,5 @@ function largest(vectors: string, opset: number): Uint8Array[] {
     node('Mul', [name('padding'), name('most')], name('penalty')),
     ...unsqueeze(name('penalty'), name('penalty_column'), 2, opset),
     node('Add', [vectors, name('penalty_column')], name('tokens_only')),
-    ...reduceMax(name('tokens_only'), pooledOutput, 1, opset),
   ];
 }

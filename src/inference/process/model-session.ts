@@ -13,7 +13,9 @@ import { type GraphPlan, noDivisor } from '../onnx/graph-appendix.ts';
 import { planLogits } from '../onnx/logits-graph.ts';
 import { type OnnxOutline, readOutline } from '../onnx/onnx-outline.ts';
 import { mayBeVocabulary, planPooling } from '../onnx/pooled-graph.ts';
+import { planSparse } from '../onnx/sparse-graph.ts';
 import { finishLogits } from '../results/finish-logits.ts';
+import { finishSparse, type SparseValues } from '../results/finish-sparse.ts';
 import { type BatchValues, finishVectors } from '../results/finish-vectors.ts';
 import { applySteps, loadSteps, type Step } from '../results/vector-steps.ts';
 import { type BatchTokens, longestOf } from '../wire/batch-tokens.ts';
@@ -33,7 +35,7 @@ export class ModelSession {
   readonly #graph: GraphPlan;
   /** What is done with its vectors; none where it gives finished ones. */
   readonly #steps: readonly Step[];
-  readonly #output: SessionSpec['output'];
+  readonly #spec: SessionSpec;
   readonly #padTokenId: number;
   readonly #device: Device;
   /** The model's inputs and whether they are int32 (else int64, as usual). */
@@ -50,7 +52,7 @@ export class ModelSession {
     this.#session = session;
     this.#graph = graph;
     this.#steps = steps;
-    this.#output = spec.output;
+    this.#spec = spec;
     this.#padTokenId = spec.padTokenId;
     this.#device = device;
     this.#inputs = inputsOf(session, spec);
@@ -72,10 +74,7 @@ export class ModelSession {
       outline = readOutline(bytes);
       checkExternalFiles(outline.externalFiles, dirname(spec.onnxPath));
       device = deviceFor(outline, settings.device);
-      graph =
-        spec.output === 'vector'
-          ? planPooling(outline, spec.pooling, spec.usePooledOutput, spec.steps.length > 0)
-          : planLogits(outline, spec.output);
+      graph = planOf(outline, spec);
       if (spec.output === 'vector' && !graph.finished) steps = loadSteps(spec.steps);
       const model = graph.appendix ? Buffer.concat([bytes, graph.appendix]) : bytes;
       session = await InferenceSession.create(model, sessionOptions(spec.onnxPath, { ...settings, device }));
@@ -92,15 +91,16 @@ export class ModelSession {
    * @param normalize whether vectors are scaled to length 1; of no meaning for logits
    * @throws what ONNX Runtime raises.
    */
-  async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues> {
+  async run(batch: BatchTokens, normalize: boolean): Promise<BatchValues | SparseValues> {
     const { lengths } = batch;
+    const spec = this.#spec;
     const output = await this.#runGraph(batch).catch(async (error: unknown) => {
       await endIfLost(this.#device, () => this.#runPadding(1));
       throw error;
     });
-    return this.#output === 'vector'
-      ? this.#finishVectors(output, lengths, normalize)
-      : finishLogits(output, lengths, longestOf(lengths), this.#output === 'token-logits');
+    if (spec.output === 'vector') return this.#finishVectors(output, lengths, normalize);
+    if (spec.output === 'sparse') return finishSparse(output, lengths.length, spec);
+    return finishLogits(output, lengths, longestOf(lengths), spec.output === 'token-logits');
   }
 
   #finishVectors(output: Float32Array, lengths: Int32Array, normalize: boolean): BatchValues {
@@ -149,8 +149,7 @@ export class ModelSession {
       throw loadError(spec, `cannot be run: ${messageOf(error)}`, error);
     }
     const size = one / (spec.output === 'token-logits' ? 2 : 1);
-    const [what, expected] =
-      spec.output === 'vector' ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
+    const [what, expected] = 'dimensions' in spec ? ['dimensions', spec.dimensions] : ['labels', spec.labels];
     if (size !== expected) {
       const why = vocabulary
         ? ': its output logits is a number for each token of the vocabulary, as masked language models and SPLADE give it'
@@ -161,6 +160,13 @@ export class ModelSession {
       throw loadError(spec, `gives ${one} numbers for one row and ${two} for two`);
     }
   }
+}
+
+/** @throws Error when the file has no output of the kind that is needed */
+function planOf(outline: OnnxOutline, spec: SessionSpec): GraphPlan {
+  if (spec.output === 'vector')
+    return planPooling(outline, spec.pooling, spec.usePooledOutput, spec.steps.length > 0);
+  return spec.output === 'sparse' ? planSparse(outline, spec) : planLogits(outline, spec.output);
 }
 
 async function readModel(spec: SessionSpec): Promise<Buffer> {

@@ -44,6 +44,8 @@ export type EngineReply =
       readonly id: number;
       /** The numbers of all sequences, one after the other; see `SequenceResult`. */
       readonly values: Float32Array;
+      /** How many of them are each sequence's, where that is not what the session's output says: of sparse vectors. */
+      readonly sizes?: Int32Array;
       /** Sequences whose numbers are of no use. */
       readonly notFinite: readonly number[];
       /** What the run took, in ms. */

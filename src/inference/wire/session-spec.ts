@@ -1,4 +1,4 @@
-import type { Pooling, VectorStep } from '../../model-files/description.ts';
+import type { Pooling, SparsePooling, VectorStep } from '../../model-files/description.ts';
 import type { Variant } from '../../model-files/variants.ts';
 import type { BackendSession } from '../backend/session.ts';
 
@@ -38,4 +38,11 @@ export interface LogitsSpec extends SessionFile {
   readonly labels: number;
 }
 
-export type SessionSpec = VectorSpec | LogitsSpec;
+/** A session that gives the part of a sparse vector that is not 0. */
+export interface SparseSpec extends SessionFile, SparsePooling {
+  readonly output: 'sparse';
+  /** Numbers the model gives for a token; anything else is a `load` error. */
+  readonly dimensions: number;
+}
+
+export type SessionSpec = VectorSpec | LogitsSpec | SparseSpec;

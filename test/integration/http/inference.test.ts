@@ -2,6 +2,7 @@ import OpenAI, { type APIError } from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { apiRoutes } from '../../../src/http/api/api.ts';
+import type { SparseVector } from '../../../src/inference/backend/sparse-vector.ts';
 import type { Embedder } from '../../../src/inference/embedder.ts';
 import { cosine } from '../../support/pgembedder.ts';
 import { type InferenceServer, openTestEmbedder, serveModels } from './inference-server.ts';
@@ -248,6 +249,54 @@ describe("text-embeddings-inference's routes", () => {
   });
 });
 
+describe('sparse vectors', () => {
+  const model = 'matrix/splade';
+
+  it('by /embed_sparse, as text-embeddings-inference has it', async () => {
+    const own = await serveModels(embedder, { api: { defaultFor: () => ({ name: model }), list: () => [] } });
+    try {
+      const inputs = ['a small cat', 'a loan'];
+      const found = await own.ask('/embed_sparse', { inputs });
+      const vectors = await embedder.embedSparse(embedder.find(model, 'feature-extraction'), inputs);
+      expect(found).toEqual(
+        vectors.map((vector) => {
+          const { indices, values } = vector as SparseVector;
+          return Array.from(indices, (index, place) => ({
+            index,
+            value: expect.closeTo(values[place]!, 4),
+          }));
+        }),
+      );
+      expect(await own.ask('/embed_sparse', { inputs: 'a loan' })).toHaveLength(1);
+      expect((await own.post('/embed_sparse', { inputs: '' })).status).toBe(400);
+      const long = { inputs: 'word '.repeat(400), truncate: false };
+      expect((await own.post('/embed_sparse', long)).status).toBe(422);
+      const info = await own.get('/info');
+      expect(await info.json()).toMatchObject({ model_type: { embedding: { pooling: 'splade' } } });
+    } finally {
+      await own.close();
+    }
+  });
+
+  it('are refused where dense ones are asked for, and the other way round', async () => {
+    for (const [path, body] of [
+      ['/v1/embeddings', { model, input: 'a' }],
+      ['/v1/zero-shot', { model, input: 'a', labels: ['b', 'c'] }],
+    ] as const) {
+      const response = await server.post(path, body);
+      expect([response.status, await response.text()]).toEqual([
+        422,
+        expect.stringContaining("Vectors of model 'matrix/splade' are sparse, and dense ones are asked for"),
+      ]);
+    }
+    const dense = await server.post('/embed_sparse', { inputs: 'a' });
+    expect([dense.status, await dense.text()]).toEqual([
+      422,
+      expect.stringContaining(`Vectors of model '${MODEL}' are dense, and sparse ones are asked for`),
+    ]);
+  });
+});
+
 describe('texts are ranked by a query', () => {
   const model = 'matrix/reranker-xlmr';
   const query = 'how do I get my money back';
@@ -341,6 +390,7 @@ it('prompts come before texts as input_type or prompt_name says', async () => {
     callKey: () => '',
     labelTexts: () => Promise.reject(new Error('not asked')),
     rankTexts: () => Promise.reject(new Error('not asked')),
+    embedSparse: () => Promise.reject(new Error('not asked')),
     embedTexts: async (_, texts, options) => {
       seen.push(options?.prompt);
       expect(options?.priority).toBe('interactive');
@@ -384,6 +434,7 @@ it('answers fit the document', async () => {
     '/predict': undefined,
     '/v1/rerank': { model: 'matrix/reranker-xlmr', query: 'a', documents: ['b'], return_documents: true },
     '/rerank': undefined,
+    '/embed_sparse': undefined,
   };
   for (const route of apiRoutes) {
     const path = route.path.replace('{model}', MODEL);

@@ -19,6 +19,7 @@ afterAll(() => engine.stop());
 
 const TASKS: Partial<Record<MatrixCase['task'], TaskName>> = {
   embed: 'feature-extraction',
+  sparse: 'feature-extraction',
   'zero-shot': 'zero-shot-classification',
   rank: 'text-ranking',
 };
@@ -39,6 +40,7 @@ async function problems(given: MatrixCase): Promise<string[]> {
   const model = task
     ? store.find(given.model, task, { variant })
     : store.find(given.model, task, { variant });
+  if (given.task === 'sparse') return sparseProblems(given, model as VectorModel);
   if (given.task === 'rank') return scoreProblems(given, model as LogitsModel);
   return given.task === 'embed'
     ? vectorProblems(given, model as VectorModel)
@@ -69,6 +71,22 @@ async function vectorProblems(given: MatrixCase, model: VectorModel): Promise<st
     }
   }
   return found;
+}
+
+/** All texts in one call, so that rows are padded; and no number is there that is not above 0. */
+async function sparseProblems({ rows }: MatrixCase, model: VectorModel): Promise<string[]> {
+  const texts = rows.map(({ text }) => text);
+  const results = await embedder.embedSparse(model, texts);
+  return results.flatMap((result, place) => {
+    if (result instanceof EngineError) throw result;
+    const wanted = rows[place]!.passage!;
+    const found = new Array<number>(result.dimensions).fill(0);
+    for (const [number, index] of result.indices.entries()) found[index] = result.values[number]!;
+    const off = Math.max(...found.map((value, index) => Math.abs(value - wanted[index]!)));
+    return off < 1e-4 && result.values.every((value) => value > 0) && found.length === wanted.length
+      ? []
+      : [`${texts[place]}: ${off} off`];
+  });
 }
 
 /** In one call, so that pairs of all lengths are in the batches. */

@@ -53,6 +53,36 @@ const embedRoute = (path: string, description: string) =>
     handle: embed,
   });
 
+const embedSparse = route({
+  method: 'post',
+  path: '/embed_sparse',
+  summary: 'Sparse vectors of texts',
+  description:
+    'The numbers that are not 0, each with its place, by place. The model has to be one that gives sparse vectors (SPLADE).',
+  dialect: 'tei',
+  body: z.object({
+    inputs: texts,
+    truncate,
+    truncation_direction: direction,
+    prompt_name: promptName,
+  }),
+  example: { inputs: ['how do I get my money back'] },
+  answer: z.array(z.array(z.object({ index: z.int(), value: z.number() }))),
+  refusals: BODY_REFUSALS,
+  async handle({ inference, signal }, body) {
+    const vectors = await inference.embedSparse({
+      model: inference.models.find(null, featureExtraction.name),
+      texts: listOf(body.inputs),
+      inputType: inputTypeOf(body.prompt_name),
+      truncate: body.truncate ?? true,
+      signal,
+    });
+    return vectors.map(({ indices, values }) =>
+      Array.from(indices, (index, place) => ({ index, value: values[place]! })),
+    );
+  },
+});
+
 const similarity = route({
   method: 'post',
   path: '/similarity',
@@ -176,7 +206,9 @@ const info: Route = {
       model_id: model.name,
       model_sha: null,
       model_dtype: 'variant' in model ? model.variant : null,
-      model_type: { embedding: { pooling: 'pooling' in model ? model.pooling : 'mean' } },
+      model_type: {
+        embedding: { pooling: model.sparse ? 'splade' : 'pooling' in model ? model.pooling : 'mean' },
+      },
       // HTTP/1.1: a connection has one request at a time, unless its client pipelines.
       max_concurrent_requests: limits.httpConnections,
       max_input_length: model.maxTokens,
@@ -209,6 +241,7 @@ const health: Route = {
 export const teiRoutes: readonly Route[] = [
   embedRoute('/embed', 'As text-embeddings-inference has it.'),
   embedRoute('/', 'The same at the root, where the Hugging Face clients send it.'),
+  embedSparse,
   similarity,
   predict,
   tokenize,

@@ -70,7 +70,7 @@ describe('a batch', () => {
     expect(idsOf(batch)).toEqual([1, 2, 2, 4]);
     expect([...batch.request.lengths]).toEqual([1, 2, 1]);
     expect(idsOf(queue.take(6))).toEqual([3, 3, 3]);
-    queue.resolve(batch, Float32Array.of(10, 11, 20, 21, 40, 41), []);
+    queue.resolve(batch, { values: Float32Array.of(10, 11, 20, 21, 40, 41), notFinite: [] });
     expect(await calls[0]).toEqual([Float32Array.of(10, 11)]);
     expect(await calls[1]).toEqual([Float32Array.of(20, 21)]);
     expect(await calls[3]).toEqual([Float32Array.of(40, 41)]);
@@ -102,11 +102,11 @@ describe('a batch', () => {
     const { queue, add } = queueOf();
     const calls = [add([[1], [2]]), add([[3]]), add([[4]])];
     const batch = queue.take(1_000);
-    const suspects = queue.resolve(batch, Float32Array.of(1, 2, 3, 4), [1, 3]);
+    const suspects = queue.resolve(batch, { values: Float32Array.of(1, 2, 3, 4), notFinite: [1, 3] });
     expect(suspects.map(({ sequences }) => [...(sequences[0] as Int32Array)])).toEqual([[1], [4]]);
     expect(await calls[1]).toEqual([Float32Array.of(3)]);
     queue.putBack(suspects.map((call) => Object.assign(call, { alone: true })));
-    expect(queue.resolve(queue.take(1_000), Float32Array.of(1, 2), [1])).toEqual([]);
+    expect(queue.resolve(queue.take(1_000), { values: Float32Array.of(1, 2), notFinite: [1] })).toEqual([]);
     expect(await calls[0]).toMatchObject([Float32Array.of(1), { kind: 'not-finite' }]);
   });
 
