@@ -54,6 +54,9 @@ begin{{check}}
     -- Not to be counted: rows that were deleted or have left the filter while their job did not change.
     select held.row_key from held
     where held.fresh and {{is_empty}} and not exists (select from {{source}} source where {{same_row}}{{filter}})
+  ), asked as (
+    -- But rows that a trigger of the user's deletes as they come were taken from the tally before they were on the queue.
+    insert into embedder.pipeline_{{id}}_tally (recount) select true from gone limit 1
   ), counted as (
     insert into embedder.pipeline_{{id}}_tally (source_rows, embedded_rows, done)
     select count(*) filter (where done.fresh and done.row_key <> all (array(select gone.row_key from gone))),

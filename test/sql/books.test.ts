@@ -168,6 +168,23 @@ describe('the books of a pipeline, whose owner is nobody special', () => {
 });
 
 describe('a completion', () => {
+  it('counts again where a trigger of the user’s has moved or deleted a row as it came', async () => {
+    await drain(database);
+    await client.query(`create or replace function as_it_comes() returns trigger language plpgsql as $$ begin
+        if new.id between 10 and 19 then update doc set id = new.id + 100 where id = new.id; end if;
+        if new.id between 20 and 29 then delete from doc where id = new.id; end if;
+        return null; end $$;
+      create trigger as_it_comes after insert on doc for each row execute function as_it_comes()`);
+    try {
+      await client.query(`insert into doc values (3, 'c'), (10, 'x'), (11, 'y'), (20, 'z')`);
+    } finally {
+      await client.query('drop trigger as_it_comes on doc');
+    }
+    await drain(database);
+    await database.query('select embedder.fold_tally()');
+    expect(await status()).toEqual({ source_rows: 5, embedded_rows: 5, pending: 0, failed: 0, error: null });
+  });
+
   it('that finds a new row gone counts it neither as a row nor as a vector', async () => {
     await drain(database);
     await client.query(`insert into doc values (3, 'c')`);
