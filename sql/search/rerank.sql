@@ -6,17 +6,17 @@ create or replace function embedder.max_ranked() returns int
 language sql immutable parallel safe
 return 1000;
 
--- The model that ranks where none is named: the only one that a worker has.
+-- The model that ranks where none is named: the one that is set, or the only one that is known. The catalog's are, wherever they are.
 create or replace function embedder.ranking_model() returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
+  chosen text := nullif(current_setting('embedder.rerank_model', true), '');
   known text[] := array(select m.name from embedder.model m where m.task = embedder.ranking_task() order by m.name);
 begin
-  if cardinality(known) = 1 then return known[1]; end if;
-  raise exception '%', case when cardinality(known) = 0 then 'no worker has a model that ranks texts' else 'there are several models that rank texts' end
-    using errcode = 'undefined_object', hint = case when cardinality(known) = 0
-      then 'Fetch one where a worker runs, and start the worker again: pgembedder models pull Xenova/ms-marco-MiniLM-L-6-v2.'
-      else format('Name one, as model => %L: there are %s.', known[1], array_to_string(known, ', ')) end;
+  if chosen is not null or cardinality(known) = 1 then return coalesce(chosen, known[1]); end if;
+  raise exception 'no model that ranks texts is named, and none is set' using errcode = 'undefined_object',
+    hint = format('Name one that a worker has, as model => %L; or set it: alter database %I set embedder.rerank_model = ...; %s',
+      coalesce(known[1], 'ORG/NAME'), current_database(), 'Known are ' || nullif(array_to_string(known, ', '), '') || '.');
 end
 $$;
 

@@ -58,6 +58,7 @@ describe('from an empty database to a search', () => {
     expect(rows).toEqual([
       { task: 'feature-extraction', some: expect.any(String), right: true },
       { task: 'text-classification', some: expect.any(String), right: true },
+      { task: 'text-ranking', some: expect.any(String), right: true },
       { task: 'token-classification', some: 'Xenova/bert-base-NER', right: true },
       { task: 'zero-shot-classification', some: 'Xenova/nli-deberta-v3-xsmall', right: true },
     ]);

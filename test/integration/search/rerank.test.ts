@@ -121,14 +121,20 @@ describe('embedder.rerank', () => {
     expect(await rerank('a', ['a'], null)).toEqual([{ place: 1, score: 1 }]);
     await known([MODEL, 'text-ranking'], ['another', 'text-ranking']);
     await expect(rerank('a', ['a'], null)).rejects.toMatchObject({
-      message: 'there are several models that rank texts',
-      hint: "Name one, as model => 'another': there are another, matrix/reranker-minilm.",
+      message: 'no model that ranks texts is named, and none is set',
+      hint: expect.stringMatching(
+        /^Name one that a worker has, as model => 'another'; or set it: alter database \S+ set embedder.rerank_model = ...; Known are another, matrix\/reranker-minilm\.$/,
+      ),
     });
+    expect(
+      (
+        await database.query<{ both: unknown }>(
+          `select (select r.place from embedder.rerank('a', array['x', 'a']) r where set_config('embedder.rerank_model', $1, false) is not null limit 1) as both`,
+          [MODEL],
+        )
+      ).rows,
+    ).toEqual([{ both: 2 }]);
     await database.query(`delete from embedder.model where task = 'text-ranking'`);
-    await expect(rerank('a', ['a'], null)).rejects.toMatchObject({
-      message: 'no worker has a model that ranks texts',
-      hint: expect.stringContaining('pgembedder models pull'),
-    });
     await expect(rerank('a', ['a'], 'all-MiniLM-L6-v2')).rejects.toMatchObject({
       code: '42704',
       message: "Model 'all-MiniLM-L6-v2' is for feature-extraction, not for text-ranking",
