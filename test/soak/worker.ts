@@ -17,6 +17,7 @@ const embedder: TextEmbedder = {
   callKey: ({ name }, options) => `${name} ${JSON.stringify(options)}`,
   labelTexts: none,
   rankTexts: none,
+  embedSparse: none,
   async embedTexts(_, texts, { prompt = '', onBatch } = {}) {
     const results = texts.map((text) => vectorOf(prompt + text));
     // Long enough for a row to change under it.
