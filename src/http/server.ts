@@ -33,7 +33,7 @@ const FLUSH_MS = 2_000;
 export interface HttpServerOptions {
   /** Made, and best not yet started: what happens before is not counted. */
   readonly served: Served;
-  /** The worker's database, to which the server has up to two connections of its own; null without one. */
+  /** The worker's database, to which the server has up to two connections of its own, and four for searches; null without one. */
   readonly connection: Connection | null;
   readonly address: HttpAddress;
   /** Without any, everybody may do everything. */
