@@ -20,7 +20,8 @@ $$;
 create or replace function embedder.catalog_objects(space text default 'embedder')
 returns table (kind text, name text, definition text, of_version int)
 -- What the catalog shows of a definition depends on these.
-language sql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off set intervalstyle = 'postgres' set standard_conforming_strings = on as $$
+language sql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off set standard_conforming_strings = on
+  set intervalstyle = 'postgres' set datestyle = 'ISO, MDY' set timezone = 'UTC' as $$
   with spaces as (
     select n.oid, n.nspowner, current_setting('server_version_num')::int / 10000 as major,
       -- Wherever pgvector is.

@@ -120,7 +120,7 @@ it('migrate’s record is the same whatever a session has set', async () => {
   const session = await database.pool.connect();
   try {
     await session.query(
-      'set quote_all_identifiers = on; set intervalstyle = iso_8601; set standard_conforming_strings = off',
+      'set quote_all_identifiers = on; set intervalstyle = iso_8601; set standard_conforming_strings = off; set datestyle = German; set timezone = "Asia/Kathmandu"',
     );
     expect((await session.query('select embedder.lost_objects()')).rows).toEqual([]);
   } finally {
