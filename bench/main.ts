@@ -14,6 +14,7 @@ import { locks } from './rows/locks.ts';
 import { memory } from './rows/memory.ts';
 import { queue } from './rows/queue.ts';
 import { rerank } from './rows/rerank.ts';
+import { sparse } from './rows/sparse.ts';
 import { start } from './rows/start.ts';
 import { transformers } from './rows/transformers.ts';
 import { startBenchServer } from './support/database.ts';
@@ -23,6 +24,7 @@ const ROWS: readonly Row[] = [
   transformers,
   engine,
   rerank,
+  sparse,
   queue,
   insert,
   latency,
