@@ -126,14 +126,12 @@ describe('embedder.rerank', () => {
         /^Name one that a worker has, as model => 'another'; or set it: alter database \S+ set embedder.rerank_model = ...; Known are another, matrix\/reranker-minilm\.$/,
       ),
     });
-    expect(
-      (
-        await database.query<{ both: unknown }>(
-          `select (select r.place from embedder.rerank('a', array['x', 'a']) r where set_config('embedder.rerank_model', $1, false) is not null limit 1) as both`,
-          [MODEL],
-        )
-      ).rows,
-    ).toEqual([{ both: 2 }]);
+    const client = await database.pool.connect();
+    await client.query(`set embedder.rerank_model = '${MODEL}'`);
+    const { rows } = await client.query(`select r.place from embedder.rerank('a', array['x', 'a']) r`);
+    await client.query('reset embedder.rerank_model');
+    client.release();
+    expect(rows).toEqual([{ place: 2 }, { place: 1 }]);
     await database.query(`delete from embedder.model where task = 'text-ranking'`);
     await expect(rerank('a', ['a'], 'all-MiniLM-L6-v2')).rejects.toMatchObject({
       code: '42704',
