@@ -51,11 +51,15 @@ async function run(pipeline: string | undefined, options: CheckOptions): Promise
     const wrong = checked.filter(({ well }) => !well);
     if (wrong.length > 0) process.exitCode = 1;
     if (!options.repair) return;
-    for (const report of wrong) await repairPipeline(database, report);
-    if (wrong.length > 0 && !options.json)
-      print(`\nWhat was wrong is queued for ${plural(wrong.length, 'pipeline')}.`);
+    const mendable = wrong.filter(isReadable);
+    for (const report of mendable) await repairPipeline(database, report);
+    if (mendable.length > 0 && !options.json)
+      print(`\nWhat was wrong is queued for ${plural(mendable.length, 'pipeline')}.`);
   });
 }
+
+/** Whether rows of the pipeline could be looked at. */
+const isReadable = ({ sourceRows, rows }: PipelineReport) => sourceRows !== null || rows.length > 0;
 
 async function lookDeeper(
   database: Database,
@@ -66,7 +70,7 @@ async function lookDeeper(
   const device = await openDevice(environment, options);
   return withEmbedder(environment, device, async (embedder) => {
     const found = new Map<string, readonly Difference[]>();
-    for (const { pipeline } of reports) {
+    for (const { pipeline } of reports.filter(isReadable)) {
       try {
         found.set(pipeline, await compareSample(database, embedder, pipeline));
       } catch (error) {

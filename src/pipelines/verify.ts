@@ -34,8 +34,8 @@ const SHOWN = 20;
 /**
  * Compares each row of pipelines with its result, and the queue and the counts with the rows. It reads source and target as a whole, in one
  * statement, and changes nothing. Rows that wait, have failed or are yet to be looked at by a backfill are no faults.
- * @param only this pipeline; without it all that the role may check
- * @throws UserError when there is no such pipeline, or the role may not check it
+ * @param only this pipeline; without it all that the role sees, where one that cannot be checked is a problem of that one alone
+ * @throws UserError when there is no pipeline `only`, or it cannot be checked
  */
 export async function checkPipelines(database: Database, only?: string): Promise<PipelineReport[]> {
   const inspected = await inspectPipelines(database);
@@ -48,7 +48,7 @@ export async function checkPipelines(database: Database, only?: string): Promise
       ...gaps,
       ...(warning === null ? [] : [warning]),
     ]);
-    reports.push(await report(database, name, problems));
+    reports.push(await report(database, name, problems, only !== undefined));
   }
   return reports;
 }
@@ -57,6 +57,7 @@ async function report(
   database: Database,
   pipeline: string,
   known: readonly string[],
+  named: boolean,
 ): Promise<PipelineReport> {
   const problems = [...new Set(known)];
   let rows: { row_key: string; fault: Fault; of_fault: number }[] = [];
@@ -72,8 +73,10 @@ async function report(
     sourceRows = counts.sourceRows;
     problems.push(...counts.problems);
   } catch (error) {
+    const refused = ['42704', '42501'].includes(codeOf(error));
+    if (refused && !named) problems.push(messageOf(error));
     // What the pipeline is broken by is said already.
-    if (known.length === 0 || ['42704', '42501'].includes(codeOf(error))) throw asUserError(error);
+    else if (known.length === 0 || refused) throw asUserError(error);
   }
   return {
     pipeline,
@@ -110,7 +113,7 @@ async function countsOf(database: Database, pipeline: string) {
  */
 export async function repairPipeline(
   database: Database,
-  { pipeline, faults, problems }: PipelineReport,
+  { pipeline, faults, problems, sourceRows }: PipelineReport,
 ): Promise<void> {
   const { missing = 0, stale = 0, doubled = 0, ...orphans } = faults;
   if (missing + stale + doubled > 0) {
@@ -120,7 +123,8 @@ export async function repairPipeline(
   if (Object.values(orphans).some((rows) => rows > 0)) {
     await startBackfill(database, pipeline, { force: false, stale: true });
   }
-  if (problems.length > 0) await sql`select embedder.recount(${pipeline})`.execute(database);
+  if (problems.length > 0 && sourceRows !== null)
+    await sql`select embedder.recount(${pipeline})`.execute(database);
 }
 
 function asUserError(error: unknown): unknown {
