@@ -52,6 +52,9 @@ export async function soak({ seed, minutes, roundSeconds, say }: SoakSettings): 
         application_name: name,
         connectionTimeoutMillis: 5_000,
         query_timeout: 60_000,
+        // A prepared transaction whose session was ended holds its locks until the round is over. What waits for them must end
+        // at the server, or it is still done while all is looked at.
+        lock_timeout: 10_000,
       });
       client.on('error', () => {});
       try {
@@ -62,7 +65,7 @@ export async function soak({ seed, minutes, roundSeconds, say }: SoakSettings): 
       }
     }
   };
-  const workers = new Workers(server.url, WORKERS);
+  const workers = new Workers(server.url, WORKERS, (kind) => add(faults, kind));
   const end = Date.now() + minutes * 60_000;
   let rounds = 0;
   try {

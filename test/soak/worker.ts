@@ -3,8 +3,13 @@ import { pino } from 'pino';
 import type { TextEmbedder } from '../../src/inference/text-embedder.ts';
 import { createModelStore } from '../../src/models/store.ts';
 import { createWorker } from '../../src/worker/worker.ts';
-import { vectorOf } from './vector.ts';
+import { embed } from './engine.ts';
 
+const { faulty, ...options } = JSON.parse(process.argv[2]!) as {
+  connection: string;
+  window: number;
+  faulty: boolean;
+};
 const none = () => Promise.reject(new Error('not asked'));
 const embedder: TextEmbedder = {
   find: createModelStore({ directories: [] }).find,
@@ -18,20 +23,18 @@ const embedder: TextEmbedder = {
   labelTexts: none,
   rankTexts: none,
   embedSparse: none,
-  async embedTexts(_, texts, { prompt = '', onBatch } = {}) {
-    const results = texts.map((text) => vectorOf(prompt + text));
-    // Long enough for a row to change under it.
-    await new Promise((resolve) => setTimeout(resolve, 20 * Math.random()));
-    onBatch?.(results.map((result, place) => ({ place, result })));
-    return results;
-  },
+  embedTexts: (_, texts, { prompt = '', onBatch } = {}) =>
+    embed(
+      texts.map((text) => prompt + text),
+      onBatch,
+      faulty ? (kind) => process.stdout.write(`${kind}\n`) : undefined,
+    ),
 };
 const worker = createWorker({
   logger: pino({ level: 'warn' }, pino.destination(2)),
   backoff: { baseSeconds: 1, limitSeconds: 4 },
   embedder,
-  ...(JSON.parse(process.argv[2]!) as { connection: string; window: number }),
+  ...options,
 });
 process.once('SIGTERM', () => void worker.stop());
 await worker.start();
-process.stdout.write('started\n');

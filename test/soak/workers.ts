@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const ENTRY = fileURLToPath(new URL('./worker.ts', import.meta.url));
@@ -15,9 +16,13 @@ export class Workers {
   /** Processes that have ended by themselves, with what they said last. */
   readonly lost: string[] = [];
 
-  constructor(connection: string, size: number) {
+  readonly #onFault: ((kind: string) => void) | undefined;
+
+  /** @param onFault told of each fault of their engines; without it these have none */
+  constructor(connection: string, size: number, onFault?: (kind: string) => void) {
     this.#connection = connection;
     this.size = size;
+    this.#onFault = onFault;
   }
 
   start(): void {
@@ -51,11 +56,17 @@ export class Workers {
   }
 
   #startOne(place: number): void {
-    const options = { connection: this.#connection, window: WINDOWS[place % WINDOWS.length] };
+    const options = {
+      connection: this.#connection,
+      window: WINDOWS[place % WINDOWS.length],
+      faulty: this.#onFault !== undefined,
+    };
     const child = spawn(process.execPath, ['--import', 'tsx', ENTRY, JSON.stringify(options)], {
-      stdio: ['ignore', 'ignore', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#children[place] = child;
+    if (this.#onFault) createInterface({ input: child.stdout! }).on('line', this.#onFault);
+    else child.stdout!.resume();
     let said = '';
     child.stderr!.on('data', (text: Buffer) => {
       said = (said + text.toString()).slice(-2_000);

@@ -31,6 +31,18 @@ const remove = (draw: Draw) => `delete from ${draw.table.name} where ${draw.one(
 /** The kinds of writes, with how often each is made. */
 export const writes: Readonly<Record<string, readonly [weight: number, steps: (draw: Draw) => Step[]]>> = {
   insert: [16, (draw) => [`${insert(draw, 1 + draw.random.below(20))} on conflict do nothing`]],
+  COPY: [
+    3,
+    (draw) => {
+      const rows = Array.from({ length: 1 + draw.random.below(20) }, () =>
+        draw.row().slice(1, -1).replaceAll(', ', ','),
+      );
+      const shell = `printf '%s\\n' ${rows.map((row) => `"${row}"`).join(' ')}`;
+      return [
+        `copy ${draw.table.name} (${columnsOf(draw.table)}) from program '${shell.replaceAll("'", "''")}' with (format csv, quote '''', null 'null')`,
+      ];
+    },
+  ],
   upsert: [
     10,
     (draw) => [
