@@ -7,8 +7,6 @@ const { values } = parseArgs({
 });
 const seed = Number(values.seed ?? Date.now() % 1e6);
 const say = (line: string) => process.stdout.write(`${line}\n`);
-// What is waited for at the end keeps no process alive.
-setInterval(() => {}, 60_000);
 say(`seed ${seed}`);
 const report = await soak({
   seed,

@@ -139,6 +139,7 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
       await start();
     },
     async stop() {
+      guard.ref(); // what is left of this process may be only the wait for the guard
       guard.stdin?.end();
       await guardGone;
     },
