@@ -7,14 +7,20 @@ export class UserError extends Error {
   readonly hint: string | undefined;
 
   constructor(message: string, options: { hint?: string; cause?: unknown } = {}) {
-    super(message, { cause: options.cause });
-    this.hint = options.hint;
+    super(oneLine(message), { cause: options.cause });
+    this.hint = options.hint && oneLine(options.hint);
   }
 
   /** Message and hint as one line. */
   get line(): string {
     return this.hint ? `${this.message}. ${this.hint}` : this.message;
   }
+}
+
+/** What is quoted in an error may be a file's bytes: neither line ends nor what steers a terminal gets through. */
+function oneLine(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 }
 
 /** The message of anything that was thrown. */
