@@ -5,6 +5,7 @@ import { printRow } from './print.ts';
 import { type Figure, type Row, reached } from './row.ts';
 import { backfill } from './rows/backfill.ts';
 import { chunks } from './rows/chunks.ts';
+import { claims } from './rows/claims.ts';
 import { drain } from './rows/drain.ts';
 import { engine } from './rows/engine.ts';
 import { http } from './rows/http.ts';
@@ -12,11 +13,13 @@ import { insert } from './rows/insert.ts';
 import { latency } from './rows/latency.ts';
 import { locks } from './rows/locks.ts';
 import { memory } from './rows/memory.ts';
+import { pipelines } from './rows/pipelines.ts';
 import { queue } from './rows/queue.ts';
 import { rerank } from './rows/rerank.ts';
 import { sparse } from './rows/sparse.ts';
 import { start } from './rows/start.ts';
 import { transformers } from './rows/transformers.ts';
+import { workers } from './rows/workers.ts';
 import { startBenchServer } from './support/database.ts';
 
 const ROWS: readonly Row[] = [
@@ -26,10 +29,13 @@ const ROWS: readonly Row[] = [
   rerank,
   sparse,
   queue,
+  workers,
+  claims,
   insert,
   latency,
   start,
   backfill,
+  pipelines,
   chunks,
   locks,
   http,
