@@ -169,6 +169,14 @@ const schema = z.object({
   PGEMBEDDER_LEASE_SECONDS: seconds(60, 5).describe(
     'How long a claim holds before another worker may take the row; renewed while the row is worked on.',
   ),
+  PGEMBEDDER_QUIET_IDLE: z.coerce
+    .number()
+    .min(60)
+    .max(2_000_000)
+    .optional()
+    .describe(
+      'For databases that sleep when nobody asks them anything: after a minute without work the worker only LISTENs, and looks at the database itself once in so many seconds. Default: it never does.',
+    ),
   PGEMBEDDER_STOP_SECONDS: seconds(20, 0).describe(
     'How long SIGTERM waits for batches that are under way before it gives their rows back.',
   ),

@@ -32,6 +32,24 @@ begin
 end
 $$;
 
+-- Has an idle worker count as alive without a heartbeat, until one of these pipelines has a job due, and at most for most_seconds. Returns for
+-- how many seconds; null, and nothing has changed, where that is less than least_seconds. What others hold is due when its lease ends.
+-- Callable by: workers, with the rights of the schema's owner.
+create or replace function embedder.go_quiet(worker int, pipeline_ids int[], least_seconds double precision, most_seconds double precision)
+returns double precision
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off set jit = off as $$
+declare
+  first_due timestamptz := (
+    select min(job.due_at) from unnest(pipeline_ids) id
+    cross join lateral (select d.due_at from embedder.job d where d.pipeline_id = id order by d.due_at limit 1) job);
+  seconds double precision := least(most_seconds, extract(epoch from first_due - clock_timestamp()));
+begin
+  if seconds < least_seconds then return null; end if;
+  update embedder.worker_process set beat_at = now() + make_interval(secs => seconds) where id = worker and idle;
+  return case when found then seconds end;
+end
+$$;
+
 create or replace view embedder.worker as
 select w.id, w.hostname, w.pid, w.version, w.listening, w.idle, w.started_at, w.beat_at,
   w.beat_at >= now() - embedder.worker_timeout() as alive, w.note

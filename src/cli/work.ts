@@ -144,6 +144,8 @@ function workerSettings(config: Config, { device }: DeviceOptions) {
     tokenBudget: config.PGEMBEDDER_TOKEN_BUDGET,
     window: config.PGEMBEDDER_WINDOW,
     leaseSeconds: config.PGEMBEDDER_LEASE_SECONDS,
+    quietIdle:
+      config.PGEMBEDDER_QUIET_IDLE === undefined ? undefined : { lookSeconds: config.PGEMBEDDER_QUIET_IDLE },
     stopSeconds: config.PGEMBEDDER_STOP_SECONDS,
     backoff: {
       baseSeconds: config.PGEMBEDDER_RETRY_BASE_SECONDS,

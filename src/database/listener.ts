@@ -40,6 +40,7 @@ export class Listener extends EventEmitter<ListenerEvents> {
   #client: pg.Client | undefined;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
+  #resting = false;
 
   constructor(connection: Connection) {
     super();
@@ -79,11 +80,29 @@ export class Listener extends EventEmitter<ListenerEvents> {
       // With another LISTEN, so that pg_stat_activity shows what this session is for.
       const probe = `listen "${CHANNEL}"; notify "${this.#probeChannel}"`;
       const well = await this.#heard(() => client!.query(probe), CHECK_MS).catch(() => false);
-      if (this.#client !== client || this.#closed) return;
+      if (this.#client !== client || this.#closed || this.#resting) return;
       if (well) this.watch();
       else this.#lose(client!);
     }, CHECK_EVERY_MS);
     this.#timer.unref();
+  }
+
+  /** Whether there is a connection. */
+  get connected(): boolean {
+    return this.#client !== undefined;
+  }
+
+  /** Says nothing to the server until `resume`: the connection is not tried, and not replaced when it breaks. */
+  rest(): void {
+    this.#resting = true;
+    clearTimeout(this.#timer);
+  }
+
+  /** Ends `rest`. */
+  resume(): void {
+    this.#resting = false;
+    if (this.#client) this.watch();
+    else void this.#reopen();
   }
 
   async close(): Promise<void> {
@@ -124,7 +143,7 @@ export class Listener extends EventEmitter<ListenerEvents> {
     this.#client = undefined;
     clearTimeout(this.#timer);
     this.emit('lost');
-    void this.#reopen();
+    if (!this.#resting) void this.#reopen();
   }
 
   async #reopen(): Promise<void> {

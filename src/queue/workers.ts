@@ -43,6 +43,24 @@ export async function setIdle(database: Database, workerId: number, idle: boolea
   await sql`select embedder.set_idle(${workerId}, ${idle})`.execute(database);
 }
 
+/**
+ * Has a worker count as alive without a heartbeat, until one of these pipelines has a job due, and at most `mostSeconds`.
+ * @returns for how many seconds; null, and nothing has changed, where that is less than `leastSeconds`
+ */
+export async function goQuiet(
+  database: Database,
+  workerId: number,
+  pipelineIds: readonly number[],
+  leastSeconds: number,
+  mostSeconds: number,
+): Promise<number | null> {
+  const { rows } = await sql<{ seconds: number | null }>`
+    select embedder.go_quiet(${workerId}, ${[...pipelineIds]}::int[], ${leastSeconds}, ${mostSeconds}) as seconds`.execute(
+    database,
+  );
+  return rows[0]!.seconds;
+}
+
 /** Notes why a worker claims nothing; null: it does again. */
 export async function noteWorker(database: Database, workerId: number, note: string | null): Promise<void> {
   await sql`select embedder.note_worker(${workerId}, ${note})`.execute(database);

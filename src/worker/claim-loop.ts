@@ -8,6 +8,7 @@ import type { Holdings } from './holdings.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import { IdleMark } from './idle-mark.ts';
 import { LookBack } from './look-back.ts';
+import type { Quiet } from './quiet.ts';
 import type { ServedPipelines } from './served-pipelines.ts';
 import { Signal } from './signal.ts';
 
@@ -45,12 +46,14 @@ const RELOAD_MS = 5_000;
  *   committed before anybody could see that it sleeps. Then it waits: for NOTIFY, and for a poll that starts at 50 ms,
  *   doubles up to 5 s, and finds the jobs of transactions that looked at the register before and committed after.
  *   The first jobs found make it busy.
+ * - quiet, only where the operator wants it (quiet.ts): idle, without poll and heartbeat.
  */
 export class ClaimLoop {
   readonly #context: WorkerContext;
   readonly #pipelines: ServedPipelines;
   readonly #holdings: Holdings;
   readonly #housekeeping: Housekeeping;
+  readonly #quiet: Quiet;
   readonly #window: number;
   readonly #take: (jobs: Job[], ms: number) => void;
   readonly #listening: () => boolean;
@@ -72,12 +75,14 @@ export class ClaimLoop {
     pipelines: ServedPipelines,
     holdings: Holdings,
     housekeeping: Housekeeping,
+    quiet: Quiet,
     options: { window: number; take: (jobs: Job[], ms: number) => void; listening: () => boolean },
   ) {
     this.#context = context;
     this.#pipelines = pipelines;
     this.#holdings = holdings;
     this.#housekeeping = housekeeping;
+    this.#quiet = quiet;
     this.#window = options.window;
     this.#take = options.take;
     this.#listening = options.listening;
@@ -130,6 +135,7 @@ export class ClaimLoop {
 
   /** One look for jobs. True: `run` was to wait until nothing is due and nothing is held, and that is so. */
   async #step(untilEmpty: boolean): Promise<boolean> {
+    if (this.#quiet.isQuiet) await this.#quiet.end();
     await this.#reload();
     // Asked before the claim: jobs that are given back while the claim runs are due, and it may not have seen them.
     const holding = this.#holdings.size > 0 || this.#walks.size > 0;
@@ -215,6 +221,7 @@ export class ClaimLoop {
   #becomeBusy(jobs: Job[], ms: number): void {
     this.#idleMark.clear();
     this.#pollMs = IDLE_POLL_MS;
+    this.#quiet.busy();
     this.#housekeeping.claimed();
     this.#holdings.add(jobs);
     this.#context.events.emit('claimed', jobs.length, { ms, backfill: jobs[0]!.priority === 'backfill' });
@@ -229,7 +236,10 @@ export class ClaimLoop {
     }
     if (this.#pipelines.filling()) void this.#housekeeping.tick();
     this.#context.events.emit('idle');
-    await this.#signal.wait(this.#pollMs);
+    if (this.#pipelines.filling() || this.#pipelines.restMs() > 0 || this.#housekeeping.isBusy)
+      this.#quiet.busy();
+    const quietMs = await this.#quiet.idle(this.#pipelines.claimable());
+    await this.#signal.wait(quietMs || this.#pollMs);
     this.#pollMs = Math.min(this.#pollMs * 2, this.#pollLimit());
   }
 

@@ -50,6 +50,8 @@ export class WorkerEvents extends EventEmitter<{
   stopping: [waitFor: (ended: Promise<unknown>) => void];
   /** The queue is empty and the worker sleeps. */
   idle: [];
+  /** It has been idle for so long that it says nothing to the server, for so many seconds at most. */
+  quiet: [seconds: number];
   /** The index of a pipeline was built. */
   indexed: [{ pipeline: string }];
   /** Jobs of dead workers were freed. */

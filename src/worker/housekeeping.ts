@@ -53,6 +53,11 @@ export class Housekeeping {
     this.#indexes = indexes;
   }
 
+  /** Whether something is under way. */
+  get isBusy(): boolean {
+    return [this.#under, this.#building, this.#counting].some((work) => work !== undefined);
+  }
+
   /** Jobs were claimed. */
   claimed(): void {
     this.#lastClaim = performance.now();

@@ -5,6 +5,7 @@ import type { EngineSettings } from '../inference/open-embedder.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Variant } from '../model-files/variants.ts';
 import type { Backoff } from '../queue/jobs.ts';
+import type { QuietIdle } from './quiet.ts';
 
 /** How a worker works; only the connection and the logger must be given. */
 export interface WorkerOptions {
@@ -29,6 +30,8 @@ export interface WorkerOptions {
   readonly window?: number;
   /** How long a claim holds. Default: 60 s; renewed while the rows are worked on. */
   readonly leaseSeconds?: number;
+  /** What spares a serverless database: how the worker is quiet while it has nothing to do. Default: it never is. */
+  readonly quietIdle?: QuietIdle | undefined;
   /** How long `stop` waits for batches under way. Default: 20 s. */
   readonly stopSeconds?: number;
   /** How long a failed row waits for its next attempt. Default: 2 s, doubled each time, at most 600 s. */

@@ -1,3 +1,4 @@
+import type { Listener } from '../database/listener.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { Job } from '../queue/jobs.ts';
 import { ClaimLoop } from './claim-loop.ts';
@@ -6,6 +7,7 @@ import type { WorkerStats } from './events.ts';
 import type { Holdings } from './holdings.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { IndexBuilder } from './index-builder.ts';
+import { Quiet, type QuietIdle } from './quiet.ts';
 import { Heartbeat } from './registration.ts';
 import { Requests } from './requests.ts';
 import { ServedPipelines } from './served-pipelines.ts';
@@ -36,21 +38,25 @@ export function makeParts(
     window: number;
     /** Has jobs worked on whose claim took `ms`. */
     take: (runner: WindowRunner, jobs: Job[], ms: number) => void;
-    listening: () => boolean;
+    listener: () => Listener | null;
+    quietIdle: QuietIdle | undefined;
   },
 ): Parts {
-  const { holdings, stats, window, take, listening } = options;
+  const { holdings, stats, window, take, listener, quietIdle } = options;
+  const listening = () => listener() !== null;
   const pipelines = new ServedPipelines(context, embedder);
   const setbacks = new Setbacks(context, pipelines, holdings, stats);
   const writer = new Writer(context, setbacks, holdings, stats);
   const runner = new WindowRunner(context, pipelines, embedder, writer, setbacks);
   const heartbeat = new Heartbeat(context, holdings, listening);
   const housekeeping = new Housekeeping(context, pipelines, new IndexBuilder(context));
-  const loop = new ClaimLoop(context, pipelines, holdings, housekeeping, {
+  const quiet = new Quiet(context, heartbeat, listener, quietIdle);
+  const loop = new ClaimLoop(context, pipelines, holdings, housekeeping, quiet, {
     window,
     take: (jobs, ms) => take(runner, jobs, ms),
     listening,
   });
-  const requests = new Requests(context, embedder, listening, () => !pipelines.outdated);
+  const able = () => !pipelines.outdated;
+  const requests = new Requests(context, embedder, listening, able, () => quiet.isQuiet);
   return { context, pipelines, setbacks, writer, heartbeat, housekeeping, loop, requests };
 }

@@ -57,7 +57,7 @@ export class Heartbeat {
   }
 
   async stop(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const timer of this.#timers.splice(0)) clearInterval(timer);
     await Promise.all(this.#running.values());
   }
 

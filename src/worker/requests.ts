@@ -33,6 +33,8 @@ const DEAF_POLL_MS = 50;
 const DEAF_POLL_LIMIT_MS = 1_000;
 /** The longest wait where LISTEN works: a notification may be lost with its connection. */
 const POLL_MS = 5_000;
+/** The longest wait that a timer takes, for a worker that is quiet. */
+const QUIET_MS = 2 ** 31 - 1;
 
 /** The SQLSTATE of a refusal when the model could not embed the text: external_routine_exception. */
 const NOT_EMBEDDED = '38000';
@@ -46,14 +48,25 @@ export class Requests {
   readonly #embedder: TextEmbedder;
   readonly #listening: () => boolean;
   readonly #able: () => boolean;
+  readonly #quiet: () => boolean;
   readonly #signal = new Signal();
   readonly #batches = new Set<Promise<void>>();
   #running: Promise<void> | undefined;
   #stopping = false;
 
-  /** @param able whether requests are to be claimed now */
-  constructor(context: WorkerContext, embedder: TextEmbedder, listening: () => boolean, able: () => boolean) {
+  /**
+   * @param able whether requests are to be claimed now
+   * @param quiet whether the server is not to be asked without a notification
+   */
+  constructor(
+    context: WorkerContext,
+    embedder: TextEmbedder,
+    listening: () => boolean,
+    able: () => boolean,
+    quiet: () => boolean,
+  ) {
     this.#able = able;
+    this.#quiet = quiet;
     this.#context = context;
     this.#embedder = embedder;
     this.#listening = listening;
@@ -93,7 +106,8 @@ export class Requests {
         this.#batches.add(batch);
         continue;
       }
-      await this.#signal.wait(this.#listening() ? POLL_MS : pollMs);
+      if (this.#quiet()) await this.#signal.wait(QUIET_MS);
+      else await this.#signal.wait(this.#listening() ? POLL_MS : pollMs);
       pollMs = Math.min(pollMs * 2, DEAF_POLL_LIMIT_MS);
     }
   }

@@ -16,6 +16,7 @@ import { Lanes } from './lanes.ts';
 import type { WorkerOptions } from './options.ts';
 import { makeParts, type Parts } from './parts.ts';
 import { prepareModels } from './prepare-models.ts';
+import type { QuietIdle } from './quiet.ts';
 import { deregister } from './registration.ts';
 import type { WindowRunner } from './window.ts';
 
@@ -169,7 +170,8 @@ class PipelineWorker implements Worker {
       stats: this.stats,
       window: this.#options.window ?? 2048,
       take: (runner, jobs, ms) => this.#work(runner, jobs, ms),
-      listening: () => this.#connections.listener !== null,
+      listener: () => this.#connections.listener,
+      quietIdle: this.#quietIdle(context),
     });
     this.#parts = parts;
     await parts.heartbeat.rescue();
@@ -183,6 +185,17 @@ class PipelineWorker implements Worker {
     this.events.emit('listening', listening);
     this.events.emit('started', { workerId, listening });
     return parts;
+  }
+
+  /** When it goes quiet; undefined where no notification would end that. */
+  #quietIdle({ silentWriters }: WorkerContext): QuietIdle | undefined {
+    const { quietIdle } = this.#options;
+    if (quietIdle && (silentWriters || !this.#connections.listener)) {
+      const reason = silentWriters ? 'max_prepared_transactions is not 0' : 'LISTEN does not work';
+      this.#logger.warn({ reason }, 'cannot be quiet while it is idle, since triggers would not wake it');
+      return undefined;
+    }
+    return quietIdle;
   }
 
   #listen({ loop, requests }: Parts): void {
