@@ -21,7 +21,7 @@ declare
   id int;
   since timestamptz;
 begin
-  perform set_config('synchronous_commit', 'off', true);
+  perform set_config('synchronous_commit', 'off', true), embedder.expect_notice();
   -- Many pipelines have nothing due, and a look at all in one statement takes a tenth of an update for each.
   for id, since in
     select p.id, p.since from (

@@ -9,8 +9,37 @@ declare
 begin
   perform set_config('synchronous_commit', 'off', true);
   update embedder.worker_process set beat_at = now() where id = worker returning idle into asleep;
-  if asleep and (select s.last_value from embedder.asleep s) = 0 then perform setval('embedder.asleep', 1); end if;
+  if asleep and (select s.last_value from embedder.asleep s) <> 1 then perform setval('embedder.asleep', 1); end if;
   return found;
+end
+$$;
+
+-- Wakes the workers that are asleep, for a transaction that has queued jobs. Its channel is embedder_job; the payload is empty for new jobs,
+-- 'pipeline' when a declaration changed, and 'request' when a query text waits (sql/search/requests.sql). NOTIFY takes a database-wide lock at
+-- commit (docs/decisions.md, Queue 5), so it is sent only when someone sleeps, and by one transaction: until a worker has looked for jobs, those that
+-- come after the commit of this one need not.
+-- A transaction that has notified cannot be prepared: where the server has prepared transactions no NOTIFY is sent, and workers look more
+-- often (src/worker/claim-loop.ts).
+-- Callable by: everybody.
+create or replace function embedder.wake() returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if current_setting('max_prepared_transactions') <> '0'
+    or not exists (
+      select from embedder.worker_process where idle and listening and beat_at > now() - embedder.worker_timeout())
+  then
+    return;
+  end if;
+  perform setval('embedder.asleep', pg_current_xact_id()::text::bigint);
+  perform pg_notify('embedder_job', '');
+end
+$$;
+
+-- Has the next writer notify again: whoever looks for jobs now does not see those of a transaction that is under way.
+create or replace function embedder.expect_notice() returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  if (select s.last_value from embedder.asleep s) > 1 then perform setval('embedder.asleep', 1); end if;
 end
 $$;
 

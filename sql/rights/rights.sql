@@ -47,9 +47,9 @@ begin
   perform embedder.assure('policy', 'functions', 'embedder.pipeline', $p$on embedder.pipeline for select using (
     (select pg_get_userbyid(f.proowner) = current_user from pg_proc f where f.oid = to_regproc(format('embedder.pipeline_%s_act', id))))$p$);
   grant select on embedder.model to public;
-  -- What a trigger asks of the register.
+  -- Whether a trigger has to wake somebody.
   grant select on embedder.asleep to public;
-  grant select (idle, listening, beat_at) on embedder.worker_process to public;
+  revoke select (idle, listening, beat_at) on embedder.worker_process from public;
 end
 $do$;
 
@@ -66,7 +66,7 @@ begin
         'backfill', 'retry_failed', 'recount', 'enqueue_embed', 'command', 'schedule_backfill', 'unschedule_backfill', 'cron_job', 'cron_home', 'require_cron',
         'declare_pipeline', 'save_pipeline', 'change_pipeline', 'open_generation', 'next_generation', 'find_pipeline', 'own_pipeline', 'find_target', 'sidecar_place', 'hidden', 'is_hidden', 'hash_column', 'hash_name', 'written_columns',
         'may_manage', 'may_see', 'is_member', 'state_of', 'warning_of', 'stale_rows', 'index_state', 'target_indexes',
-        'worker_timeout', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
+        'worker_timeout', 'wake', 'are_woken', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
         'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
@@ -100,7 +100,7 @@ begin
     grant select, insert, update, delete on embedder.worker_process to embedder_worker;
     for f in
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
-        and proname in ('claim_jobs', 'claim_suspects', 'suspects_wait', 'backfills_due', 'build_waits', 'note_worker', 'claim_backfill', 'begin_batch', 'deregister', 'leased_elsewhere', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'rescue_jobs',
+        and proname in ('claim_jobs', 'claim_suspects', 'suspects_wait', 'backfills_due', 'build_waits', 'note_worker', 'claim_backfill', 'begin_batch', 'deregister', 'leased_elsewhere', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'go_quiet', 'rescue_jobs',
           'set_pipeline_error', 'mark_filled', 'end_backfills', 'follow_unseen', 'uncounted_pipelines', 'count_pipeline', 'clear_books', 'gone_pipelines', 'missing_indexes', 'begin_build', 'end_build', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
           'queue_metrics', 'recent_rows', 'claim_requests', 'answer_requests', 'answer_ranking', 'refuse_requests', 'release_requests', 'tidy_requests')
     loop

@@ -102,6 +102,8 @@ export class ClaimLoop {
       this.#reloadAt = 0;
       this.#housekeeping.changed();
     }
+    // The writers that came after this one have notified nobody: they are looked for sooner.
+    this.#pollMs = IDLE_POLL_MS;
     this.#signal.give();
   }
 

@@ -263,8 +263,8 @@ describe('somebody without rights', () => {
       `select proname as f from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.prosecdef and f.prorettype <> 'trigger'::regtype
         and exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) order by 1`,
     );
-    // embed reads the cache, and both ask workers.
-    expect(rows.map(({ f }) => f)).toEqual(['embed', 'rerank']);
+    // embed reads the cache, and both ask workers; wake notifies, as everybody may, and notes that in a sequence.
+    expect(rows.map(({ f }) => f)).toEqual(['embed', 'rerank', 'wake']);
   });
 
   it('has no table or view of ours to lock: neither whole nor by its rows', async () => {

@@ -50,6 +50,27 @@ async function asleep(of: Worker, least = 3_000): Promise<number> {
   }
 }
 
+/** Listens as a worker does. */
+async function ear() {
+  const listener = await database.pool.connect();
+  const heard: (string | undefined)[] = [];
+  listener.on('notification', ({ payload }) => heard.push(payload));
+  await listener.query('listen embedder_job');
+  return {
+    /** What was sent since the last call. */
+    async hearAll() {
+      // A notification of our own comes after all that were sent before.
+      await database.query(`select pg_notify('embedder_job', 'mark')`);
+      await pollUntil(async () => {
+        await listener.query('select');
+        return heard.includes('mark');
+      });
+      return heard.splice(0).filter((payload) => payload !== 'mark');
+    },
+    release: () => listener.release(true),
+  };
+}
+
 describe('LISTEN', () => {
   it('wakes a sleeping worker at once', async () => {
     worker = workerOn(database, { embedder: new FakeEmbedder() });
@@ -66,19 +87,7 @@ describe('LISTEN', () => {
   });
 
   it('is not used by writers while no worker sleeps', async () => {
-    const listener = await database.pool.connect();
-    const heard: (string | undefined)[] = [];
-    listener.on('notification', ({ payload }) => heard.push(payload));
-    await listener.query('listen embedder_job');
-    const hearAll = async () => {
-      // A notification of our own comes after all that were sent before.
-      await database.query(`select pg_notify('embedder_job', 'mark')`);
-      await pollUntil(async () => {
-        await listener.query('select');
-        return heard.includes('mark');
-      });
-      return heard.splice(0).filter((payload) => payload !== 'mark');
-    };
+    const { hearAll, release } = await ear();
     const write = async () => {
       await database.query(`insert into doc values (1, 'a'); update doc set body = 'b'; delete from doc`);
       await database.query(`select enqueue_embed('doc', 1)`);
@@ -96,15 +105,15 @@ describe('LISTEN', () => {
       );
       expect(await write()).toEqual([]);
       await database.query('update embedder.worker_process set beat_at = now()');
-      expect(await write()).toEqual(['', '']);
+      expect(await write()).toEqual(['']);
       // Where the sequence says that nobody is asleep, the register is not looked at; the worker's next beat puts it right.
       await database.query(`select setval('embedder.asleep', 0)`);
       expect(await write()).toEqual([]);
       await database.query('select embedder.beat(id) from embedder.worker_process');
-      expect(await write()).toEqual(['', '']);
+      expect(await write()).toEqual(['']);
       await database.query(`insert into embedder.worker_process (hostname, pid, version, listening) values ('h', 2, '0', true);
         select embedder.set_idle(id, false) from embedder.worker_process where pid = 2`);
-      expect(await write()).toEqual(['', '']);
+      expect(await write()).toEqual(['']);
       await database.query('select embedder.set_idle(id, false) from embedder.worker_process where pid = 1');
       expect(await write()).toEqual([]);
       await database.query('select embedder.set_idle(id, true) from embedder.worker_process where pid = 1');
@@ -120,7 +129,53 @@ describe('LISTEN', () => {
         expect(await hearAll(), call).toContain('pipeline');
       }
     } finally {
-      listener.release(true);
+      release();
+    }
+  });
+
+  it('is used by one writer: those after its commit need not, until a worker has looked', async () => {
+    const { hearAll, release } = await ear();
+    const other = await database.pool.connect();
+    let id = 0;
+    const insert = () => database.query(`insert into doc values ($1, 'a')`, [++id]);
+    const look = () =>
+      database.query(`select embedder.claim_jobs(w.id, '{}', 1, '1 minute') from embedder.worker_process w`);
+    try {
+      await database.query(`insert into embedder.worker_process (hostname, pid, version, listening, idle) values ('h', 1, '0', true, true);
+        select setval('embedder.asleep', 1)`);
+      await insert();
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+      await look();
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+      // One that is open may be so for long, and nobody hears it before its end.
+      await look();
+      await other.query(`begin; insert into doc values (100, 'a')`);
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+      await other.query('commit');
+      await hearAll();
+      // One that was rolled back was heard by nobody.
+      await look();
+      await other.query(`begin; insert into doc values (101, 'a'); rollback`);
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+      // The number is of another server's transactions.
+      await database.query(`select setval('embedder.asleep', 9000000000000000000)`);
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+      // A heartbeat ends it as well: the notification of a savepoint that was rolled back was heard by nobody.
+      await look();
+      await other.query(`begin; savepoint s; insert into doc values (102, 'a'); rollback to s; commit`);
+      await insert();
+      expect(await hearAll()).toEqual([]);
+      await database.query('select embedder.beat(id) from embedder.worker_process');
+      await insert();
+      expect(await hearAll()).toEqual(['']);
+    } finally {
+      other.release(true);
+      release();
     }
   });
 
