@@ -5,7 +5,6 @@ export type { Endpoint } from './endpoints/endpoint.ts';
 export { readEndpoints } from './endpoints/read-endpoints.ts';
 export { UserError } from './errors.ts';
 export { EngineError } from './inference/backend/engine-error.ts';
-export type { SparseVector } from './inference/backend/sparse-vector.ts';
 export {
   createEmbedder,
   type EmbedderSettings,
@@ -26,6 +25,7 @@ export {
 export { checkPipelines, type Fault, type PipelineReport, type RowFault } from './pipelines/verify.ts';
 export { type RowKey, type WaitSettings, waitFor } from './pipelines/wait-for.ts';
 export type { Match } from './search/search.ts';
+export type { SparseVector } from './sparse-vector.ts';
 export type { Entity, LabelResult } from './tasks/results.ts';
 export type { LabelTaskOptions } from './tasks/task-options.ts';
 export type { WorkerEvents, WorkerStats } from './worker/events.ts';

@@ -61,8 +61,9 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     ('feature-extraction', 'pooling', '"mean", "cls", "last", "max", "mean_sqrt_len" or "weighted_mean"'),
     ('feature-extraction', 'normalize', 'true or false'),
     ('feature-extraction', 'prompt', 'a string of up to 10000 characters, put before each text'),
-    ('feature-extraction', 'dimensions', 'a whole number from 1 to 16000'),
-    ('feature-extraction', 'vector_type', '"vector" or "halfvec"'),
+    ('feature-extraction', 'dimensions', 'a whole number from 1 to 16000, for sparsevec to 16777216'),
+    ('feature-extraction', 'vector_type', '"vector", "halfvec" or "sparsevec"'),
+    ('feature-extraction', 'top_k', 'a whole number from 1 to 16000'),
     ('text-classification', 'top_k', 'a whole number from 1 to 99999'),
     ('text-classification', 'multi_label', 'true or false'),
     ('zero-shot-classification', 'labels', 'an array of 1 to 1000 different strings of up to 1000 characters, none of them blank'),
@@ -87,7 +88,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
   -- A JSON null is not a value that an option may have.
   select coalesce(case option
     when 'pooling' then v.text in ('mean', 'cls', 'last', 'max', 'mean_sqrt_len', 'weighted_mean')
-    when 'vector_type' then v.text in ('vector', 'halfvec')
+    when 'vector_type' then v.text in ('vector', 'halfvec', 'sparsevec')
     when 'aggregation_strategy' then v.text in ('none', 'simple', 'first', 'average', 'max')
     when 'normalize' then v.type = 'boolean'
     when 'multi_label' then v.type = 'boolean'
@@ -96,7 +97,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     when 'labels' then v.type = 'array' and jsonb_array_length(value) between 1 and 1000 and embedder.are_strings(value, 1000)
       and not exists (select from jsonb_array_elements_text(value) label where btrim(label, e' \t\n\x0b\f\r') = '')
       and jsonb_array_length(value) = (select count(distinct label) from jsonb_array_elements(value) label)
-    when 'dimensions' then v.type = 'number' and v.text ~ '^[1-9][0-9]{0,4}$' and v.text::int <= 16000
+    when 'dimensions' then v.type = 'number' and v.text ~ '^[1-9][0-9]{0,7}$' and v.text::int <= 16777216
     else v.type = 'number' and v.text ~ '^[1-9][0-9]{0,4}$' end, false)
   from (select value #>> '{}' as text, jsonb_typeof(value) as type) v
 $$;

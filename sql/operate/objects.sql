@@ -15,6 +15,12 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   select r from unnest(embedder.our_roles()) r where to_regrole(r) is null
 $$;
 
+-- A signature or a type, with pgvector's types named without the schema of that.
+-- Callable by: everybody.
+create or replace function embedder.without_schema(named text, vector_schema text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return replace(replace(named, vector_schema || 'vector', 'vector'), vector_schema || 'sparsevec', 'sparsevec');
+
 -- The objects of a schema, each with what makes it what it is. Grants to others than PUBLIC and our roles are the users'.
 -- Callable by: everybody.
 create or replace function embedder.catalog_objects(space text default 'embedder')
@@ -30,7 +36,7 @@ language sql stable set search_path = pg_catalog, pg_temp set quote_all_identifi
   ), relations as (
     select c.* from pg_class c, spaces s where c.relnamespace = s.oid and c.relname !~ e'^pipeline_\\d+_'
   ), functions as (
-    select f.*, replace(regexp_replace(f.oid::regprocedure::text, e'^embedder\\.', ''), s.vector || 'vector', 'vector') as signature
+    select f.*, embedder.without_schema(regexp_replace(f.oid::regprocedure::text, e'^embedder\\.', ''), s.vector) as signature
     from pg_proc f, spaces s
     where f.pronamespace = s.oid and f.proname !~ e'^pipeline_\\d+_'
       or f.proname = 'enqueue_embed' and f.pronamespace = to_regnamespace('public') and f.prosrc ~ e'embedder\\.enqueue_embed'
@@ -50,7 +56,7 @@ language sql stable set search_path = pg_catalog, pg_temp set quote_all_identifi
   select 'query of view', c.relname, md5(pg_get_viewdef(c.oid)), s.major from relations c, spaces s where c.relkind = 'v'
   union all
   select 'column', format('%s.%s', c.relname, a.attname),
-    concat_ws(' ', replace(format_type(a.atttypid, a.atttypmod), s.vector || 'vector', 'vector'), case when a.attnotnull then 'not null' end,
+    concat_ws(' ', embedder.without_schema(format_type(a.atttypid, a.atttypmod), s.vector), case when a.attnotnull then 'not null' end,
       'default ' || replace(pg_get_expr(d.adbin, d.adrelid), space || '.', 'embedder.'), nullif(a.attidentity::text, ''),
       (select 'public: ' || string_agg(x.privilege_type, ' ' order by x.privilege_type) from aclexplode(a.attacl) x where x.grantee = 0)), null
   from relations c cross join spaces s
@@ -74,7 +80,7 @@ language sql stable set search_path = pg_catalog, pg_temp set quote_all_identifi
   from relations c cross join spaces s join pg_policy p on p.polrelid = c.oid
   union all
   select 'function', f.signature,
-    concat_ws(' ', replace(pg_get_function_result(f.oid), s.vector || 'vector', 'vector'), f.prosecdef, f.provolatile, f.proconfig::text, md5(f.prosrc),
+    concat_ws(' ', embedder.without_schema(pg_get_function_result(f.oid), s.vector), f.prosecdef, f.provolatile, f.proconfig::text, md5(f.prosrc),
       case when f.proowner <> s.nspowner then 'of another owner' end,
       case when exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) then 'public' end), null
   from functions f, spaces s
@@ -102,7 +108,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     from embedder.applied_object a left join embedder.catalog_objects() o using (kind, name)
     where (o.name is null or o.definition <> a.definition and a.of_version is not distinct from o.of_version)
       -- The functions of this file were made before the comparison.
-      and a.name !~ e'^(our_roles|missing_roles|catalog_objects|lost_objects|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\\('
+      and a.name !~ e'^(our_roles|missing_roles|catalog_objects|lost_objects|without_schema|record_objects|is_passing|mend_tables|mend_constraints|note_other_columns)\\('
   )
   select distinct format('role %s is missing', role) from embedder.applied_object a, substring(a.name from e' to (embedder_\\w+)$') role
   where a.kind = 'grant' and role is not null and to_regrole(role) is null

@@ -11,7 +11,8 @@ begin
   perform embedder.check_source(p);
   perform 1 from embedder.parse_input(p.source, p.input);
   perform embedder.check_options(p.task, p.options);
-  p.options := coalesce(p.options, '{}');
+  -- As many terms as an index takes.
+  p.options := case when embedder.is_sparse(p.options) then '{"top_k": 1000}' else '{}'::jsonb end || coalesce(p.options, '{}');
   p.chunking := embedder.check_chunking(p, p.chunking);
   p.dimensions := embedder.model_dimensions(p.model, p.task, p.options);
   p.index := embedder.check_index(p);
@@ -199,9 +200,42 @@ begin
   if missing is not null then
     raise exception '% needs the option "%"', task, missing using errcode = 'invalid_parameter_value',
       hint = format('For example options => %L.', (select t.needs from embedder.tasks() t where t.name = task));
-  elsif options ->> 'vector_type' = 'halfvec' and embedder.vector_type('halfvec') is null then
-    raise exception 'this pgvector has no type halfvec' using errcode = 'feature_not_supported',
+  elsif embedder.result_of(task) = 'vector' then
+    perform embedder.check_vector_options(task, coalesce(options, '{}'));
+  end if;
+end
+$$;
+
+-- Options of vectors that do not go together, or not with this pgvector. src/tasks/feature-extraction.ts has the same rules.
+-- Callable by: everybody.
+create or replace function embedder.check_vector_options(task text, options jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  kind text := coalesce(options ->> 'vector_type', 'vector');
+  named text;
+begin
+  if kind <> 'vector' and embedder.vector_type(kind) is null then
+    raise exception 'this pgvector has no type %', kind using errcode = 'feature_not_supported',
       hint = 'It came with pgvector 0.7: install a newer one, then: alter extension vector update;';
+  elsif embedder.is_sparse(options) then
+    if to_regproc('embedder.embed_sparse') is null then
+      raise exception 'the type sparsevec came into this database after pgembedder''s functions' using errcode = 'object_not_in_prerequisite_state',
+        hint = 'Run: pgembedder migrate';
+    end if;
+    named := (select min(key) from jsonb_object_keys(options) key where key in ('pooling', 'normalize'));
+    if named is not null then
+      raise exception 'option "%" is not for sparse vectors', named using errcode = 'invalid_parameter_value',
+        hint = 'Leave it out: they are pooled as their model says, and are not scaled.';
+    end if;
+  elsif options ? 'top_k' then
+    raise exception 'option "top_k" is for sparse vectors' using errcode = 'invalid_parameter_value',
+      hint = 'Leave it out, or say "vector_type": "sparsevec" as well.';
+  end if;
+  named := case when (options ->> 'top_k')::int > 16000 then 'top_k'
+    when (options ->> 'dimensions')::int > 16000 and not embedder.is_sparse(options) then 'dimensions' end;
+  if named is not null then
+    raise exception 'option "%" is %, and must be %', named, options -> named, (select k.wanted from embedder.known_options(task) k where k.option = named)
+      using errcode = 'invalid_parameter_value';
   end if;
 end
 $$;
@@ -262,6 +296,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   m embedder.model;
   wanted int := (options ->> 'dimensions')::int;
+  sparse boolean := embedder.is_sparse(options);
 begin
   if model is null then
     raise exception 'the model is missing' using errcode = 'invalid_parameter_value';
@@ -271,19 +306,29 @@ begin
     and not exists (select from embedder.tasks() t where t.name = model_dimensions.task and m.task = any (t.models))
   then
     raise exception 'model "%" is for %, not for %', model, m.task, task using errcode = 'invalid_parameter_value';
+  elsif m.sparse <> sparse and embedder.result_of(task) = 'vector' then
+    raise exception 'model "%" gives % vectors, and vector_type is "%"', model, case when sparse then 'dense' else 'sparse' end, coalesce(options ->> 'vector_type', 'vector')
+      using errcode = 'invalid_parameter_value', hint = case when sparse then 'Leave vector_type out, or choose a SPLADE model.'
+        else 'Say: options => ''{"vector_type": "sparsevec"}''.' end;
+  elsif m.sparse and embedder.result_of(task) <> 'vector' then
+    raise exception 'model "%" gives sparse vectors, and % takes dense ones', model, task
+      using errcode = 'invalid_parameter_value', hint = 'Choose another model.';
   elsif embedder.result_of(task) <> 'vector' then
     return null;
   elsif m.name is null and wanted is null then
     raise exception 'nobody knows the model "%" yet', model using errcode = 'undefined_object',
       hint = format('%sKnown: %s. For another one say the length of its vectors: options => ''{"dimensions": 384}''.',
         embedder.did_you_mean(model, array(select e.name from embedder.model e where e.task = model_dimensions.task)), (select string_agg(e.name, ', ' order by e.name) from embedder.model e where e.task = model_dimensions.task));
+  elsif sparse and wanted <> m.dimensions then
+    raise exception 'model "%" gives sparse vectors of % dimensions, not of %', model, m.dimensions, wanted
+      using errcode = 'invalid_parameter_value', hint = 'Leave dimensions out: each stands for a token, and none can be cut off. top_k says how many terms are kept.';
   elsif wanted > m.dimensions then
     raise exception 'model "%" gives vectors of % dimensions, not of %', model, m.dimensions, wanted
       using errcode = 'invalid_parameter_value', hint = 'Fewer are possible: the vectors are cut, as Matryoshka models allow.';
-  elsif coalesce(wanted, m.dimensions) > 16000 then
+  elsif coalesce(wanted, m.dimensions) > 16000 and not sparse then
     raise exception 'pgvector holds vectors of up to 16,000 dimensions, these have %', coalesce(wanted, m.dimensions)
       using errcode = 'program_limit_exceeded',
-        hint = 'Choose another model. Sparse vectors (SPLADE) are as long as a vocabulary, and no pipeline takes them yet.';
+        hint = 'Choose another model. If its vectors are sparse (SPLADE), say: options => ''{"vector_type": "sparsevec"}''.';
   end if;
   return coalesce(wanted, m.dimensions);
 end
@@ -293,12 +338,18 @@ $$;
 create or replace function embedder.check_index(p embedder.pipeline) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
-  most int := case when p.options ->> 'vector_type' = 'halfvec' then 4000 else 2000 end;
+  most int := case embedder.vector_kind(p) when 'vector' then 2000 when 'halfvec' then 4000 end;
+  top_k int := (p.options ->> 'top_k')::int;
 begin
   if p.index is null or p.index not in ('hnsw', 'ivfflat', 'none') then
     raise exception 'there is no index "%"', p.index using errcode = 'invalid_parameter_value', hint = embedder.did_you_mean(p.index, '{hnsw,ivfflat,none}') || 'Use hnsw, ivfflat or none.';
   elsif embedder.result_of(p.task) <> 'vector' then
     return 'none';
+  elsif embedder.is_sparse(p.options) and p.index = 'ivfflat' then
+    raise exception 'pgvector has no index ivfflat for sparse vectors' using errcode = 'invalid_parameter_value', hint = 'Give index => ''hnsw'', or ''none''.';
+  elsif embedder.is_sparse(p.options) and p.index <> 'none' and top_k > 1000 then
+    raise exception 'pgvector indexes sparse vectors of up to 1,000 terms, and top_k is %', top_k using errcode = 'program_limit_exceeded',
+      hint = 'Give a top_k of up to 1,000, or index => ''none''.';
   elsif p.index <> 'none' and p.dimensions > most then
     raise exception 'pgvector indexes vectors of up to % dimensions, these have %', to_char(most, 'FM9,999'), p.dimensions
       using errcode = 'program_limit_exceeded',
@@ -327,7 +378,7 @@ begin
           using errcode = 'undefined_object', hint = embedder.did_you_mean(option.text, array(
             select o.opcname::text from pg_opclass o join pg_am a on a.oid = o.opcmethod join pg_type t on t.oid = o.opcintype
             where a.amname = p.index and t.typname = embedder.vector_kind(p)))
-            || 'For example vector_cosine_ops, vector_l2_ops, vector_ip_ops, halfvec_cosine_ops.';
+            || 'For example vector_cosine_ops, vector_l2_ops, vector_ip_ops, halfvec_cosine_ops, sparsevec_ip_ops.';
       end if;
     elsif option.text !~ '^[1-9][0-9]{0,5}$' then
       raise exception 'index option "%" is %, and must be a whole number', option.key, option.value using errcode = 'invalid_parameter_value';

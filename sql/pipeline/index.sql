@@ -12,12 +12,18 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where x.indrelid = p.target_table and a.attname = p.target_column
 $$;
 
+-- The operator class of a pipeline's index. Vectors of SPLADE models are made to be compared by their inner product.
+-- Callable by: everybody.
+create or replace function embedder.operator_class(p embedder.pipeline) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+return coalesce(p.index_options ->> 'operator_class', embedder.vector_kind(p) || case when embedder.is_sparse(p.options) then '_ip_ops' else '_cosine_ops' end);
+
 -- The statement that makes a pipeline's index.
 create or replace function embedder.index_statement(p embedder.pipeline) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   select format('create index concurrently %I on %s using %I (%I %I.%I)%s',
     embedder.made_name(c.relname, format('_%s_%s', p.id, p.index)), p.target_table, p.index, p.target_column, n.nspname,
-    coalesce(p.index_options ->> 'operator_class', embedder.vector_kind(p) || '_cosine_ops'),
+    embedder.operator_class(p),
     coalesce(' with (' || (
       select string_agg(format('%I = %L', o.key, o.value), ', ' order by o.key)
       from jsonb_each_text(
@@ -83,7 +89,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       pg_size_pretty(need), pg_size_pretty(given), current_user, format('%sMB', need / 1048576 + 64)) end
   from (
     select (embedder.embedded_rows(p.id) * 1.1 * (
-        p.dimensions * case embedder.vector_kind(p) when 'halfvec' then 2 else 4 end
+        -- Of a sparse vector a place and a number for each term: a text has about a hundred.
+        case embedder.vector_kind(p) when 'sparsevec' then 8 * least((p.options ->> 'top_k')::int, 200) when 'halfvec' then 2 * p.dimensions else 4 * p.dimensions end
         + coalesce((p.index_options ->> 'm')::int, 16) * 2 * 16 + 150))::bigint as need,
       pg_size_bytes(current_setting('maintenance_work_mem')) as given) m
 $$;

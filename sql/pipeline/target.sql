@@ -5,6 +5,12 @@ create or replace function embedder.vector_kind(p embedder.pipeline) returns tex
 language sql immutable set search_path = pg_catalog, pg_temp
 return coalesce(p.options ->> 'vector_type', 'vector');
 
+-- Whether these options ask for sparse vectors.
+-- Callable by: everybody.
+create or replace function embedder.is_sparse(options jsonb) returns boolean
+language sql immutable parallel safe
+return coalesce(options operator(pg_catalog.->>) 'vector_type' operator(pg_catalog.=) 'sparsevec', false);
+
 -- The columns that hold a result, in order. In a row without a result the last one is null.
 -- Callable by: everybody.
 create or replace function embedder.result_columns(p embedder.pipeline) returns embedder.result_column[]
@@ -13,7 +19,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       c.place,
       case when p.sidecar then c.name when c.place = 1 then p.target_column else embedder.made_name(p.target_column, '_' || c.name) end,
       case c.type when 'vector' then format('%s(%s)', embedder.vector_type(embedder.vector_kind(p)), p.dimensions) else c.type end,
-      case c.type when 'vector' then embedder.vector_type() else c.type end)::embedder.result_column
+      -- A worker gives sparse vectors as text: beside the time that their model takes nobody sees it.
+      case when c.type <> 'vector' then c.type when embedder.is_sparse(p.options) then 'text' else embedder.vector_type() end)::embedder.result_column
     order by c.place)
   from embedder.tasks() t, unnest(t.columns, t.types) with ordinality c(name, type, place) where t.name = p.task
 $$;

@@ -69,11 +69,11 @@ begin
         'worker_timeout', 'wake', 'are_woken', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
-        'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
-        'key_object', 'filtered_source', 'filtered_target', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
+        'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'embed_sparse', 'embed_sparse_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
+        'key_object', 'filtered_source', 'filtered_target', 'operator_class', 'distance_operator', 'similarity_expression', 'unrelated_distance', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'fill', 'query_options',
         'grant_search', 'revoke_search', 'grant_worker', 'revoke_worker', 'worker_grants', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',
-        'vector_type', 'vector_kind', 'result_columns', 'result_marker', 'sidecar_columns', 'tasks', 'result_of', 'noun_of', 'one_of', 'known_options', 'fits_option', 'are_strings', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'functions_owner', 'view_problem', 'pipeline_gaps', 'our_roles', 'missing_roles', 'catalog_objects', 'lost_objects', 'made_name', 'sidecar_name')
+        'vector_type', 'vector_kind', 'is_sparse', 'result_columns', 'result_marker', 'sidecar_columns', 'tasks', 'result_of', 'noun_of', 'one_of', 'known_options', 'fits_option', 'are_strings', 'model_dimensions', 'numbered', 'target_indexes', 'view_name', 'view_of', 'functions_owner', 'view_problem', 'pipeline_gaps', 'our_roles', 'missing_roles', 'catalog_objects', 'lost_objects', 'without_schema', 'made_name', 'sidecar_name')
       or proname like e'check\\_%' and proname not in ('check_query', 'check_ranked', 'check_tables')
       or proname ~ e'^pipeline_\\d+_rows_')
   loop
@@ -102,7 +102,7 @@ begin
       select oid from pg_proc where pronamespace = 'embedder'::regnamespace
         and proname in ('claim_jobs', 'claim_suspects', 'suspects_wait', 'backfills_due', 'build_waits', 'note_worker', 'claim_backfill', 'begin_batch', 'deregister', 'leased_elsewhere', 'held_jobs', 'renew_leases', 'release_jobs', 'fail_jobs', 'beat', 'set_idle', 'go_quiet', 'rescue_jobs',
           'set_pipeline_error', 'mark_filled', 'end_backfills', 'follow_unseen', 'uncounted_pipelines', 'count_pipeline', 'clear_books', 'gone_pipelines', 'missing_indexes', 'begin_build', 'end_build', 'set_index_error', 'changed_pipelines', 'follow_tables', 'auto_cutover', 'fold_tally', 'refresh_pipeline',
-          'queue_metrics', 'recent_rows', 'claim_requests', 'answer_requests', 'answer_ranking', 'refuse_requests', 'release_requests', 'tidy_requests')
+          'queue_metrics', 'recent_rows', 'claim_requests', 'answer_requests', 'answer_sparse', 'answer_ranking', 'refuse_requests', 'release_requests', 'tidy_requests')
     loop
       execute format('alter function %s security definer', f);
       execute format('grant execute on function %s to embedder_worker', f);

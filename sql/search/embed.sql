@@ -200,57 +200,82 @@ exception when others then
 end
 $$;
 
--- The options on which a query's vector depends.
+-- The options on which a query's vector depends, as a request has them. How a dense vector is stored is none of them.
 -- Callable by: everybody.
 create or replace function embedder.query_options(options jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select jsonb_strip_nulls(jsonb_build_object('pooling', options -> 'pooling', 'normalize', options -> 'normalize', 'dimensions', options -> 'dimensions'))
+  select case when embedder.is_sparse(options) then jsonb_strip_nulls(jsonb_build_object('vector_type', options -> 'vector_type', 'top_k', options -> 'top_k'))
+    else jsonb_strip_nulls(jsonb_build_object('pooling', options -> 'pooling', 'normalize', options -> 'normalize', 'dimensions', options -> 'dimensions')) end
+$$;
+
+-- The options that somebody gives embed or embed_sparse, of those that it has, as a request has them.
+create or replace function embedder.given_query_options(caller text, given jsonb, known text[]) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  unknown text := (select key from jsonb_object_keys(given) key where not key = any (known) limit 1);
+  options jsonb := case caller when 'embed_sparse' then '{"vector_type": "sparsevec"}' else '{}'::jsonb end || given;
+begin
+  if unknown is not null then
+    raise exception '% has no option "%"', caller, unknown using errcode = 'invalid_parameter_value',
+      hint = format('%sIts options: %s.', embedder.did_you_mean(unknown, known), array_to_string(known, ', '));
+  end if;
+  if given <> '{}' then
+    perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);
+  end if;
+  return embedder.query_options(options);
+end
 $$;
 
 -- stable, so that an index serves `order by embedding <=> embedder.embed(...)`. The owner's rights, so that a caller needs
--- none on the tables here.
--- Callable by: everybody (embed, embed_for).
+-- none on the tables here. Without pgvector 0.7 there are none for sparse vectors; migrate makes them when there is.
+-- Callable by: everybody (embed, embed_for, embed_sparse, embed_sparse_for).
 do $do$
-begin
-  perform embedder.create_function(
-    format('embed(input text, model text default ''all-MiniLM-L6-v2'', options jsonb default ''{}'') returns %s', embedder.vector_type()),
-    'stable parallel restricted cost 100000 security definer', format($f$
 declare
-  options jsonb := embedder.query_options($3);
+  f record;
+begin
+  for f in
+    select v.*, embedder.vector_type(v.kind) as type from (values
+      ('embed', 'model text default ''all-MiniLM-L6-v2''', 'vector', 'embedding', '{pooling,normalize,dimensions}'),
+      ('embed_sparse', 'model text', 'sparsevec', 'sparse', '{top_k}')) v(name, model, kind, kept_in, options)
+    where embedder.vector_type(v.kind) is not null
+  loop
+    perform embedder.create_function(
+      format('%s(input text, %s, options jsonb default ''{}'') returns %s', f.name, f.model, f.type),
+      'stable parallel restricted cost 100000 security definer', embedder.fill($f$
+declare
+  options jsonb := embedder.given_query_options({{caller}}, $3, {{options}});
   wanted bytea;
-  cached %1$s;
+  cached {{type}};
   long_ago boolean;
 begin
-  if $3 - '{pooling,normalize,dimensions}'::text[] <> '{}' then
-    raise exception 'embed has no option "%%"', (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1)
-      using errcode = 'invalid_parameter_value', hint = embedder.did_you_mean(
-        (select key from jsonb_object_keys($3 - '{pooling,normalize,dimensions}'::text[]) key limit 1), '{pooling,normalize,dimensions}')
-        || 'Its options: pooling, normalize, dimensions.';
-  end if;
-  if options <> '{}' then
-    perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);
-  end if;
   if $2 is null or coalesce($1, '') !~ e'\\S' then return null; end if;
   perform embedder.check_query($2, $1);
   wanted := embedder.query_digest($2, options, $1);
-  select q.embedding, q.used_at < now() - interval '1 minute' into cached, long_ago
+  select q.{{kept_in}}, q.used_at < now() - interval '1 minute' into cached, long_ago
   from embedder.query_vector q where q.digest = wanted;
   if found then
     if long_ago then perform embedder.note_use(wanted); end if;
     return cached;
   end if;
-  return embedder.embed_by_worker($2, options, $1)::%1$s;
-end$f$, embedder.vector_type()));
+  return embedder.embed_by_worker($2, options, $1)::{{type}};
+end$f$, jsonb_build_object('caller', quote_literal(f.name), 'options', quote_literal(f.options), 'type', f.type, 'kept_in', f.kept_in)));
 
-  perform embedder.create_function(
-    format('embed_for(pipeline text, input text) returns %s', embedder.vector_type()), 'stable parallel restricted cost 100000', $f$
+    perform embedder.create_function(
+      format('%s_for(pipeline text, input text) returns %s', f.name, f.type), 'stable parallel restricted cost 100000', embedder.fill($f$
 declare
   p embedder.pipeline := embedder.find_searchable($1);
 begin
-  return embedder.embed($2, p.model, embedder.query_options(p.options));
-end$f$);
+  if embedder.is_sparse(p.options) <> {{sparse}} then
+    raise exception 'vectors of pipeline "%" are of type %', p.name, embedder.vector_kind(p) using errcode = 'wrong_object_type', hint = {{hint}};
+  end if;
+  return embedder.{{name}}($2, p.model, embedder.query_options(p.options) - 'vector_type');
+end$f$, jsonb_build_object('name', f.name, 'sparse', f.kind = 'sparsevec',
+      'hint', quote_literal(format('Call embedder.%s.', case f.kind when 'vector' then 'embed_sparse_for' else 'embed_for' end)))));
+
+    execute format('comment on function embedder.%s(text, text, jsonb) is %L', f.name, format(
+      'The %svector of a query text, by a running worker or from the cache; null for a text without content.', case f.kind when 'vector' then '' else 'sparse ' end));
+    execute format('comment on function embedder.%s_for(text, text) is %L', f.name, format(
+      'The %svector of a query text, by the model and the options of a pipeline.', case f.kind when 'vector' then '' else 'sparse ' end));
+  end loop;
 end
 $do$;
-comment on function embedder.embed(text, text, jsonb) is
-  'The vector of a query text, by a running worker or from the cache; null for a text without content.';
-comment on function embedder.embed_for(text, text) is 'The vector of a query text, by the model and the options of a pipeline.';

@@ -151,7 +151,7 @@ begin
   ) hit
   group by {{keys}}, hit._chunk order by _score desc, {{keys}}, hit._chunk limit {{k}}
 )
-select {{row_key}} as row_key, {{key}} as key, fused._chunk as chunk, fused._score as score, 1::double precision - ({{distance}}) as similarity,
+select {{row_key}} as row_key, {{key}} as key, fused._chunk as chunk, fused._score as score, {{similarity}} as similarity,
   fused._vector_rank::int as vector_rank, fused._full_text_rank::int as full_text_rank, {{input}} as input
 from fused join {{source}} source on {{same_row}}{{target}}
 order by fused._score desc, {{fused_keys}}, fused._chunk$f$, jsonb_build_object(
@@ -164,7 +164,7 @@ order by fused._score desc, {{fused_keys}}, fused._chunk$f$, jsonb_build_object(
     'k', k,
     'row_key', embedder.key_expression(p.source, 'source'),
     'key', embedder.key_object(p.source, 'source'),
-    'distance', distance,
+    'similarity', embedder.similarity_expression(p, distance),
     'input', case when p.sidecar then format('coalesce(target.chunk_text, %s)', embedder.input_expression(p.source, p.input, 'source'))
       else embedder.input_expression(p.source, p.input, 'source') end,
     'source', p.source,
@@ -185,8 +185,10 @@ declare
     'returns table (row_key text, key jsonb, chunk int, score double precision, similarity double precision, vector_rank int, '
     'full_text_rank int, input text)';
   others text := 'int, double precision, double precision, int, regconfig, text';
+  type text;
 begin
-  perform embedder.create_function(format(head, 'query_vector ' || embedder.vector_type() || ','), 'stable', $f$
+  foreach type in array array_remove(array[embedder.vector_type(), embedder.vector_type('sparsevec')], null) loop
+    perform embedder.create_function(format(head, 'query_vector ' || type || ','), 'stable', $f$
 declare
   before jsonb;
   statement text;
@@ -203,19 +205,26 @@ begin
   end;
   perform embedder.exchange_settings(before);
 end$f$);
-  execute format('alter function embedder.hybrid_search(text, text, %s, %s) reset search_path', embedder.vector_type(), others);
+    execute format('alter function embedder.hybrid_search(text, text, %s, %s) reset search_path', type, others);
+    execute format('comment on function embedder.hybrid_search(text, text, %s, %s) is %L', type, others,
+      'As embedder.hybrid_search by text, with a vector that is there already.');
+  end loop;
 
   perform embedder.retire_function(format('hybrid_search(text, text, %s)', others));
   perform embedder.create_function(replace(format(head, ''), ') returns', ', rerank text default null, candidates int default null) returns'), 'stable', $f$
 begin
   if $9 is null then
-    return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+    if embedder.is_sparse((embedder.find_searchable($1)).options) then
+      return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_sparse_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+    else
+      return query select s.* from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), $3, $4, $5, $6, $7, $8) s;
+    end if;
     return;
   end if;
   return query
     with hit as materialized (
       select s.*, pg_catalog.row_number() over () as _place
-      from embedder.hybrid_search($1, $2, embedder.embed_for($1, $2), embedder.ranked_candidates($3, $10), $4, $5, $6, $7, $8) s
+      from embedder.hybrid_search($1, $2, embedder.ranked_candidates($3, $10), $4, $5, $6, $7, $8) s
     )
     select h.row_key, h.key, h.chunk, h.score, h.similarity, h.vector_rank, h.full_text_rank, h.input
     from embedder.rerank($2, (select pg_catalog.array_agg(h.input order by h._place) from hit h), $9) r
@@ -223,9 +232,6 @@ begin
     order by r.score desc nulls last, h._place limit $3;
 end$f$);
   execute format('alter function embedder.hybrid_search(text, text, %s, text, int) reset search_path', others);
-
-  execute format('comment on function embedder.hybrid_search(text, text, %s, %s) is %L', embedder.vector_type(), others,
-    'As embedder.hybrid_search by text, with a vector that is there already.');
 end
 $do$;
 comment on function embedder.hybrid_search(text, text, int, double precision, double precision, int, regconfig, text, text, int) is

@@ -93,7 +93,7 @@ $$;
 create or replace function embedder.take_answer(request uuid)
 returns table (embedding text, error text, hint text, sqlstate text)
 language sql security definer set search_path = pg_catalog, pg_temp as $$
-  delete from embedder.answer a where a.secret = request returning coalesce(a.embedding::text, a.scores::text), a.error, a.hint, a.sqlstate
+  delete from embedder.answer a where a.secret = request returning coalesce(a.embedding::text, a.sparse, a.scores::text), a.error, a.hint, a.sqlstate
 $$;
 
 create or replace function embedder.drop_request(request uuid) returns void
@@ -138,27 +138,30 @@ language sql set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function embedder.refuse_requests is 'Answers requests with an error.';
 
--- Answers requests with their vectors, and keeps these for the next who asks the same.
--- Callable by: workers, with the rights of the schema's owner (answer_requests).
+-- Answers requests with their vectors, and keeps these for the next who asks the same. Sparse vectors come as text.
+-- Callable by: workers, with the rights of the schema's owner (answer_requests, answer_sparse).
 do $do$
+declare
+  f record;
 begin
-  perform embedder.create_function(
-    format('answer_requests(ids bigint[], embeddings %s[]) returns void', embedder.vector_type()), '', $f$
+  for f in select * from (values ('answer_requests', embedder.vector_type(), 'embedding'), ('answer_sparse', 'text', 'sparse')) v(name, type, kept_in) loop
+    perform embedder.create_function(format('%s(ids bigint[], embeddings %s[]) returns void', f.name, f.type), '', embedder.fill($f$
 begin
   perform set_config('synchronous_commit', 'off', true);
   with answered as (
-    delete from embedder.request r using unnest($1, $2) given(id, embedding) where r.id = given.id
-    returning r.id, r.secret, r.expires_at, given.embedding, r.model, embedder.query_digest(r.model, r.options, r.input) as digest
+    delete from embedder.request r using unnest($1, $2) given(id, vector) where r.id = given.id
+    returning r.id, r.secret, r.expires_at, given.vector, r.model, embedder.query_digest(r.model, r.options, r.input) as digest
   ), answers as (
-    insert into embedder.answer (request_id, secret, embedding, expires_at)
-    select a.id, a.secret, a.embedding, a.expires_at from answered a
+    insert into embedder.answer (request_id, secret, {{kept_in}}, expires_at)
+    select a.id, a.secret, a.vector, a.expires_at from answered a
   )
-  insert into embedder.query_vector (digest, model, embedding)
-  select distinct on (a.digest) a.digest, a.model, a.embedding from answered a where embedder.query_cache_size() > 0
+  insert into embedder.query_vector (digest, model, {{kept_in}})
+  select distinct on (a.digest) a.digest, a.model, a.vector from answered a where embedder.query_cache_size() > 0
   -- In one order, so that two workers with the same texts do not wait for each other.
   order by a.digest
   on conflict (digest) do nothing;
-end$f$);
+end$f$, jsonb_build_object('kept_in', f.kept_in)));
+  end loop;
 end
 $do$;
 

@@ -45,26 +45,52 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   end
 $$;
 
--- SQL for the cosine distance from $1 of the target's row named row_alias.
+-- pgvector's operator for the distance of two vectors of a pipeline, as its operator class has it: the cosine distance, the negative
+-- inner product, the Euclidean distance, the sum of the differences.
+-- Callable by: everybody.
+create or replace function embedder.distance_operator(p embedder.pipeline) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case substring(embedder.operator_class(p) from '_([a-z0-9]+)_ops$') when 'ip' then '<#>' when 'l2' then '<->' when 'l1' then '<+>' else '<=>' end
+$$;
+
+-- SQL for the similarity of a distance: 1 - the cosine distance, else the negative distance, which is the inner product where
+-- pgvector gives the negative of that.
+-- Callable by: everybody.
+create or replace function embedder.similarity_expression(p embedder.pipeline, distance text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select format('%s::double precision - (%s)', case embedder.distance_operator(p) when '<=>' then 1 else 0 end, distance)
+$$;
+
+-- The distance of sparse vectors that have no term in common; null where there is no such distance. A cosine distance from a vector without
+-- any term is NaN, which is above each number.
+-- Callable by: everybody.
+create or replace function embedder.unrelated_distance(p embedder.pipeline) returns int
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select case when embedder.is_sparse(p.options) then case embedder.distance_operator(p) when '<#>' then 0 when '<=>' then 1 end end
+$$;
+
+-- SQL for the distance from $1 of the target's row named row_alias.
 -- Callable by: everybody.
 create or replace function embedder.distance_expression(p embedder.pipeline, row_alias text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
   -- The parameter is a vector, and the column may be a halfvec.
-  select format('%s.%I operator(%I.<=>) $1::%s', row_alias, a.attname, n.nspname, format_type(a.atttypid, a.atttypmod))
+  select format('%s.%I operator(%I.%s) $1::%s', row_alias, a.attname, n.nspname, embedder.distance_operator(p), format_type(a.atttypid, a.atttypmod))
   from pg_attribute a, pg_extension e join pg_namespace n on n.oid = e.extnamespace
   where a.attrelid = p.target_table and a.attname = p.target_column and e.extname = 'vector'
 $$;
 
 -- SQL for the k chunks nearest to $1, the nearest first: key columns, _chunk, _chunk_text, _distance. The underscores keep
--- them apart from key columns of any name.
+-- them apart from key columns of any name. Of sparse vectors only those that have a term in common with it: they are the nearest, so
+-- the others are left out behind the limit, and the index serves what is before it.
 -- Callable by: everybody.
 create or replace function embedder.nearest_statement(p embedder.pipeline, k int, filter text) returns text
 language sql stable set search_path = pg_catalog, pg_temp as $$
-  select format('select %s, %s, %s as _distance from %s%s order by %3$s limit %6$s',
+  select format(case when embedder.unrelated_distance(p) is null then '%s' else 'select * from (%s) near where near._distance operator(pg_catalog.<) %s' end,
+    format('select %s, %s, %s as _distance from %s%s order by %3$s limit %6$s',
     embedder.key_list(p.source, 'target'),
     case when p.sidecar then 'target.chunk as _chunk, target.chunk_text as _chunk_text' else '0 as _chunk, null::text as _chunk_text' end,
     embedder.distance_expression(p, 'target'), embedder.filtered_target(p, filter),
-    case when not p.sidecar then format(' where target.%I is not null', p.target_column) else '' end, k)
+    case when not p.sidecar then format(' where target.%I is not null', p.target_column) else '' end, k), embedder.unrelated_distance(p))
 $$;
 
 -- Callable by: everybody.
@@ -74,12 +100,13 @@ declare
   p embedder.pipeline := embedder.find_searchable(pipeline);
 begin
   perform embedder.check_k(k);
-  return format($f$select %s as row_key, %s as key, nearest._chunk as chunk, 1::double precision - nearest._distance as similarity,
+  return format($f$select %s as row_key, %s as key, nearest._chunk as chunk, %s as similarity,
   coalesce(nearest._chunk_text, %s) as input
 from (%s) nearest
 join %s source on %s
 order by nearest._distance + 0::double precision$f$,
     embedder.key_expression(p.source, 'source'), embedder.key_object(p.source, 'source'),
+    embedder.similarity_expression(p, 'nearest._distance'),
     embedder.input_expression(p.source, p.input, 'source'), embedder.nearest_statement(p, k, filter),
     p.source, embedder.keys_equal(p.source, 'source', 'nearest'));
 end
@@ -191,8 +218,10 @@ do $do$
 declare
   head text := 'search(pipeline text, query %s, k int default 10, filter text default null) '
     'returns table (row_key text, key jsonb, chunk int, similarity double precision, input text)';
+  type text;
 begin
-  perform embedder.create_function(format(head, embedder.vector_type()), 'stable', $f$
+  foreach type in array array_remove(array[embedder.vector_type(), embedder.vector_type('sparsevec')], null) loop
+    perform embedder.create_function(format(head, type), 'stable', $f$
 declare
   before jsonb;
   statement text;
@@ -209,18 +238,25 @@ begin
   end;
   perform embedder.exchange_settings(before);
 end$f$);
-  execute format('alter function embedder.search(text, %s, int, text) reset search_path', embedder.vector_type());
+    execute format('alter function embedder.search(text, %s, int, text) reset search_path', type);
+    execute format('comment on function embedder.search(text, %s, int, text) is %L', type,
+      'The k chunks of a pipeline nearest to a vector, the nearest first; filter is an SQL condition on the row of the source.');
+  end loop;
 
   perform embedder.retire_function('search(text, text, int, text)');
   perform embedder.create_function(replace(format(head, 'text'), ') returns', ', rerank text default null, candidates int default null) returns'), 'stable', $f$
 begin
   if $5 is null then
-    return query select s.* from embedder.search($1, embedder.embed_for($1, $2), $3, $4) s;
+    if embedder.is_sparse((embedder.find_searchable($1)).options) then
+      return query select s.* from embedder.search($1, embedder.embed_sparse_for($1, $2), $3, $4) s;
+    else
+      return query select s.* from embedder.search($1, embedder.embed_for($1, $2), $3, $4) s;
+    end if;
     return;
   end if;
   return query
     with hit as materialized (
-      select s.*, pg_catalog.row_number() over () as _place from embedder.search($1, embedder.embed_for($1, $2), embedder.ranked_candidates($3, $6), $4) s
+      select s.*, pg_catalog.row_number() over () as _place from embedder.search($1, $2, embedder.ranked_candidates($3, $6), $4) s
     )
     select h.row_key, h.key, h.chunk, h.similarity, h.input
     from embedder.rerank($2, (select pg_catalog.array_agg(h.input order by h._place) from hit h), $5) r
@@ -228,9 +264,6 @@ begin
     order by r.score desc nulls last, h._place limit $3;
 end$f$);
   execute 'alter function embedder.search(text, text, int, text, text, int) reset search_path';
-
-  execute format('comment on function embedder.search(text, %s, int, text) is %L', embedder.vector_type(),
-    'The k chunks of a pipeline nearest to a vector, the nearest first; filter is an SQL condition on the row of the source.');
 end
 $do$;
 comment on function embedder.search(text, text, int, text, text, int) is

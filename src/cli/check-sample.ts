@@ -1,9 +1,12 @@
 import type { Database } from '../database/database.ts';
+import { vectorText } from '../database/vector-codec.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
 import type { Embedder } from '../inference/embedder.ts';
-import { givesVectors } from '../model-files/description.ts';
-import { loadPipelines } from '../pipelines/pipeline.ts';
+import type { QueryVector } from '../inference/query-vectors.ts';
+import { givesVectors, type ServedModel } from '../model-files/description.ts';
+import { loadPipelines, type Pipeline } from '../pipelines/pipeline.ts';
 import { type SampledResult, sampleResults } from '../pipelines/verify.ts';
+import type { LabelResult } from '../tasks/results.ts';
 
 /** A result that is another one when it is computed again. */
 export interface Difference {
@@ -30,33 +33,49 @@ export async function compareSample(
   const model = embedder.find(pipeline.model, pipeline.task);
   const sample = await sampleResults(database, name, SAMPLE);
   const texts = sample.map(({ input }) => input);
-  const results = givesVectors(model)
-    ? await embedder.embedTexts(model, texts, {
-        pooling: pipeline.options.pooling,
-        normalize: pipeline.options.normalize,
-        dimensions: pipeline.dimensions!,
-        prompt: pipeline.options.prompt ?? model.prompts.passage,
-      })
-    : await embedder.labelTexts(model, texts, pipeline.options);
+  const results = await computeAgain(embedder, model, texts, pipeline);
   return results.flatMap((result, place) => {
     const kept = sample[place]!;
     const found =
       result instanceof EngineError
         ? result.message
-        : result instanceof Float32Array
-          ? differentVector(kept, result)
-          : differentLabels(kept, result.detail);
+        : 'detail' in result
+          ? differentLabels(kept, result.detail)
+          : differentVector(kept, result);
     return found === null ? [] : [{ rowKey: kept.row_key, chunk: kept.chunk, found }];
   });
 }
 
-function differentVector({ result }: SampledResult, vector: Float32Array): string | null {
-  const kept = JSON.parse(result) as number[];
-  const product = vector.reduce((sum, each, place) => sum + each * (kept[place] ?? 0), 0);
-  const cosine = product / (Math.hypot(...vector) * Math.hypot(...kept));
+async function computeAgain(
+  embedder: Embedder,
+  model: ServedModel,
+  texts: readonly string[],
+  { options, dimensions }: Pipeline,
+): Promise<(QueryVector | LabelResult | EngineError)[]> {
+  if (!givesVectors(model)) return embedder.labelTexts(model, texts, options);
+  const prompt = options.prompt ?? model.prompts.passage;
+  if (model.sparse) return embedder.embedSparse(model, texts, { prompt, topK: options.top_k });
+  const { pooling, normalize } = options;
+  return embedder.embedTexts(model, texts, { prompt, pooling, normalize, dimensions: dimensions! });
+}
+
+function differentVector({ result }: SampledResult, vector: QueryVector): string | null {
+  const [kept, again] = [numbersOf(result), numbersOf(vectorText(vector))];
+  // Of a text for which no term stands, there is nothing to compare.
+  if (kept.size === 0 && again.size === 0) return null;
+  const product = [...again].reduce((sum, [place, each]) => sum + each * (kept.get(place) ?? 0), 0);
+  const cosine = product / (Math.hypot(...again.values()) * Math.hypot(...kept.values()));
   return cosine >= LEAST_COSINE
     ? null
     : `its vector has a cosine of ${cosine.toFixed(3)} to the one computed again`;
+}
+
+/** The numbers of a vector by their places, of pgvector's text: `[0.1,0.2]`, or `{1:0.1}/2`. */
+function numbersOf(text: string): Map<number, number> {
+  if (text.startsWith('['))
+    return new Map((JSON.parse(text) as number[]).map((each, place) => [place + 1, each]));
+  const pairs = text.slice(1, text.lastIndexOf('}')).split(',').filter(Boolean);
+  return new Map(pairs.map((pair) => pair.split(':').map(Number) as [number, number]));
 }
 
 function differentLabels({ result }: SampledResult, detail: object): string | null {

@@ -3,6 +3,7 @@ import { EngineError } from '../inference/backend/engine-error.ts';
 import type { Embedder } from '../inference/embedder.ts';
 import type { VectorModel } from '../model-files/description.ts';
 import { DEFAULT_MODEL, defaultModel, parseChoice } from '../models/choice.ts';
+import { sparseText } from '../sparse-vector.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
@@ -88,10 +89,6 @@ const denseVectors: ShownVectors = async (embedder, model, texts, prompt) =>
 const sparseVectors: ShownVectors = async (embedder, model, texts, prompt) =>
   (await embedder.embedSparse(model, texts, { prompt })).map((vector) => {
     if (vector instanceof EngineError) return vector;
-    const { dimensions, values } = vector;
-    const indices = Array.from(vector.indices);
-    const numbers = Array.from(values, shortFloat);
-    // pgvector counts places from 1.
-    const pairs = indices.map((index, place) => `${index + 1}:${numbers[place]}`);
-    return { dimensions, text: `{${pairs.join(',')}}/${dimensions}`, fields: { indices, values: numbers } };
+    const fields = { indices: Array.from(vector.indices), values: Array.from(vector.values, shortFloat) };
+    return { dimensions: vector.dimensions, text: sparseText(vector, shortFloat), fields };
   });

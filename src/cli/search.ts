@@ -13,7 +13,7 @@ import {
   type Match,
   type SearchablePipeline,
 } from '../search/search.ts';
-import { featureExtraction } from '../tasks/feature-extraction.ts';
+import { featureExtraction, isSparse } from '../tasks/feature-extraction.ts';
 import { addDeviceOption, type DeviceOptions, openDevice, withEmbedder } from './embedder.ts';
 import { readEnvironment } from './environment.ts';
 import { formatMilliseconds, oneLine, plural } from './format.ts';
@@ -54,6 +54,11 @@ export function searchCommand(): Command {
   return addDatabaseOptions(addDeviceOption(command));
 }
 
+/** What is said where nothing is found. */
+const NO_VECTORS = 'No vectors yet. pgembedder status shows how far the pipeline is.';
+const NO_TERM =
+  'No row has a term in common with it, of those that have a vector. pgembedder status shows how far the pipeline is.';
+
 /** How long `--wait` waits by default. */
 const WAIT_SECONDS = 60;
 
@@ -90,7 +95,8 @@ async function run(name: string, query: string | undefined, options: SearchOptio
       const matches = await findNearest(database, pipeline, vector, options.k);
       const found = performance.now();
       if (options.json) return printJson(matches);
-      for (const line of formatMatches(matches)) print(line);
+      for (const line of formatMatches(matches, isSparse(pipeline.options) ? NO_TERM : NO_VECTORS))
+        print(line);
       const times = `model loaded and query embedded in ${formatMilliseconds(embedded - begin)}, searched in ${formatMilliseconds(found - embedded)}`;
       say(errorColours.dim(`${plural(matches.length, 'row')}; ${times}`));
     });
@@ -138,8 +144,8 @@ async function waitForRows(database: Database, name: string, seconds: number | t
 }
 
 /** Similarity, key and input of each match, as a table. */
-export function formatMatches(matches: readonly Match[]): string[] {
-  if (matches.length === 0) return ['No vectors yet. pgembedder status shows how far the pipeline is.'];
+export function formatMatches(matches: readonly Match[], nothing = NO_VECTORS): string[] {
+  if (matches.length === 0) return [nothing];
   const keys = Object.keys(matches[0]!.key);
   const keyColumn = (name: string): Column<Match> => ({
     title: name,

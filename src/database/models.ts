@@ -16,6 +16,7 @@ export async function saveModels(database: Database, models: readonly NewModel[]
         task: row.ref('excluded.task'),
         dimensions: row.ref('excluded.dimensions'),
         max_tokens: row.ref('excluded.max_tokens'),
+        sparse: row.ref('excluded.sparse'),
         seen_at: sql<Date>`now()`,
       })),
     )

@@ -20,6 +20,7 @@ interface Model {
   dimensions: number | null;
   max_tokens: number | null;
   seen_at: Timestamp;
+  sparse: boolean | null;
 }
 
 interface Pipeline {

@@ -1,3 +1,5 @@
+import { type SparseVector, sparseText } from '../sparse-vector.ts';
+
 /**
  * pgvector's binary format. One connection wrote 37,600 rows/s with it and 5,800 with text (docs/decisions.md, Queue 1).
  *
@@ -46,7 +48,7 @@ export function encodeVectors(vectors: readonly (Float32Array | null)[], vectorO
   return buffer;
 }
 
-/** A vector as pgvector's text: `[0.1,0.2]`. For a single query vector, where speed does not matter. */
-export function vectorText(vector: Float32Array): string {
-  return `[${vector.join(',')}]`;
+/** A vector as pgvector's text: `[0.1,0.2]`, or `{1:0.1}/2` of a sparse one. For a single query vector, where speed does not matter. */
+export function vectorText(vector: Float32Array | SparseVector): string {
+  return vector instanceof Float32Array ? `[${vector.join(',')}]` : sparseText(vector);
 }

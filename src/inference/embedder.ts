@@ -1,15 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { UserError } from '../errors.ts';
 import { checkTexts, limits } from '../limits.ts';
-import {
-  type FindOptions,
-  givesVectors,
-  type LabelModel,
-  type LogitsModel,
-  type RunnableModel,
-  type ServedModel,
-  type VectorModel,
+import type {
+  FindOptions,
+  LabelModel,
+  LogitsModel,
+  RunnableModel,
+  ServedModel,
+  VectorModel,
 } from '../model-files/description.ts';
+import type { SparseVector } from '../sparse-vector.ts';
 import type { LabelResult } from '../tasks/results.ts';
 import type { PreparedTask } from '../tasks/task.ts';
 import { labelTask, rankingTask } from '../tasks/task-options.ts';
@@ -20,7 +20,6 @@ import type { Backend, PipelineUse } from './backend/backend.ts';
 import { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import { batchKey, type SessionOptions, type SessionState } from './backend/session.ts';
-import type { SparseVector } from './backend/sparse-vector.ts';
 import { SequenceRunner } from './batches/sequence-runner.ts';
 import { OpenText } from './labels/open-text.ts';
 import { inParts, textsAtOnce } from './labels/parts.ts';
@@ -98,7 +97,7 @@ export class Embedder implements TextEmbedder {
 
   admit(model: ServedModel, use: PipelineUse): void {
     const runnable = runnableOf(model);
-    if (givesVectors(runnable)) requireDense(runnable);
+    if ('vectors' in model) requireDense(model.vectors);
     this.#backendOf(runnable).admit(runnable, use);
   }
 
@@ -106,7 +105,7 @@ export class Embedder implements TextEmbedder {
     return this.#textTokenizer(model);
   }
 
-  callKey(model: ServedModel, options: EmbedOptions | LabelOptions): string {
+  callKey(model: ServedModel, options: EmbedOptions | SparseOptions | LabelOptions): string {
     const { priority, onBatch, ...own } = options;
     const runnable = runnableOf(model);
     const session = this.#backendOf(runnable).open(runnable, own as SessionOptions);
@@ -146,14 +145,17 @@ export class Embedder implements TextEmbedder {
       throw new UserError(`Vectors of model '${model.name}' are dense, and sparse ones are asked for`, {
         hint: 'Choose a SPLADE model',
       });
-    const { topK, ...run } = options;
+    const { topK, onBatch, ...run } = options;
     const items = await this.#sequencesOf(model, texts, run);
     const backend = this.#backendOf(model);
     const results = new Array<SparseVector | EngineError>(texts.length);
     await this.#backends.get(backend)!.run(backend.open(model), items, run, (batch) => {
-      for (const { item, result } of batch)
-        results[item.place] =
-          result instanceof EngineError ? result : sparseVector(result, model.dimensions, topK);
+      const done = batch.map(({ item, result }) => ({
+        place: item.place,
+        result: result instanceof EngineError ? result : sparseVector(result, model.dimensions, topK),
+      }));
+      for (const { place, result } of done) results[place] = result;
+      onBatch?.(done);
     });
     return results;
   }
@@ -191,7 +193,11 @@ export class Embedder implements TextEmbedder {
   }
 
   /** A sequence for each text. @throws UserError for texts of an interactive call beyond the limits */
-  async #sequencesOf(model: VectorModel, texts: readonly string[], { prompt = '', priority }: SparseOptions) {
+  async #sequencesOf(
+    model: VectorModel,
+    texts: readonly string[],
+    { prompt = '', priority }: Pick<EmbedOptions, 'prompt' | 'priority'>,
+  ) {
     if (priority === 'interactive') checkTexts(texts);
     const tokenizer = this.#textTokenizer(model);
     return this.#tokenize(model, texts, (text, place) => ({
@@ -287,7 +293,7 @@ interface TaskRun<Result> extends RunOptions {
 function requireDense({ name, sparse }: VectorModel): void {
   if (!sparse) return;
   throw new UserError(`Vectors of model '${name}' are sparse, and dense ones are asked for`, {
-    hint: 'Pipelines and searches take dense vectors. For sparse ones: pgembedder embed, embedSparse of the library, /embed_sparse over HTTP',
+    hint: 'Ask for sparse ones: embedder.embed_sparse in SQL, embedSparse of the library, /embed_sparse over HTTP',
   });
 }
 

@@ -5,6 +5,7 @@ import type {
   ServedModel,
   VectorModel,
 } from '../model-files/description.ts';
+import type { SparseVector } from '../sparse-vector.ts';
 import type { LabelResult } from '../tasks/results.ts';
 import type { LabelTaskOptions, RankTaskOptions } from '../tasks/task-options.ts';
 import type { ServedModelOf, TaskName } from '../tasks/tasks.ts';
@@ -13,7 +14,6 @@ import type { PipelineUse } from './backend/backend.ts';
 import type { EngineError } from './backend/engine-error.ts';
 import type { RunOptions, SequenceResult } from './backend/run.ts';
 import type { SessionOptions } from './backend/session.ts';
-import type { SparseVector } from './backend/sparse-vector.ts';
 
 /** How long it took to tokenize the texts of one call, the turns that others had meanwhile included. */
 export interface TokenizedReport {
@@ -42,6 +42,8 @@ export interface SparseOptions extends RunOptions {
   readonly prompt?: string | undefined;
   /** Numbers kept of each vector, the largest ones. Default: all. */
   readonly topK?: number | undefined;
+  /** Called as each batch is done, with its texts. */
+  onBatch?(done: readonly DoneText<SparseVector>[]): void;
 }
 
 /** The options of the model's task (`TaskOptions`), and how to run it. */
@@ -69,7 +71,7 @@ export interface TextEmbedder {
   /** The tokenizer of a model, loaded once. @throws UserError when it cannot be loaded */
   tokenizer(model: ServedModel): Tokenizer;
   /** Texts of pipelines may be given in one call, and so share batches, where this is the same. */
-  callKey(model: ServedModel, options: EmbedOptions | LabelOptions): string;
+  callKey(model: ServedModel, options: EmbedOptions | SparseOptions | LabelOptions): string;
   /**
    * A vector for each text, in the texts' order, or the EngineError that this text alone caused.
    * Any string is taken; '' gives the vector of the special tokens, which says nothing. When it rejects, what `onBatch` was

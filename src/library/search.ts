@@ -1,5 +1,6 @@
 import type { Database } from '../database/database.ts';
 import { findNearest, findSearchable, type Match } from '../search/search.ts';
+import { isSparse } from '../tasks/feature-extraction.ts';
 import type { TextModels } from './embedder.ts';
 
 /** Which rows a search gives. */
@@ -16,14 +17,16 @@ export interface SearchSettings {
  */
 export async function search(
   database: Database,
-  models: Pick<TextModels, 'embed'>,
+  models: Pick<TextModels, 'embed' | 'embedSparse'>,
   pipeline: string,
   query: string,
   { k = 10 }: SearchSettings = {},
 ): Promise<Match[]> {
   const found = await findSearchable(database, pipeline);
-  const { pooling, normalize, dimensions } = found.options;
-  const settings = { inputType: 'query', pooling, normalize, dimensions } as const;
-  const [vector] = await models.embed(found.model, [query], settings);
+  const { pooling, normalize, dimensions, top_k: topK } = found.options;
+  const inputType = 'query';
+  const [vector] = isSparse(found.options)
+    ? await models.embedSparse(found.model, [query], { inputType, topK })
+    : await models.embed(found.model, [query], { inputType, pooling, normalize, dimensions });
   return findNearest(database, found, vector!, k);
 }

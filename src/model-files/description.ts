@@ -126,6 +126,11 @@ export function givesVectors<Model extends ServedModel>(model: Model): model is 
   return 'dimensions' in model;
 }
 
+/** Whether a model gives sparse vectors. */
+export function givesSparse(model: ServedModel): boolean {
+  return givesVectors(model) && model.sparse !== undefined;
+}
+
 /** Numbers in a vector of a model; null for a model that gives none. */
 export function dimensionsOf(model: object): number | null {
   return 'dimensions' in model ? (model.dimensions as number) : null;

@@ -81,5 +81,6 @@ export function catalogModels() {
     task: entry.task,
     dimensions: dimensionsOf(entry),
     max_tokens: entry.max_tokens,
+    sparse: false,
   }));
 }

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { type Endpoint, modelName } from '../endpoints/endpoint.ts';
 import { messageOf } from '../errors.ts';
-import { dimensionsOf } from '../model-files/description.ts';
+import { dimensionsOf, givesSparse } from '../model-files/description.ts';
 import { featureExtraction } from '../tasks/feature-extraction.ts';
 import { catalogModels } from './catalog.ts';
 import type { ModelStore } from './store.ts';
@@ -12,6 +12,8 @@ export interface KnownModel {
   task: string;
   dimensions: number | null;
   max_tokens: number;
+  /** Whether its vectors are sparse. */
+  sparse: boolean;
 }
 
 /** The catalog's models, and those that are found. */
@@ -37,7 +39,7 @@ export function foundModels(
 function modelsThere(endpoint: Endpoint): KnownModel[] {
   return endpoint.models.map((model) => ({
     ...{ name: modelName(endpoint, model), task: featureExtraction.name },
-    ...{ dimensions: model.dimensions, max_tokens: model.max_tokens },
+    ...{ dimensions: model.dimensions, max_tokens: model.max_tokens, sparse: false },
   }));
 }
 
@@ -48,7 +50,10 @@ function ownModels(store: ModelStore, logger?: Logger): KnownModel[] {
     .flatMap(({ name }) => {
       try {
         const model = store.find(name);
-        return [{ name, task: model.task, dimensions: dimensionsOf(model), max_tokens: model.maxTokens }];
+        const { task, maxTokens } = model;
+        return [
+          { name, task, dimensions: dimensionsOf(model), max_tokens: maxTokens, sparse: givesSparse(model) },
+        ];
       } catch (error) {
         logger?.warn({ model: name, reason: messageOf(error) }, 'model left out');
         return [];

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Database } from '../database/database.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
+import { type SparseVector, sparseText } from '../sparse-vector.ts';
 import { taskNamed } from '../tasks/tasks.ts';
 import type { Job } from './jobs.ts';
 
@@ -12,7 +13,7 @@ export interface Labels {
 }
 
 /** What a task gives for a text. */
-export type Output = Float32Array | Labels;
+export type Output = Float32Array | SparseVector | Labels;
 
 /** One chunk of a row and what came out of it. */
 export interface ChunkResult {
@@ -41,6 +42,8 @@ export interface TargetShape {
   readonly id: number;
   readonly task: string;
   readonly chunked: boolean;
+  /** Whether its vectors are sparse. */
+  readonly sparse: boolean;
   /** The name by which completed batches are told of on the channel embedder_done; null: they are not. */
   readonly told: string | null;
 }
@@ -113,7 +116,7 @@ export async function completeJobs(
     sql`${model}::text`,
     sql`${results.map(({ sourceHash }) => sourceHash)}::uuid[]`,
     ...pieces,
-    ...outputColumns(target.task, outputs, vectorOid),
+    ...outputColumns(target, outputs, vectorOid),
   ];
   const done = sql`select row_key from ${pipelineFunction(target.id, 'complete')}(${sql.join(parameters)}) row_key`;
   const { rows } = await sql<{
@@ -150,7 +153,15 @@ function chunkColumns(results: readonly Result[]) {
   ];
 }
 
-function outputColumns(task: string, outputs: readonly (Output | null)[], vectorOid: number) {
+function outputColumns(
+  { task, sparse }: TargetShape,
+  outputs: readonly (Output | null)[],
+  vectorOid: number,
+) {
+  if (sparse) {
+    const vectors = outputs as (SparseVector | null)[];
+    return [sql`${vectors.map((vector) => vector && sparseText(vector))}::text[]`];
+  }
   if (taskNamed(task).result === 'vector')
     return [sql`${encodeVectors(outputs as (Float32Array | null)[], vectorOid)}`];
   const labels = outputs as (Labels | null)[];

@@ -3,12 +3,17 @@ import type { PipelineOptions } from '../database/column-types.ts';
 import type { Database } from '../database/database.ts';
 import { inItsLetters } from '../database/letters.ts';
 import { encodeVectors } from '../database/vector-codec.ts';
+import { type SparseVector, sparseText } from '../sparse-vector.ts';
+import { isSparse } from '../tasks/feature-extraction.ts';
 
 /** A query text that a session waits for; see sql/search/embed.sql. */
 export interface Request {
   readonly id: number;
   readonly model: string;
-  readonly options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'> & {
+  readonly options: Pick<
+    PipelineOptions,
+    'pooling' | 'normalize' | 'dimensions' | 'vector_type' | 'top_k'
+  > & {
     /** Those that are to be ranked by the input, which is not embedded then. */
     readonly texts?: readonly string[];
   };
@@ -29,16 +34,18 @@ export async function claimRequests(database: Database, workerId: number, limit:
   return rows;
 }
 
-/** Gives requests their vectors. */
+/** Gives requests of the same options their vectors: all dense, or all sparse. */
 export async function answerRequests(
   database: Database,
   requests: readonly Request[],
-  vectors: readonly Float32Array[],
+  vectors: readonly (Float32Array | SparseVector)[],
   vectorOid: number,
 ): Promise<void> {
-  await sql`select embedder.answer_requests(${idsOf(requests)}::bigint[], ${encodeVectors(vectors, vectorOid)})`.execute(
-    database,
-  );
+  const ids = sql`${idsOf(requests)}::bigint[]`;
+  await (isSparse(requests[0]!.options)
+    ? sql`select embedder.answer_sparse(${ids}, ${(vectors as SparseVector[]).map((vector) => sparseText(vector))}::text[])`
+    : sql`select embedder.answer_requests(${ids}, ${encodeVectors(vectors as Float32Array[], vectorOid)})`
+  ).execute(database);
 }
 
 /** Gives a request the scores of its texts; null for one that the model could not read. */

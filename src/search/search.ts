@@ -6,6 +6,7 @@ import { OBJECT_NOT_IN_PREREQUISITE_STATE, UNDEFINED_OBJECT } from '../database/
 import { vectorText } from '../database/vector-codec.ts';
 import { UserError } from '../errors.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
+import { embedQueries, type QueryOptions, type QueryVector } from '../inference/query-vectors.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import type { VectorModel } from '../model-files/description.ts';
 
@@ -14,8 +15,10 @@ export interface SearchablePipeline {
   readonly name: string;
   readonly model: string;
   readonly options: PipelineOptions;
+  /** Numbers in its vectors. */
+  readonly dimensions: number;
   readonly keyColumns: readonly { name: string; type: string }[];
-  /** SQL: pgvector's type with its schema. */
+  /** SQL: pgvector's type of query vectors with its schema. */
   readonly vectorType: string;
 }
 
@@ -23,7 +26,7 @@ export interface SearchablePipeline {
 export interface Match {
   /** The key columns by name; whole numbers are numbers where a number holds them exactly, all else is text. */
   readonly key: Readonly<Record<string, string | number>>;
-  /** 1 - cosine distance: 1 is the same direction, 0 is unrelated. */
+  /** 1 - cosine distance: 1 is the same direction, 0 is unrelated. Of sparse vectors their inner product, unless the pipeline says otherwise. */
   readonly similarity: number;
   /** What was embedded. */
   readonly input: string | null;
@@ -38,7 +41,8 @@ export const MAX_MATCHES = 1_000;
  */
 export async function findSearchable(database: Database, name: string): Promise<SearchablePipeline> {
   const { rows } = await sql<SearchablePipeline>`
-    select p.name, p.model, jsonb_strip_nulls(p.options) as options, embedder.vector_type() as "vectorType",
+    select p.name, p.model, p.dimensions, jsonb_strip_nulls(p.options) as options,
+      embedder.vector_type(case when embedder.is_sparse(p.options) then 'sparsevec' else 'vector' end) as "vectorType",
       (select jsonb_agg(jsonb_build_object('name', k.column_name, 'type', k.type_name) order by k.place)
         from embedder.key_columns(p.source) k) as "keyColumns"
     from embedder.find_searchable(${name}) p
@@ -65,31 +69,24 @@ function isRefusal(error: unknown): error is pg.DatabaseError {
  * @throws EngineError
  */
 export async function embedQuery(
-  embedder: Pick<TextEmbedder, 'embedTexts'>,
+  embedder: Pick<TextEmbedder, 'embedTexts' | 'embedSparse'>,
   model: VectorModel,
   query: string,
-  options: Pick<PipelineOptions, 'pooling' | 'normalize' | 'dimensions'> = {},
-): Promise<Float32Array> {
-  const { pooling, normalize, dimensions } = options;
-  const [vector] = await embedder.embedTexts(model, [query], {
-    pooling,
-    normalize,
-    dimensions,
-    prompt: model.prompts.query,
-    priority: 'interactive',
-  });
+  options: QueryOptions = {},
+): Promise<QueryVector> {
+  const [vector] = await embedQueries(embedder, model, [query], options);
   if (vector instanceof EngineError) throw vector;
   return vector!;
 }
 
 /**
- * The rows of a pipeline nearest to a vector by cosine distance, the nearest first.
+ * The rows of a pipeline nearest to a vector, the nearest first; of sparse vectors those that have a term in common with it.
  * @param count 1 to 1,000. Fewer come back where there are not as many vectors.
  */
 export async function findNearest(
   database: Database,
   pipeline: SearchablePipeline,
-  vector: Float32Array,
+  vector: QueryVector,
   count: number,
 ): Promise<Match[]> {
   // Key values as text: JSON would round a bigint.

@@ -9,20 +9,28 @@ import { readSparsePooling } from '../model-files/splade.ts';
 import { storableText } from './option-values.ts';
 import { defineTask } from './task.ts';
 
+/** Places of sparse vectors travel as float32, which has whole numbers up to this one. */
+const MOST_TERMS = 2 ** 24;
+/** Numbers that are not 0, in a vector of pgvector's (VECTOR_MAX_DIM, HALFVEC_MAX_DIM, SPARSEVEC_MAX_NNZ). */
+const MOST_NUMBERS = 16_000;
+
 /** A vector for each text. */
 export const featureExtraction = defineTask({
   name: 'feature-extraction',
   input: 'text',
   result: 'vector',
-  options: z.strictObject({
-    pooling: z.enum(POOLINGS).optional(),
-    normalize: z.boolean().optional(),
-    /** pgvector holds no longer vectors. */
-    dimensions: z.int().min(1).max(16_000).optional(),
-    prompt: storableText(limits.promptCharacters).optional(),
-    /** In what the database keeps them. */
-    vector_type: z.enum(['vector', 'halfvec']).optional(),
-  }),
+  options: z
+    .strictObject({
+      pooling: z.enum(POOLINGS).optional(),
+      normalize: z.boolean().optional(),
+      dimensions: z.int().min(1).max(MOST_TERMS).optional(),
+      prompt: storableText(limits.promptCharacters).optional(),
+      /** In what the database keeps them. */
+      vector_type: z.enum(['vector', 'halfvec', 'sparsevec']).optional(),
+      /** Numbers kept of a sparse vector, the largest ones. */
+      top_k: z.int().min(1).max(MOST_NUMBERS).optional(),
+    })
+    .superRefine(checkTogether),
   trial: {},
   defaultModel: 'all-MiniLM-L6-v2',
   advice: 'Choose a model that gives vectors, or name the task it is for',
@@ -58,6 +66,25 @@ export const featureExtraction = defineTask({
   lacking: {},
   prepare: null,
 });
+
+/** Whether the options of a pipeline ask for sparse vectors. */
+export function isSparse({ vector_type }: { readonly vector_type?: string | undefined }): boolean {
+  return vector_type === 'sparsevec';
+}
+
+/** Options that do not go together. embedder.check_vector_options has the same rules. */
+function checkTogether(options: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
+  const refuse = (option: string, message: string) => {
+    if (options[option] !== undefined) context.addIssue({ code: 'custom', path: [option], message });
+  };
+  if (isSparse(options)) {
+    for (const option of ['pooling', 'normalize']) refuse(option, 'is not for sparse vectors');
+    return;
+  }
+  refuse('top_k', 'is for sparse vectors');
+  if (Number(options.dimensions) > MOST_NUMBERS)
+    refuse('dimensions', `dense vectors have up to ${MOST_NUMBERS}`);
+}
 
 /** A model with a number for each token of its vocabulary. Nothing is put behind its own pooling. */
 function sparseModel(directory: string, { vocab_size: dimensions }: ModelConfig, sparse: SparsePooling) {

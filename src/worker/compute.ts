@@ -7,7 +7,8 @@ import type { ModelText } from './work-item.ts';
 
 /** Pipelines with the same key can share batches. */
 export function sharedBatchKey(embedder: TextEmbedder, { model, pipeline }: ServedPipeline): string {
-  return embedder.callKey(model, givesVectors(model) ? vectorOptions(pipeline) : pipeline.options);
+  if (!givesVectors(model)) return embedder.callKey(model, pipeline.options);
+  return embedder.callKey(model, model.sparse ? sparseOptions(pipeline) : vectorOptions(pipeline));
 }
 
 /**
@@ -34,14 +35,20 @@ export async function computeTexts(
       }),
     );
   };
-  if (givesVectors(model)) {
-    await embedder.embedTexts(model, texts, { ...vectorOptions(pipeline), priority, onBatch });
-  } else {
+  if (!givesVectors(model)) {
     await embedder.labelTexts(model, texts, { ...pipeline.options, priority, onBatch });
+  } else if (model.sparse) {
+    await embedder.embedSparse(model, texts, { ...sparseOptions(pipeline), priority, onBatch });
+  } else {
+    await embedder.embedTexts(model, texts, { ...vectorOptions(pipeline), priority, onBatch });
   }
 }
 
 function vectorOptions({ options, dimensions }: ServedPipeline['pipeline']) {
   const { pooling, normalize } = options;
   return { pooling, normalize, dimensions: dimensions! };
+}
+
+function sparseOptions({ options }: ServedPipeline['pipeline']) {
+  return { topK: options.top_k };
 }

@@ -2,7 +2,7 @@ import { UNDEFINED_OBJECT } from '../database/errors.ts';
 import { messageOf, UserError } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { EngineError } from '../inference/backend/engine-error.ts';
-import type { SequenceResult } from '../inference/backend/run.ts';
+import { embedQueries, type QueryVector } from '../inference/query-vectors.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
 import { limits } from '../limits.ts';
 import type { LogitsModel, VectorModel } from '../model-files/description.ts';
@@ -177,23 +177,24 @@ export class Requests {
     } catch (error) {
       return refuseRequests(database, requests, refusalOf(error, UNDEFINED_OBJECT));
     }
-    let results: SequenceResult[];
+    let results: (QueryVector | EngineError)[];
     try {
-      results = await this.#embedder.embedTexts(
+      results = await embedQueries(
+        this.#embedder,
         model,
         requests.map(({ input }) => input),
-        { ...requests[0]!.options, prompt: model.prompts.query, priority: 'interactive' },
+        requests[0]!.options,
       );
     } catch (error) {
       if (error instanceof EngineError && error.kind === 'stopped')
         return releaseRequests(database, requests);
       return refuseRequests(database, requests, refusalOf(error, NOT_EMBEDDED));
     }
-    const answered = requests.filter((_, i) => results[i] instanceof Float32Array);
-    const vectors = results.filter((result) => result instanceof Float32Array);
+    const answered = requests.filter((_, i) => !(results[i] instanceof EngineError));
+    const vectors = results.filter((result): result is QueryVector => !(result instanceof EngineError));
     if (answered.length > 0) await answerRequests(database, answered, vectors, vectorOid);
     for (const [i, result] of results.entries()) {
-      if (result instanceof Float32Array) continue;
+      if (!(result instanceof EngineError)) continue;
       await refuseRequests(database, [requests[i]!], refusalOf(result, NOT_EMBEDDED));
     }
   }

@@ -3,9 +3,10 @@ import type { Chunking } from '../chunking/types.ts';
 import { migrationState } from '../database/migrate/applied-files.ts';
 import { messageOf, UserError } from '../errors.ts';
 import type { TextEmbedder } from '../inference/text-embedder.ts';
-import { givesVectors, type ServedModel } from '../model-files/description.ts';
+import { givesSparse, givesVectors, type ServedModel, type VectorModel } from '../model-files/description.ts';
 import { loadPipelines, type Pipeline, setPipelineError } from '../pipelines/pipeline.ts';
 import { noteWorker } from '../queue/workers.ts';
+import { isSparse } from '../tasks/feature-extraction.ts';
 import { checkTaskOptions } from '../tasks/task-options.ts';
 import { version } from '../version.ts';
 import { persist, type WorkerContext } from './context.ts';
@@ -219,7 +220,13 @@ export class ServedPipelines {
   #serve(pipeline: Pipeline): ServedPipeline {
     checkTaskOptions(pipeline.task, pipeline.options);
     const model = this.#embedder.find(pipeline.model, pipeline.task);
-    if (givesVectors(model) && model.dimensions < pipeline.dimensions!) {
+    if (givesVectors(model) && isSparse(pipeline.options) !== givesSparse(model)) {
+      throw new UserError(
+        `model ${model.name} gives ${givesSparse(model) ? 'sparse' : 'dense'} vectors, and the target of pipeline "${pipeline.name}" is for ${givesSparse(model) ? 'dense' : 'sparse'} ones`,
+        { hint: 'Drop the pipeline and create it again, with "vector_type": "sparsevec" for sparse vectors' },
+      );
+    }
+    if (givesVectors(model) && !fits(model, pipeline.dimensions!)) {
       throw new UserError(
         `model ${model.name} gives vectors of ${model.dimensions} dimensions, and the target of pipeline "${pipeline.name}" holds ${pipeline.dimensions}`,
         {
@@ -238,6 +245,11 @@ export class ServedPipelines {
     const prompt = givesVectors(model) ? (pipeline.options.prompt ?? model.prompts.passage) : '';
     return { pipeline, model, prompt, chunking };
   }
+}
+
+/** Whether vectors of a model fit a target. Dense ones may be cut, as Matryoshka models allow. */
+function fits({ dimensions, sparse }: VectorModel, wanted: number): boolean {
+  return sparse ? dimensions === wanted : dimensions >= wanted;
 }
 
 /** The server puts the template into what it gives; the rest says how to cut. */

@@ -5,6 +5,7 @@ import { codeOf } from '../errors.ts';
 import { groupBy } from '../group-by.ts';
 import { chunksOf, completeJobs, type Result } from '../queue/batch.ts';
 import { heldJobs } from '../queue/jobs.ts';
+import { isSparse } from '../tasks/feature-extraction.ts';
 import { traced } from '../tracing.ts';
 import { persist, type WorkerContext } from './context.ts';
 import type { WorkerStats } from './events.ts';
@@ -151,10 +152,10 @@ export class Writer {
    */
   async #complete(served: ServedPipeline, results: readonly Result[]): Promise<Result[]> {
     const { database, tables, vectorOid } = this.#context;
-    const { id, task, chunking, live, notify, name } = served.pipeline;
+    const { id, task, chunking, options, live, notify, name } = served.pipeline;
     // Of the next generation nobody can see anything yet.
     const told = live && notify ? name : null;
-    const target = { id, task, chunked: chunking !== null, told };
+    const target = { id, task, chunked: chunking !== null, sparse: isSparse(options), told };
     // A row that this worker has claimed once more, since its lease ran out, is written by the later claim alone: one
     // statement cannot write it twice.
     const own = results.filter(({ job }) => this.#holdings.has(job));

@@ -255,7 +255,7 @@ describe('create_pipeline refuses', () => {
       `'article', 'body', options => '{"labels": ["a"]}'`,
       '22023',
       'feature-extraction has no option "labels"',
-      'Its options: pooling, normalize, prompt, dimensions, vector_type.',
+      'Its options: pooling, normalize, prompt, dimensions, vector_type, top_k.',
     ],
     [
       'a wrong pooling',
@@ -295,7 +295,7 @@ describe('create_pipeline refuses', () => {
         `dimensions ${value}`,
         `'article', 'body', model => 'x/y', options => '{"dimensions": ${value}}'`,
         '22023',
-        `option "dimensions" is ${value}, and must be a whole number from 1 to 16000`,
+        `option "dimensions" is ${value}, and must be a whole number from 1 to 16000, for sparsevec to 16777216`,
         undefined,
       ],
     ),

@@ -45,17 +45,33 @@ describe.each(Object.entries(taskOptionCases))('%s', (name, { needed, options })
     expect(optionNames(task).sort()).toEqual(names);
   });
 
-  it.each(Object.entries(options))('%s', async (option, { right, wrong }) => {
+  it.each(Object.entries(options))('%s', async (option, { right, wrong, beside }) => {
     for (const value of right)
-      expect(await check({ ...needed, [option]: value }), shown(value)).toEqual(wherever(true));
+      expect(await check({ ...needed, ...beside, [option]: value }), shown(value)).toEqual(wherever(true));
     for (const value of wrong)
-      expect(await check({ ...needed, [option]: value }), shown(value)).toEqual(wherever(false));
+      expect(await check({ ...needed, ...beside, [option]: value }), shown(value)).toEqual(wherever(false));
   });
 
   it('takes no other option, and has all that it needs', async () => {
     expect(await check({ ...needed, colour: 'red' })).toEqual(wherever(false));
     expect(await check({})).toEqual(wherever(Object.keys(needed).length === 0));
   });
+});
+
+it.each([
+  [{ vector_type: 'sparsevec', dimensions: 30_522, prompt: '' }, true],
+  [{ vector_type: 'sparsevec', dimensions: 2 ** 24 + 1 }, false],
+  [{ vector_type: 'halfvec', dimensions: 16_001 }, false],
+  [{ vector_type: 'halfvec', top_k: 10 }, false],
+  [{ top_k: 10 }, false],
+  [{ vector_type: 'sparsevec', pooling: 'max' }, false],
+  [{ vector_type: 'sparsevec', normalize: false }, false],
+])('options of vectors together: %j', async (options, right) => {
+  const task = 'feature-extraction';
+  expect({
+    sql: await inSql('embedder.check_options($1, $2::jsonb)', task, JSON.stringify(options)),
+    typescript: await accepts(() => checkTaskOptions(task, options)),
+  }).toEqual(wherever(right));
 });
 
 it('an owner without any other right has labels and separators checked', async () => {

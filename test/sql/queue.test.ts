@@ -165,7 +165,7 @@ describe.each(['first', 'second'] as const)('complete, pipeline %s', (name) => {
   const complete = (jobs: readonly Job[], text = (job: Job): string | null => `text ${job.rowKey}`) =>
     completeJobs(
       database.kysely,
-      { id: pipeline(), task: 'feature-extraction', chunked: false, told: null },
+      { id: pipeline(), task: 'feature-extraction', chunked: false, sparse: false, told: null },
       jobs.map((job) => {
         const of = text(job);
         return { job, sourceHash: null, output: of === null ? null : fakeVector(of) };

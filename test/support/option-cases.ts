@@ -4,6 +4,8 @@ import type { TaskGiving, TaskName } from '../../src/tasks/tasks.ts';
 export interface OptionCases {
   readonly right: readonly unknown[];
   readonly wrong: readonly unknown[];
+  /** Another option that has to be given with it. */
+  readonly beside?: object;
 }
 
 const trueOrFalse: OptionCases = { right: [true, false], wrong: [null, 'true', 1, []] };
@@ -35,7 +37,8 @@ export const taskOptionCases: Readonly<
         wrong: [7, null, ['x'], 'x'.repeat(10_001), long(10_001), 'a\0b', '\ud83d'],
       },
       dimensions: wholeNumber(16_000),
-      vector_type: { right: ['vector', 'halfvec'], wrong: ['bit', 'VECTOR', '', null, 1] },
+      vector_type: { right: ['vector', 'halfvec', 'sparsevec'], wrong: ['bit', 'VECTOR', '', null, 1] },
+      top_k: { ...wholeNumber(16_000), beside: { vector_type: 'sparsevec' } },
     },
   },
   'text-classification': {

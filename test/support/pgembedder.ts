@@ -7,10 +7,16 @@ import type { EngineError } from '../../src/inference/backend/engine-error.ts';
 import type { SequenceResult } from '../../src/inference/backend/run.ts';
 import { Embedder } from '../../src/inference/embedder.ts';
 import { Engine } from '../../src/inference/engine/engine.ts';
-import type { EmbedOptions, LabelOptions, TextEmbedder } from '../../src/inference/text-embedder.ts';
+import type {
+  EmbedOptions,
+  LabelOptions,
+  SparseOptions,
+  TextEmbedder,
+} from '../../src/inference/text-embedder.ts';
 import type { LabelModel, LogitsModel, ServedModel, VectorModel } from '../../src/model-files/description.ts';
 import { catalogModels } from '../../src/models/catalog.ts';
 import { createModelStore } from '../../src/models/store.ts';
+import type { SparseVector } from '../../src/sparse-vector.ts';
 import type { LabelResult } from '../../src/tasks/results.ts';
 import type { Tokenizer } from '../../src/tasks/text-tokenizer.ts';
 import type { WorkerOptions } from '../../src/worker/options.ts';
@@ -177,6 +183,21 @@ export function fakeVector(text: string, dimensions = 384): Float32Array {
   return vector;
 }
 
+/** A sparse vector with the number of each word of a text that is a number, at that place: `3 3 7` is `{4:2,8:1}`. */
+export function fakeSparse(text: string, dimensions: number, topK = dimensions): SparseVector {
+  const counts = new Map<number, number>();
+  for (const word of text.match(/\d+/g) ?? []) counts.set(Number(word), (counts.get(Number(word)) ?? 0) + 1);
+  const kept = [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, topK)
+    .sort(([a], [b]) => a - b);
+  return {
+    dimensions,
+    indices: Int32Array.from(kept, ([index]) => index),
+    values: Float32Array.from(kept, ([, count]) => count),
+  };
+}
+
 /**
  * Stands in for models, device and engine: answers at once with `fakeVector`, or when it is told to.
  * @param directories where it finds models beside the bundled ones
@@ -230,8 +251,17 @@ export class FakeEmbedder extends EventEmitter<{ call: [texts: string[]] }> impl
     return results;
   }
 
-  embedSparse(): never {
-    throw new Error('sparse vectors are not asked for');
+  async embedSparse(
+    model: VectorModel,
+    texts: readonly string[],
+    options: SparseOptions = {},
+  ): Promise<(SparseVector | EngineError)[]> {
+    this.calls.push([...texts]);
+    this.emit('call', [...texts]);
+    await this.#gate;
+    const results = texts.map((text) => this.fault(text) ?? fakeSparse(text, model.dimensions, options.topK));
+    options.onBatch?.(results.map((result, place) => ({ place, result })));
+    return results;
   }
 
   /** Labels each text with its first word. */

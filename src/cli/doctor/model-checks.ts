@@ -52,9 +52,11 @@ function checksumOf(model: ServedModel): string {
 async function tryModel(embedder: Embedder, model: ServedModel): Promise<string> {
   const texts = ['a small cat'];
   if (givesVectors(model)) {
-    const [vector] = await embedder.embedTexts(model, texts);
+    const [vector] = model.sparse
+      ? await embedder.embedSparse(model, texts)
+      : await embedder.embedTexts(model, texts);
     if (vector instanceof EngineError) throw vector;
-    return `${vector!.length} dimensions`;
+    return `${model.sparse ? 'sparse vectors of ' : ''}${model.dimensions} dimensions`;
   }
   const task = taskNamed(model.task);
   if (task.result === 'score') {

@@ -17,6 +17,15 @@ export interface AppliedFunctions {
   readonly other: string[];
 }
 
+/** Whether pgvector is a newer one than when the functions were made: then there are none with its newer types. */
+async function lackTypes(transaction: Transaction<Schema>): Promise<boolean> {
+  const { rows } = await sql<{ lacking: boolean }>`
+    select to_regproc('embedder.embed_sparse') is null and exists (
+      select from pg_extension e join pg_type t on t.typnamespace = e.extnamespace and t.typname = 'sparsevec'
+      where e.extname = 'vector') as lacking`.execute(transaction);
+  return rows[0]!.lacking;
+}
+
 /** Runs the files of sql/ that have changed; all of them, and what else it takes, when something of the schema is missing. */
 export async function applyFunctions(transaction: Transaction<Schema>): Promise<AppliedFunctions> {
   const applied = await appliedFiles(transaction);
@@ -30,10 +39,11 @@ export async function applyFunctions(transaction: Transaction<Schema>): Promise<
     transaction,
     names.some((name) => applied.has(name)),
   );
-  if (changed.length === 0 && lost.length === 0) return { functions: [], mended: [], other: [] };
+  const again = lost.length > 0 || (await lackTypes(transaction));
+  if (changed.length === 0 && !again) return { functions: [], mended: [], other: [] };
   const rest = async () => {
     // The rights last and each time: a function that a file has made is everybody's until they say whose it is.
-    const files = [...(lost.length > 0 ? names : changed).filter((name) => name !== RIGHTS), RIGHTS];
+    const files = [...(again ? names : changed).filter((name) => name !== RIGHTS), RIGHTS];
     for (const name of files) {
       if (name === ROLES) await asCaller(transaction, texts.get(name)!);
       else await run(transaction, sql.raw(texts.get(name)!));

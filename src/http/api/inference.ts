@@ -1,6 +1,5 @@
 import { UserError } from '../../errors.ts';
 import { EngineError, type EngineErrorKind } from '../../inference/backend/engine-error.ts';
-import type { SparseVector } from '../../inference/backend/sparse-vector.ts';
 import type {
   LabelModel,
   LogitsModel,
@@ -8,6 +7,7 @@ import type {
   ServedModel,
   VectorModel,
 } from '../../model-files/description.ts';
+import type { SparseVector } from '../../sparse-vector.ts';
 import type { LabelResult } from '../../tasks/results.ts';
 import { checkTaskOptions, type LabelTaskOptions } from '../../tasks/task-options.ts';
 import type { TokenIds } from '../../tasks/text-tokenizer.ts';
@@ -39,6 +39,8 @@ export interface EmbedRequest {
 
 export interface SparseRequest extends Pick<EmbedRequest, 'model' | 'inputType' | 'truncate' | 'signal'> {
   readonly texts: readonly string[];
+  /** Numbers kept of each vector, the largest ones. Default: all. */
+  readonly topK?: number | undefined;
 }
 
 export interface LabelRequest {
@@ -114,7 +116,7 @@ export class Inference {
 
   /** The sparse vectors of texts. @throws HttpError, ClientGone */
   async embedSparse(request: SparseRequest): Promise<SparseVector[]> {
-    const { model, texts, inputType } = request;
+    const { model, texts, inputType, topK } = request;
     const prompt = promptOf(model, inputType);
     return this.#inLine(
       model,
@@ -122,7 +124,7 @@ export class Inference {
       (text) => estimate(prompt.length + text.length, model.maxTokens),
       (part) => {
         for (const text of part) this.#count(model, prompt + text, request.truncate);
-        return this.models.embedder.embedSparse(model, part, { prompt, priority: 'interactive' });
+        return this.models.embedder.embedSparse(model, part, { prompt, topK, priority: 'interactive' });
       },
       request.signal,
     );

@@ -15,16 +15,31 @@ const NO_NUL = /^[^\u0000]*$/;
 const NUL = 'the character U+0000 cannot be in it';
 const word = z.string().max(10_000).regex(NO_NUL, NUL);
 const scalar = z.union([word, z.number(), z.boolean()]);
+const number = z.number().min(-1e30).max(1e30);
 const query = text.max(1_000_000).regex(NO_NUL, NUL);
 
 const body = z.strictObject({
   query: query.optional().describe('What is looked for. It gets the prompt for queries that the model has.'),
   vector: z
-    .array(z.number().min(-1e30).max(1e30))
-    .min(1)
-    .max(16_000)
+    .union([
+      z.array(number).min(1).max(16_000),
+      z
+        .array(
+          z.strictObject({
+            index: z
+              .int()
+              .min(0)
+              .max(2 ** 24),
+            value: number,
+          }),
+        )
+        .min(1)
+        .max(16_000),
+    ])
     .optional()
-    .describe("In the query's place, or beside it where hybrid is true: a vector of the pipeline's model."),
+    .describe(
+      "In the query's place, or beside it where hybrid is true: a vector of the pipeline's model; of a sparse one what is not 0, as /embed_sparse gives it.",
+    ),
   k: z.int().min(1).max(MAX_MATCHES).default(10).describe('How many rows, or chunks, are given.'),
   filter: z
     .record(z.string(), z.union([scalar, z.array(scalar).min(1).max(1_000)]))
@@ -60,7 +75,9 @@ const answer = z.object({
       similarity: z
         .number()
         .nullable()
-        .describe('1 - cosine distance; null where only the words were found.'),
+        .describe(
+          '1 - cosine distance, or the inner product of sparse vectors; null where only the words were found.',
+        ),
       score: z.number().optional().describe('Of a hybrid search: the ranks by meaning and by words, fused.'),
       rerank_score: z.number().nullable().optional().describe('How well it answers the query.'),
       input: z.string().nullable().optional().describe('The text of the row, or of the chunk.'),

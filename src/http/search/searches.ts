@@ -10,7 +10,8 @@ import {
   ValueError,
 } from '../../search/restricted-search.ts';
 import { findSearchable, type SearchablePipeline } from '../../search/search.ts';
-import { featureExtraction } from '../../tasks/feature-extraction.ts';
+import type { SparseVector } from '../../sparse-vector.ts';
+import { featureExtraction, isSparse } from '../../tasks/feature-extraction.ts';
 import { HttpError } from '../api/http-error.ts';
 import type { Inference } from '../api/inference.ts';
 import { ClientGone } from '../api/line.ts';
@@ -24,7 +25,8 @@ const MOST = 256;
 /** A search that a client asks for. */
 export interface SearchRequest {
   readonly query: string | null;
-  readonly vector: readonly number[] | null;
+  /** All its numbers, or of a sparse one those that are not 0, with their places from 0. */
+  readonly vector: readonly number[] | readonly { readonly index: number; readonly value: number }[] | null;
   readonly count: number;
   readonly filter: Readonly<Record<string, unknown>>;
   readonly settings: Readonly<Record<string, string>>;
@@ -97,10 +99,12 @@ export class Searches {
     const { query, count, hybrid, signal } = request;
     const begin = performance.now();
     const pipeline = await findSearchable(this.#database, opened.name);
-    const vector = request.vector ?? (await vectorOf(pipeline, query!, inference, signal));
+    const vector =
+      givenVector(pipeline, request.vector) ??
+      vectorText(await vectorOf(pipeline, query!, inference, signal));
     const embedded = performance.now();
     const matches = await searchRestricted(this.#database, this.#control, {
-      ...{ pipeline, k: count, vector: vectorText(Float32Array.from(vector)), ...restriction, signal },
+      ...{ pipeline, k: count, vector, ...restriction, signal },
       words: hybrid ? { text: query!, language: opened.language } : null,
     });
     return { matches, embedMs: embedded - begin, searchMs: performance.now() - embedded };
@@ -112,13 +116,45 @@ async function vectorOf(
   query: string,
   inference: Inference,
   signal: AbortSignal,
-): Promise<Float32Array> {
+): Promise<Float32Array | SparseVector> {
   const model = inference.models.embedder.find(pipeline.model, featureExtraction.name);
-  const { pooling, normalize, dimensions } = pipeline.options;
+  const { pooling, normalize, dimensions, top_k: topK } = pipeline.options;
+  if (isSparse(pipeline.options)) {
+    const [sparse] = await inference.embedSparse({
+      ...{ model, texts: [query], inputType: 'query', topK, truncate: true, signal },
+    });
+    return sparse!;
+  }
   const { vectors } = await inference.embed({
     ...{ model, inputs: [query], inputType: 'query', pooling, normalize, dimensions, truncate: true, signal },
   });
   return vectors[0]!;
+}
+
+/** A vector that the client gives, as pgvector's text; null without one. @throws HttpError 400 for one of another kind than the pipeline's */
+function givenVector(
+  { options, dimensions }: SearchablePipeline,
+  vector: SearchRequest['vector'],
+): string | null {
+  if (vector === null) return null;
+  const entries = vector.filter((entry) => typeof entry === 'object');
+  const sparse = entries.length > 0;
+  if (sparse !== isSparse(options) || (sparse && entries.length < vector.length)) {
+    throw new HttpError(
+      400,
+      `vector: ${isSparse(options) ? 'its vectors are sparse: give objects of index and value' : 'its vectors are dense: give numbers'}`,
+      {
+        param: 'vector',
+      },
+    );
+  }
+  if (!sparse) return vectorText(Float32Array.from(vector as readonly number[]));
+  const sorted = entries.toSorted((a, b) => a.index - b.index);
+  return vectorText({
+    dimensions: dimensions!,
+    indices: Int32Array.from(sorted, ({ index }) => index),
+    values: Float32Array.from(sorted, ({ value }) => value),
+  });
 }
 
 /** @throws HttpError 400 for a filter that there is not */

@@ -1,4 +1,4 @@
-import type { SparseVector } from '../backend/sparse-vector.ts';
+import type { SparseVector } from '../../sparse-vector.ts';
 
 /**
  * A sparse vector of what the engine gives for it.

@@ -2,8 +2,8 @@ import OpenAI, { type APIError } from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { apiRoutes } from '../../../src/http/api/api.ts';
-import type { SparseVector } from '../../../src/inference/backend/sparse-vector.ts';
 import type { Embedder } from '../../../src/inference/embedder.ts';
+import type { SparseVector } from '../../../src/sparse-vector.ts';
 import { cosine } from '../../support/pgembedder.ts';
 import { type InferenceServer, openTestEmbedder, serveModels } from './inference-server.ts';
 

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type OpenedPipeline, readOpened } from '../../../src/http/search/opened.ts';
 import type { HttpServerOptions } from '../../../src/http/server.ts';
 import type { Embedder } from '../../../src/inference/embedder.ts';
+import type { SparseVector } from '../../../src/sparse-vector.ts';
 import type { Worker } from '../../../src/worker/worker.ts';
 import { createMigratedDatabase, type MigratedDatabase, workerOn } from '../../support/pgembedder.ts';
 import { pollUntil } from '../../support/poll-until.ts';
@@ -35,7 +36,10 @@ beforeAll(async () => {
   embedder = openTestEmbedder();
   await database.query(`create table note (id bigint primary key, body text, lang text, tenant text, at timestamptz, big bigint);
     create table "odd / name" (a text, b date, body text, primary key (a, b));
-    create table slow (id int primary key, body text);`);
+    create table slow (id int primary key, body text);
+    create table term (id int primary key, body text);
+    insert into embedder.model (name, task, dimensions, max_tokens, sparse) values ('matrix/splade', 'feature-extraction', 600, 64, true);
+    select embedder.create_pipeline('term', 'body', model => 'matrix/splade', options => '{"vector_type": "sparsevec"}');`);
   for (const [place, [body, lang, tenant]] of texts.entries()) {
     await database.query(
       `insert into note values ($1::int, $2, $3, $4, '2026-01-01'::timestamptz + $1::int * interval '1 day', 9007199254740993)`,
@@ -43,6 +47,7 @@ beforeAll(async () => {
     );
   }
   await database.query(`insert into "odd / name" values ('x "y"', '2026-02-03', 'A cat sleeps');
+    insert into term select n, 'text ' || n from generate_series(1, 9) n;
     insert into slow select n, 'text ' || n from generate_series(1, 5) n;
     select embedder.create_pipeline('note', 'body', index => 'none');
     select embedder.create_pipeline('slow', 'body', index => 'none', target_column => 'embedding');
@@ -84,6 +89,7 @@ function opened(): OpenedPipeline[] {
     },
     { ...basic, name: 'odd / name', condition: "a <> 'hidden'" },
     { ...basic, name: 'slow', filters: { sleep: 'pg_sleep($1) is not null' }, timeout_seconds: 60 },
+    { ...basic, name: 'term' },
     { ...basic, name: 'gone' },
   ];
 }
@@ -197,6 +203,27 @@ describe('a search over HTTP', () => {
     expect((await find('odd / name', { query: ' ' })).results).toEqual([]);
   });
 
+  it('of sparse vectors takes a text, or the vector as /embed_sparse gives it', async () => {
+    const model = embedder.find('matrix/splade', 'feature-extraction');
+    const texts = Array.from({ length: 9 }, (_, place) => `text ${place + 1}`);
+    const vectors = (await embedder.embedSparse(model, texts)) as SparseVector[];
+    const numbers = ({ indices, values }: SparseVector) =>
+      Array.from(indices, (index, place) => ({ index, value: values[place]! }));
+    const product = (a: SparseVector, b: SparseVector) =>
+      numbers(a).reduce(
+        (sum, { index, value }) => sum + value * (b.values[b.indices.indexOf(index)] ?? 0),
+        0,
+      );
+    const wanted = vectors.map((vector) => product(vector, vectors[2]!)).sort((a, b) => b - a);
+    const byText = await find('term', { query: 'text 3' });
+    expect(byText.results.map(({ similarity }) => similarity)).toEqual(
+      wanted.map((each) => expect.closeTo(each, 2)),
+    );
+    expect(ids(await find('term', { vector: numbers(vectors[2]!).reverse() }))).toEqual(ids(byText));
+    const hybrid = await find('term', { query: '3', vector: numbers(vectors[2]!), hybrid: true, k: 1 });
+    expect(ids(hybrid)).toEqual([3]);
+  });
+
   it('leaves nothing behind on its connection', async () => {
     await Promise.all(Array.from({ length: 12 }, () => find('note', { query: 'bread', ...red })));
     expect(ids(await find('slow', { query: 'text', k: 5 }))).toHaveLength(5);
@@ -219,6 +246,20 @@ describe('is refused', () => {
     [400, 'note', { query: 'a\0b', ...blue, hybrid: true }, /U\+0000/],
     [400, 'note', { query: 'a', settings: { tenant: '\0' } }, /U\+0000/],
     [400, 'note', { vector: [1, 2], ...blue }, /^A value does not fit: expected 384 dimensions/],
+    [400, 'term', { vector: [1, 2] }, /^vector: its vectors are sparse/],
+    [400, 'note', { vector: [{ index: 1, value: 2 }], ...blue }, /^vector: its vectors are dense/],
+    [400, 'term', { vector: [{ index: 600, value: 1 }] }, /^A value does not fit: sparsevec index/],
+    [
+      400,
+      'term',
+      {
+        vector: [
+          { index: 5, value: 1 },
+          { index: 5, value: 1 },
+        ],
+      },
+      /^A value does not fit: sparsevec ind/,
+    ],
     [400, 'note', { ...blue }, 'query: give a text'],
     [400, 'note', { vector: [1], hybrid: true, ...blue }, /^query/],
     [400, 'note', { query: 'a', filters: {} }, /Unrecognized key: "filters"/],

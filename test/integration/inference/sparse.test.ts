@@ -2,11 +2,11 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { SparseVector } from '../../../src/inference/backend/sparse-vector.ts';
 import { Embedder } from '../../../src/inference/embedder.ts';
 import { Engine } from '../../../src/inference/engine/engine.ts';
 import type { FeatureExtractionModel } from '../../../src/model-files/description.ts';
 import { createModelStore } from '../../../src/models/store.ts';
+import type { SparseVector } from '../../../src/sparse-vector.ts';
 import { unpackMatrix } from '../../support/matrix.ts';
 import { silent } from '../../support/pgembedder.ts';
 
@@ -103,12 +103,9 @@ describe('which models have sparse vectors', () => {
     );
   });
 
-  it('dense vectors are not made of them, and a pipeline may not use them', async () => {
+  it('dense vectors are not made of them', async () => {
     const model = modelWith({});
     const message = 'are sparse, and dense ones are asked for';
     await expect(embedder.embedTexts(model, ['a'])).rejects.toThrow(message);
-    expect(() => embedder.admit(model, { pipeline: 'p', pooling: undefined, chunking: undefined })).toThrow(
-      message,
-    );
   });
 });

@@ -86,7 +86,7 @@ it('what a worker has read before a change that nobody saw is not written after 
   expect(await queued(database, 'doc')).toEqual(['1', '2']);
   const done = await completeJobs(
     database.kysely,
-    { id, task: 'feature-extraction', chunked: false, told: null },
+    { id, task: 'feature-extraction', chunked: false, sparse: false, told: null },
     jobs.map((job, i) => ({ job, sourceHash: inputs[i]!.sourceHash, output: fakeVector(inputs[i]!.text!) })),
     'all-MiniLM-L6-v2',
     oid,
