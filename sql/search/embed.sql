@@ -213,16 +213,16 @@ create or replace function embedder.given_query_options(caller text, given jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   unknown text := (select key from jsonb_object_keys(given) key where not key = any (known) limit 1);
-  options jsonb := case caller when 'embed_sparse' then '{"vector_type": "sparsevec"}' else '{}'::jsonb end || given;
+  options jsonb := embedder.query_options(case caller when 'embed_sparse' then '{"vector_type": "sparsevec"}' else '{}'::jsonb end || given);
 begin
   if unknown is not null then
     raise exception '% has no option "%"', caller, unknown using errcode = 'invalid_parameter_value',
       hint = format('%sIts options: %s.', embedder.did_you_mean(unknown, known), array_to_string(known, ', '));
   end if;
-  if given <> '{}' then
+  if options - 'vector_type' <> '{}' then
     perform embedder.check_options((select t.name from embedder.tasks() t where t.input = 'text' and t.result = 'vector' limit 1), options);
   end if;
-  return embedder.query_options(options);
+  return options;
 end
 $$;
 

@@ -134,6 +134,24 @@ describe('search by a vector', () => {
     expect(await keys(', 3')).toEqual(['1', '2', '3']);
   });
 
+  it.each([
+    ['ip', '<#>', (degrees: number) => Math.cos((degrees * Math.PI) / 180)],
+    ['l2', '<->', (degrees: number) => -2 * Math.sin((degrees * Math.PI) / 360)],
+  ])('compares by the distance that the index is for: %s', async (kind, operator, similarity) => {
+    await fill();
+    await database.query(
+      `select embedder.alter_pipeline('doc', index => 'hnsw', index_options => '{"operator_class": "vector_${kind}_ops"}')`,
+    );
+    const { rows } = await database.query<{ statement: string }>(
+      `select embedder.search_statement('doc') as statement`,
+    );
+    expect(rows[0]!.statement).toContain(`operator(public.${operator})`);
+    expect(await search(', 2')).toMatchObject([
+      { row_key: '1', similarity: expect.closeTo(similarity(10), 5) },
+      { row_key: '2', similarity: expect.closeTo(similarity(20), 5) },
+    ]);
+  });
+
   it('finds nothing for no vector', async () => {
     await fill();
     const { rows } = await database.query(`select * from embedder.search('doc', null::vector)`);

@@ -160,6 +160,9 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'message text': `'forged'`,
     'error text': `'forged'`,
     'wanted text': `'bdoy'`,
+    'distance text': `'1'`,
+    'named text': `'public.vector'`,
+    'vector_schema text': `'public.'`,
     // Tables are in PostgreSQL's own catalog.
     'relation text': `'doc'`,
     'state text': `'42501'`,
@@ -177,6 +180,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     jsonb: `'{}'`,
     boolean: 'true',
     vector: `(select ('[' || pg_catalog.string_agg('1', ',') || ']')::vector from pg_catalog.generate_series(1, 384))`,
+    sparsevec: `'{1:1}/384'`,
     regconfig: `'english'`,
     bigint: '1',
     'timestamp with time zone': 'now()',
@@ -263,8 +267,8 @@ describe('somebody without rights', () => {
       `select proname as f from pg_proc f where f.pronamespace = 'embedder'::regnamespace and f.prosecdef and f.prorettype <> 'trigger'::regtype
         and exists (select from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a where a.grantee = 0) order by 1`,
     );
-    // embed reads the cache, and both ask workers; wake notifies, as everybody may, and notes that in a sequence.
-    expect(rows.map(({ f }) => f)).toEqual(['embed', 'rerank', 'wake']);
+    // The two that embed read the cache, and all but wake ask workers; that one notifies, as everybody may, and notes that in a sequence.
+    expect(rows.map(({ f }) => f)).toEqual(['embed', 'embed_sparse', 'rerank', 'wake']);
   });
 
   it('has no table or view of ours to lock: neither whole nor by its rows', async () => {

@@ -92,5 +92,6 @@ it('models and settings know it', () => {
     task: toneClassification.name,
     dimensions: null,
     max_tokens: store.find(MODEL).maxTokens,
+    sparse: false,
   });
 });
