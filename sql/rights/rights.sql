@@ -69,7 +69,7 @@ begin
         'worker_timeout', 'wake', 'are_woken', 'job_state', 'rows_per_range', 'most_ranges', 'members_of', 'bounded', 'missed_by', 'predicate_of',
         'parse_input', 'parse_template', 'parse_wrapping', 'literal_or_template', 'concatenation', 'foreign_below', 'is_temporal', 'virtual_column', 'column_text', 'one_text', 'input_expression', 'chunk_wrapping', 'column_names', 'used_columns',
         'key_columns', 'key_expression', 'key_values', 'key_matches', 'keys_equal', 'key_settings', 'key_list', 'column_type',
-        'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'embed_sparse', 'embed_sparse_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
+        'wait_for', 'verify', 'verify_counts', 'sample_results', 'embed', 'embed_for', 'embed_sparse', 'embed_sparse_for', 'rerank', 'max_ranked', 'ranked_candidates', 'ranking_task', 'search', 'hybrid_search', 'fused_search', 'search_statement', 'hybrid_statement', 'full_text_index', 'find_searchable',
         'key_object', 'filtered_source', 'filtered_target', 'operator_class', 'distance_operator', 'similarity_expression', 'unrelated_distance', 'distance_expression', 'nearest_statement', 'search_settings', 'exchange_settings',
         'full_text_expression', 'is_chunked', 'words_statement', 'fusion_depth', 'fill', 'query_options',
         'grant_search', 'revoke_search', 'grant_worker', 'revoke_worker', 'worker_grants', 'did_you_mean', 'distance', 'table_named', 'some_words', 'search_failed', 'may_read', 'search_grants', 'dblink_schema', 'loopback_name', 'loopback_functions',

@@ -186,6 +186,7 @@ function argument(name: string, type: string, there: boolean, declared: string):
     'timestamp with time zone': 'now()',
     tsquery: `'hush1'`,
     'double precision': '1',
+    'double precision[]': `'{1}'`,
     anyelement: `'hush1'::text`,
     'text[]': name === 'pipelines' ? `array[${pipeline}]` : `'{hush1}'`,
     'name[]': `'{hush1}'`,

@@ -307,6 +307,25 @@ it('a hybrid search fuses their ranks with those of the words', async () => {
   });
 });
 
+it('a fused search takes the ranks of a dense and of a sparse pipeline', async () => {
+  await create(`, index => 'none'`);
+  await database.query(`select embedder.create_pipeline('doc', 'body', name => 'dense', index => 'none')`);
+  await drain();
+  await work();
+  const text = reference[2]!.text;
+  const { rows } = await database.query<{
+    row_key: string;
+    ranks: number[];
+    similarities: number[];
+    input: string;
+  }>(`select * from embedder.fused_search(array['doc', 'dense'], $1, 40)`, [text]);
+  const found = rows.find(({ row_key }) => row_key === '3')!;
+  expect(found).toMatchObject({ input: text, similarities: [expect.any(Number), expect.closeTo(1, 2)] });
+  expect(found.ranks[1]).toBe(1);
+  for (const { row_key, similarities } of rows)
+    expect(similarities[0]).toBeCloseTo(byProduct(3).find(({ key }) => key === row_key)!.similarity, 1);
+});
+
 it('the next generation of a dense pipeline may be sparse, and the other way round', async () => {
   await database.query(`select embedder.create_pipeline('doc', 'body', index => 'none')`);
   await drain();
